@@ -1,0 +1,9 @@
+//! event in → message → route → payload → task (batched) → result → outcome → answer
+
+pub mod event;
+pub mod outcome;
+pub mod task;
+
+pub use event::Message;
+pub use outcome::Outcome;
+pub use task::{Task, Work};

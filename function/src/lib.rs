@@ -1,6 +1,7 @@
 //! event in → message → route → payload → task (batched) → result → outcome → answer
 
 pub mod event;
+pub mod model;
 pub mod outcome;
 pub mod task;
 

@@ -1,0 +1,278 @@
+//! The encoder: a BERT sentence transformer in quantised integers, without padding.
+//!
+//! text → [`Tokenizer`] → tokens → [`Encoder::embed`] → unit vectors
+//!
+//! Layout:
+//! - `tokenizer`: text to token ids
+//! - `config`, `float`, `quantise`: what a model directory holds, and how it becomes the quantised file
+//! - `file`: that file, read in place
+//! - `forward`: the layers in order; [`kernels`]: their inner loops for each instruction set
+
+mod config;
+mod file;
+mod float;
+mod forward;
+pub mod kernels;
+mod quantise;
+mod tokenizer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Mutex;
+
+pub use config::Config;
+pub use file::{About, Pooling};
+pub use float::Float;
+pub use quantise::{CALIBRATION, quantise};
+pub use tokenizer::Tokenizer;
+
+use file::Weights;
+use forward::Scratch;
+use kernels::Isa;
+
+/// Tokens that one thread takes through the layers at a time, a longer sequence apart. Bounds scratch memory, and is large
+/// enough that weights, once fetched, serve many rows.
+pub const CHUNK_TOKENS: usize = 256;
+/// A thread is worth starting for this many tokens.
+const THREAD_TOKENS: usize = 48;
+
+/// A model that cannot be used: which file, and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {what}")]
+pub struct ModelError {
+    file: String,
+    what: String,
+}
+
+impl ModelError {
+    pub(crate) fn new(file: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { file: file.into(), what: what.into() }
+    }
+}
+
+/// A sentence transformer, ready to run. Shared by all threads.
+pub struct Encoder {
+    weights: Weights,
+    tokenizer: Tokenizer,
+    isa: Isa,
+    threads: usize,
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("about", &self.weights.about)
+            .field("isa", &self.isa)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// The model compiled into the program: `all-MiniLM-L6-v2`. Its weights are used where they lie in the binary.
+    pub fn embedded() -> Result<Self, ModelError> {
+        #[repr(C, align(64))]
+        struct Aligned<B: ?Sized>(B);
+        static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!("../data/all-MiniLM-L6-v2.safetensors"));
+        Self::read(&MODEL.0)
+    }
+
+    /// Reads `model.safetensors`, `tokenizer.json` and `config.json` from a directory and quantises them. Takes a second or
+    /// two for a small model, and keeps the result for the life of the process.
+    pub fn from_directory(path: &Path) -> Result<Self, ModelError> {
+        Self::from_file(&Source::read(path)?.quantise()?)
+    }
+
+    /// Takes the bytes of a quantised model, as [`quantise`] makes them, and keeps a copy for the life of the process.
+    pub fn from_file(file: &[u8]) -> Result<Self, ModelError> {
+        let mut bytes = vec![0; file.len() + 64];
+        let start = bytes.as_ptr().addr().next_multiple_of(64) - bytes.as_ptr().addr();
+        bytes[start..][..file.len()].copy_from_slice(file);
+        Self::read(&bytes.leak()[start..][..file.len()])
+    }
+
+    fn read(file: &'static [u8]) -> Result<Self, ModelError> {
+        let weights = Weights::read(file)?;
+        let tokenizer = Tokenizer::new(weights.vocabulary)?;
+        Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, scratch: Mutex::default() })
+    }
+
+    /// Spreads a batch over this many threads, the caller's among them; 1 unless set.
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Uses another instruction set than the best one.
+    pub fn with_isa(mut self, isa: Isa) -> Self {
+        self.isa = isa;
+        self
+    }
+
+    /// Name, origin and shape of the model.
+    pub fn about(&self) -> &About {
+        &self.weights.about
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Length of an embedding.
+    pub fn dimensions(&self) -> usize {
+        self.weights.about.config.hidden_size
+    }
+
+    /// The tokenizer of this model.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Token ids of a text, `[CLS]` and `[SEP]` included, cut to the longest sequence that the model takes.
+    pub fn tokenize(&self, text: &str) -> Vec<u32> {
+        let mut tokens = Vec::new();
+        self.tokenizer.encode_into(text, self.weights.about.max_tokens, &mut tokens);
+        tokens
+    }
+
+    /// Embeds sequences of token ids, made by [`tokenize`](Self::tokenize): `[sequences][dimensions]`, each row of unit length.
+    ///
+    /// # Panics
+    /// If a sequence is empty, longer than the model's positions, or has an id outside its vocabulary.
+    pub fn embed<T: AsRef<[u32]>>(&self, sequences: &[T]) -> Vec<f32> {
+        let sequences: Vec<&[u32]> = sequences.iter().map(AsRef::as_ref).collect();
+        let config = &self.weights.about.config;
+        for s in &sequences {
+            assert!(!s.is_empty() && s.len() <= config.max_position_embeddings, "{} tokens", s.len());
+            assert!(s.iter().all(|&t| (t as usize) < config.vocab_size), "a token outside the vocabulary");
+        }
+        let h = self.dimensions();
+        let mut out = vec![0.0; sequences.len() * h];
+        let tokens: usize = sequences.iter().map(|s| s.len()).sum();
+        let threads = self.threads.min(tokens / THREAD_TOKENS).max(1);
+        let bound = tokens.div_ceil(threads).min(CHUNK_TOKENS);
+
+        let mut chunks = Vec::new();
+        let (mut rest, mut rest_out) = (&sequences[..], &mut out[..]);
+        while !rest.is_empty() {
+            let mut sum = 0;
+            let count = rest.iter().take_while(|s| { sum += s.len(); sum <= bound }).count().max(1);
+            let (own, others) = rest.split_at(count);
+            let (own_out, others_out) = std::mem::take(&mut rest_out).split_at_mut(count * h);
+            chunks.push((own, own_out));
+            (rest, rest_out) = (others, others_out);
+        }
+        let threads = threads.min(chunks.len());
+        let queue = Mutex::new(chunks.into_iter());
+        let work = || {
+            let mut scratch = self.lock_scratch().pop().unwrap_or_default();
+            loop {
+                let next = queue.lock().unwrap_or_else(|e| e.into_inner()).next();
+                let Some((sequences, out)) = next else { break };
+                self.weights.forward(self.isa, sequences, &mut scratch, out);
+            }
+            self.lock_scratch().push(scratch);
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        out
+    }
+
+    fn lock_scratch(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
+        self.scratch.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A float32 model directory.
+#[derive(Debug)]
+pub struct Source {
+    float: Float,
+    tokenizer: Tokenizer,
+    about: About,
+}
+
+impl Source {
+    /// Reads `model.safetensors`, `tokenizer.json` and `config.json`; `sentence_bert_config.json` and `1_Pooling/config.json`
+    /// of sentence-transformers count where they are.
+    pub fn read(directory: &Path) -> Result<Self, ModelError> {
+        use sha2::Digest;
+        let file = |name: &str| {
+            let path = directory.join(name);
+            std::fs::read(&path).map_err(|e| ModelError::new(path.display().to_string(), e.to_string()))
+        };
+        let config = Config::from_json(&file("config.json")?)?;
+        let tokenizer = Tokenizer::from_json(&file("tokenizer.json")?)?;
+        let count = tokenizer.vocabulary().count();
+        if count != config.vocab_size {
+            return Err(ModelError::new("tokenizer.json", format!("{count} tokens; config.json says {}", config.vocab_size)));
+        }
+        let weights = file("model.safetensors")?;
+        let source_sha256: String = sha2::Sha256::digest(&weights).iter().map(|b| format!("{b:02x}")).collect();
+        let optional = |name: &str| -> Result<serde_json::Value, ModelError> {
+            match std::fs::read(directory.join(name)) {
+                Ok(text) => serde_json::from_slice(&text).map_err(|e| ModelError::new(name, e.to_string())),
+                Err(_) => Ok(serde_json::Value::Null),
+            }
+        };
+        let max_tokens = optional("sentence_bert_config.json")?["max_seq_length"].as_u64().map_or(256, |n| n as usize);
+        let pooling = optional("1_Pooling/config.json")?;
+        let set = |mode: &str| pooling[mode].as_bool();
+        let pooling = match (set("pooling_mode_mean_tokens"), set("pooling_mode_cls_token")) {
+            (None | Some(true), _) => Pooling::Mean,
+            (_, Some(true)) => Pooling::Cls,
+            _ => return Err(ModelError::new("1_Pooling/config.json", "neither mean nor cls pooling; others are not supported")),
+        };
+        let about = About {
+            name: directory.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned()),
+            origin: directory.display().to_string(),
+            license: "unknown".to_owned(),
+            source_sha256,
+            max_tokens: max_tokens.clamp(2, config.max_position_embeddings),
+            pooling,
+            lowercase: true,
+            strip_accents: true,
+            split_cjk: true,
+            config: config.clone(),
+        };
+        Ok(Self { float: Float::read(&weights, config)?, tokenizer, about })
+    }
+
+    /// Sets what the header says of name, origin and licence.
+    pub fn named(mut self, name: &str, origin: &str, license: &str) -> Self {
+        (self.about.name, self.about.origin, self.about.license) =
+            (name.to_owned(), origin.to_owned(), license.to_owned());
+        self
+    }
+
+    /// sha256 of the float32 weights, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.about.source_sha256
+    }
+
+    /// The bytes of the quantised model.
+    pub fn quantise(&self) -> Result<Vec<u8>, ModelError> {
+        quantise(&self.float, &self.tokenizer, &self.about)
+    }
+
+    /// The embedding of a text by the float32 weights: slow and exact.
+    pub fn embed(&self, text: &str) -> Vec<f32> {
+        let mut tokens = Vec::new();
+        self.tokenizer.encode_into(text, self.about.max_tokens, &mut tokens);
+        let h = self.about.config.hidden_size;
+        let x = self.float.forward(&tokens, &mut |_, _, _| {});
+        let rows = if self.about.pooling == Pooling::Cls { 1 } else { tokens.len() };
+        let mut out = vec![0.0; h];
+        for row in x.chunks_exact(h).take(rows) {
+            out.iter_mut().zip(row).for_each(|(o, v)| *o += v);
+        }
+        let length = out.iter().map(|v| v * v).sum::<f32>().sqrt();
+        out.iter_mut().for_each(|v| *v /= length);
+        out
+    }
+}

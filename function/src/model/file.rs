@@ -1,0 +1,276 @@
+//! The quantised model as one run of bytes, read in place.
+//!
+//! The container is [safetensors](https://huggingface.co/docs/safetensors): a JSON header, then the tensors. On top of that
+//! format every tensor starts at a multiple of 64 bytes, so that a vector load never spans two cache lines, and linear layers
+//! are stored in the order that the kernels read ([`Linear::weight`]). Numbers are little-endian.
+
+use bytemuck::Pod;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use super::kernels::{DEPTH, Linear, PANEL};
+use super::{Config, ModelError};
+
+/// Version of the layout; another one is refused.
+const FORMAT: &str = "quantised-bert-1";
+
+/// How token vectors become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The mean of all tokens.
+    Mean,
+    /// The first token's vector.
+    Cls,
+}
+
+/// What the header says of the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Name that results carry as `model`.
+    pub name: String,
+    /// Where the weights come from.
+    pub origin: String,
+    /// Their licence.
+    pub license: String,
+    /// sha256 of the float32 `model.safetensors`, in hexadecimal.
+    pub source_sha256: String,
+    /// Shape.
+    pub config: Config,
+    /// Longest sequence, `[CLS]` and `[SEP]` included; longer texts are cut.
+    pub max_tokens: usize,
+    /// Token vectors to one vector.
+    pub pooling: Pooling,
+    /// Upper case is folded to lower before the vocabulary is asked.
+    pub lowercase: bool,
+    /// Accents are removed before the vocabulary is asked.
+    pub strip_accents: bool,
+    /// CJK characters are words of their own.
+    pub split_cjk: bool,
+}
+
+/// Builds the bytes.
+pub(super) struct Writer {
+    header: serde_json::Map<String, serde_json::Value>,
+    data: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(about: &About) -> Result<Self, ModelError> {
+        let text = serde_json::to_string(about).map_err(|e| ModelError::new("header", e.to_string()))?;
+        let mut header = serde_json::Map::new();
+        header.insert(
+            "__metadata__".to_owned(),
+            serde_json::json!({"format": FORMAT, "about": text}),
+        );
+        Ok(Self { header, data: Vec::new() })
+    }
+
+    fn bytes(&mut self, name: &str, dtype: &str, shape: &[usize], bytes: &[u8]) {
+        // Padding to 64 belongs to no tensor in spirit, but safetensors allows no holes: it becomes a tensor of its own.
+        let begin = self.data.len();
+        self.data.extend_from_slice(bytes);
+        let end = self.data.len();
+        self.header.insert(
+            name.to_owned(),
+            serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}),
+        );
+        let padding = end.next_multiple_of(64) - end;
+        if padding > 0 {
+            self.data.resize(end + padding, 0);
+            self.header.insert(
+                format!("{name}.padding"),
+                serde_json::json!({"dtype": "U8", "shape": [padding], "data_offsets": [end, end + padding]}),
+            );
+        }
+    }
+
+    pub(super) fn i8(&mut self, name: &str, shape: &[usize], x: &[i8]) {
+        self.bytes(name, "I8", shape, bytemuck::cast_slice(x));
+    }
+
+    pub(super) fn u8(&mut self, name: &str, x: &[u8]) {
+        self.bytes(name, "U8", &[x.len()], x);
+    }
+
+    pub(super) fn f32(&mut self, name: &str, x: &[f32]) {
+        let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.bytes(name, "F32", &[x.len()], &bytes);
+    }
+
+    /// Header length, header padded with spaces to a multiple of 64, tensors.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let mut header = serde_json::Value::Object(self.header).to_string().into_bytes();
+        header.resize((header.len() + 8).next_multiple_of(64) - 8, b' ');
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header);
+        file.extend(self.data);
+        file
+    }
+}
+
+/// A linear layer as it lies in the file, and what its input is multiplied by before it is quantised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer {
+    pub(super) linear: Linear<'static>,
+    pub(super) input: Option<&'static [f32]>,
+}
+
+/// One transformer layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    pub(super) qkv: Layer,
+    pub(super) attention_output: Layer,
+    pub(super) attention_norm: Norm,
+    pub(super) intermediate: Layer,
+    pub(super) output: Layer,
+    pub(super) output_norm: Norm,
+}
+
+/// Scale and shift of a layer norm, `[hidden]` each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Norm {
+    pub(super) gamma: &'static [f32],
+    pub(super) beta: &'static [f32],
+}
+
+/// Rows of signed bytes, each with a scale.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    pub(super) rows: &'static [i8],
+    pub(super) scale: &'static [f32],
+}
+
+/// A model read in place: views into bytes that live as long as the process.
+#[derive(Clone, Debug)]
+pub(super) struct Weights {
+    pub(super) about: About,
+    pub(super) vocabulary: &'static [u8],
+    pub(super) words: Table,
+    pub(super) positions: Table,
+    pub(super) embedding_norm: Norm,
+    pub(super) blocks: Vec<Block>,
+}
+
+impl Weights {
+    /// Checks the header and every size, and takes the views. `file` starts at a multiple of 64 bytes in memory.
+    pub(super) fn read(file: &'static [u8]) -> Result<Self, ModelError> {
+        const _: () = assert!(cfg!(target_endian = "little"), "model files are little-endian");
+        let wrong = |what: String| ModelError::new("quantised model", what);
+        if !file.as_ptr().addr().is_multiple_of(64) {
+            return Err(wrong("the bytes do not start at a multiple of 64".to_owned()));
+        }
+        let (length, metadata) =
+            SafeTensors::read_metadata(file).map_err(|error| wrong(error.to_string()))?;
+        let note = |key: &str| {
+            metadata
+                .metadata()
+                .as_ref()
+                .and_then(|notes| notes.get(key))
+                .ok_or_else(|| wrong(format!("the header has no `{key}`")))
+        };
+        let format = note("format")?;
+        if format != FORMAT {
+            return Err(wrong(format!("layout `{format}`; this program reads `{FORMAT}`")));
+        }
+        let about: About =
+            serde_json::from_str(note("about")?).map_err(|error| wrong(error.to_string()))?;
+        about.config.check()?;
+        let data = file.get(length + 8..).unwrap_or_default();
+        let reader = Reader { data, metadata: &metadata };
+        let (h, m) = (about.config.hidden_size, about.config.intermediate_size);
+        let blocks = (0..about.config.num_hidden_layers)
+            .map(|i| {
+                let name = |part: &str| format!("layer.{i}.{part}");
+                Ok(Block {
+                    qkv: reader.layer(&name("qkv"), h, 3 * h, true)?,
+                    attention_output: reader.layer(&name("attention_output"), h, h, false)?,
+                    attention_norm: reader.norm(&name("attention_norm"), h)?,
+                    intermediate: reader.layer(&name("intermediate"), h, m, true)?,
+                    output: reader.layer(&name("output"), m, h, false)?,
+                    output_norm: reader.norm(&name("output_norm"), h)?,
+                })
+            })
+            .collect::<Result<_, ModelError>>()?;
+        Ok(Self {
+            vocabulary: reader.get("vocabulary", Dtype::U8, None)?,
+            words: reader.table("words", about.config.vocab_size, h)?,
+            positions: reader.table("positions", about.config.max_position_embeddings, h)?,
+            embedding_norm: reader.norm("embedding_norm", h)?,
+            blocks,
+            about,
+        })
+    }
+}
+
+struct Reader<'a> {
+    data: &'static [u8],
+    metadata: &'a safetensors::tensor::Metadata,
+}
+
+impl Reader<'_> {
+    fn get<T: Pod>(&self, name: &str, dtype: Dtype, count: Option<usize>) -> Result<&'static [T], ModelError> {
+        let wrong = |what: String| ModelError::new("quantised model", format!("tensor `{name}`: {what}"));
+        let info = self.metadata.info(name).ok_or_else(|| wrong("missing".to_owned()))?;
+        if info.dtype != dtype {
+            return Err(wrong(format!("of type {:?}, not {dtype:?}", info.dtype)));
+        }
+        let bytes = self
+            .data
+            .get(info.data_offsets.0..info.data_offsets.1)
+            .ok_or_else(|| wrong("reaches past the end of the file".to_owned()))?;
+        let values: &[T] = bytemuck::try_cast_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+        match count {
+            Some(count) if values.len() != count => {
+                Err(wrong(format!("{} values, not {count}", values.len())))
+            }
+            _ => Ok(values),
+        }
+    }
+
+    fn f32(&self, name: &str, count: usize) -> Result<&'static [f32], ModelError> {
+        self.get(name, Dtype::F32, Some(count))
+    }
+
+    fn layer(&self, name: &str, width: usize, channels: usize, input: bool) -> Result<Layer, ModelError> {
+        let depth = width.next_multiple_of(DEPTH);
+        Ok(Layer {
+            linear: Linear {
+                depth,
+                channels,
+                weight: self.get(&format!("{name}.weight"), Dtype::I8, Some(depth * channels))?,
+                scale: self.f32(&format!("{name}.scale"), channels)?,
+                offset: self.f32(&format!("{name}.offset"), channels)?,
+                bias: self.f32(&format!("{name}.bias"), channels)?,
+            },
+            input: if input { Some(self.f32(&format!("{name}.input"), width)?) } else { None },
+        })
+    }
+
+    fn norm(&self, name: &str, width: usize) -> Result<Norm, ModelError> {
+        Ok(Norm {
+            gamma: self.f32(&format!("{name}.gamma"), width)?,
+            beta: self.f32(&format!("{name}.beta"), width)?,
+        })
+    }
+
+    fn table(&self, name: &str, rows: usize, width: usize) -> Result<Table, ModelError> {
+        Ok(Table {
+            rows: self.get(&format!("{name}.rows"), Dtype::I8, Some(rows * width))?,
+            scale: self.f32(&format!("{name}.scale"), rows)?,
+        })
+    }
+}
+
+/// Puts `[channels][width]` bytes into the order of [`Linear::weight`].
+pub(super) fn pack(weight: &[i8], width: usize, channels: usize) -> Vec<i8> {
+    let depth = width.next_multiple_of(DEPTH);
+    let mut packed = vec![0; depth * channels];
+    for (c, row) in weight.chunks_exact(width).enumerate() {
+        let panel = c / PANEL * depth * PANEL;
+        for (k, &w) in row.iter().enumerate() {
+            packed[panel + k / 4 * (4 * PANEL) + c % PANEL * 4 + k % 4] = w;
+        }
+    }
+    packed
+}

@@ -1,0 +1,245 @@
+//! The inner loops of the encoder, compiled for each instruction set and chosen at run time.
+//!
+//! This is the one module with `unsafe` code: vector instructions and the pointers they read. Everything it offers is safe to
+//! call; each function checks the sizes of what it is given before it computes.
+//!
+//! Layout:
+//! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`: one implementation each
+//! - `ops`: the kernels
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod ops;
+mod portable;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+/// Output channels of one weight panel; the layout of [`Linear::weight`] is built of these.
+pub const PANEL: usize = 16;
+/// Output channels computed at a time; the channels of every layer are a multiple of it.
+pub const CHANNELS: usize = 32;
+/// Input channels are padded with zeros to a multiple of this.
+pub const DEPTH: usize = 64;
+/// Largest quantised activation; activations are 0..=127.
+pub const ACTIVATION_MAX: f32 = 127.0;
+/// Largest quantised weight; weights are −63..=63.
+pub const WEIGHT_MAX: f32 = 63.0;
+
+/// An instruction set that the kernels are compiled for and that this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Set);
+
+// Private, so that only `Isa::available` makes one: a value is the proof that the processor has the instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// What this processor can run, best first.
+    pub fn available() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+                {
+                    all.push(Self(Set::Avx512Vnni));
+                }
+                if is_x86_feature_detected!("avxvnni") {
+                    all.push(Self(Set::AvxVnni));
+                }
+                all.push(Self(Set::Avx2));
+            }
+        }
+        all.push(Self(Set::Portable));
+        all
+    }
+
+    /// The best that this processor can run.
+    pub fn best() -> Self {
+        Self::available().swap_remove(0)
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Set::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => "avx512-vnni",
+        })
+    }
+}
+
+/// A quantised linear layer, `y = x · Wᵀ + bias`, as views into the model's bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a> {
+    /// Input channels, padded to a multiple of [`DEPTH`].
+    pub depth: usize,
+    /// Output channels, a multiple of [`CHANNELS`].
+    pub channels: usize,
+    /// `[channels / 16][depth / 4][16][4]`, each in −63..=63.
+    pub weight: &'a [i8],
+    /// `[channels]`: what one unit of a weight is worth.
+    pub scale: &'a [f32],
+    /// `[channels]`: the sum of a channel's weights times its scale; a row's zero point times this is what the zero point
+    /// adds to its products.
+    pub offset: &'a [f32],
+    /// `[channels]`
+    pub bias: &'a [f32],
+}
+
+/// Rows quantised one by one to 0..=127: `x ≈ scale · (q − zero)`.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// `[rows][depth]`, padding zero.
+    bytes: Vec<u8>,
+    /// `[rows]`
+    scale: Vec<f32>,
+    /// `[rows]`
+    zero: Vec<f32>,
+    depth: usize,
+}
+
+impl Rows {
+    /// Makes room for `rows` rows of `width` numbers each. Memory is kept from call to call.
+    fn reset(&mut self, rows: usize, width: usize) {
+        let depth = width.next_multiple_of(DEPTH);
+        if depth != self.depth {
+            self.bytes.clear(); // so that padding is zero again
+            self.depth = depth;
+        }
+        if self.bytes.len() < rows * depth {
+            self.bytes.resize(rows * depth, 0);
+        }
+        self.scale.resize(rows, 0.0);
+        self.zero.resize(rows, 0.0);
+    }
+}
+
+/// What follows a linear layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// x · Φ(x), with Φ the normal distribution function, to within 4·10⁻⁶.
+    Gelu,
+}
+
+/// Compiles each kernel once for every instruction set and makes it a method of [`Isa`].
+macro_rules! kernels {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) where $check:expr;)*) => {
+        impl Isa {
+            $(
+                $(#[$doc])*
+                #[allow(clippy::too_many_arguments)]
+                pub fn $name(self, $($arg: $type),*) {
+                    $check;
+                    #[cfg(target_arch = "x86_64")]
+                    #[target_feature(enable = "avx2,fma")]
+                    fn avx2($($arg: $type),*) {
+                        // SAFETY: as below.
+                        unsafe { ops::$name::<avx2::Avx2>($($arg),*) }
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    #[target_feature(enable = "avx2,fma,avxvnni")]
+                    fn avx_vnni($($arg: $type),*) {
+                        // SAFETY: as below.
+                        unsafe { ops::$name::<avx2::AvxVnni>($($arg),*) }
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
+                    fn avx512_vnni($($arg: $type),*) {
+                        // SAFETY: as below.
+                        unsafe { ops::$name::<avx512::Avx512>($($arg),*) }
+                    }
+                    // SAFETY: sizes were checked above, and a value of `Isa` is made by `available` alone, which asked
+                    // the processor for what it stands for.
+                    unsafe {
+                        match self.0 {
+                            Set::Portable => ops::$name::<portable::Portable>($($arg),*),
+                            #[cfg(target_arch = "x86_64")]
+                            Set::Avx2 => avx2($($arg),*),
+                            #[cfg(target_arch = "x86_64")]
+                            Set::AvxVnni => avx_vnni($($arg),*),
+                            #[cfg(target_arch = "x86_64")]
+                            Set::Avx512Vnni => avx512_vnni($($arg),*),
+                        }
+                    }
+                }
+            )*
+        }
+    };
+}
+
+kernels! {
+    /// Quantises each row of `x`, `[rows][width]`, after multiplying its columns by `input`, `[width]`, if there is one.
+    fn quantise(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) where {
+        assert!(width > 0 && width.is_multiple_of(CHANNELS) && x.len().is_multiple_of(width));
+        assert!(input.is_none_or(|input| input.len() == width));
+        out.reset(x.len() / width, width);
+    };
+
+    /// `out = activation(x · Wᵀ + bias)`, `[rows][channels]`.
+    fn matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) where {
+        let rows = x.scale.len();
+        assert!(w.depth == x.depth && w.depth.is_multiple_of(DEPTH) && w.channels.is_multiple_of(CHANNELS));
+        assert!(x.bytes.len() >= rows * w.depth && x.zero.len() == rows);
+        assert_eq!(w.weight.len(), w.depth * w.channels);
+        assert!(w.scale.len() == w.channels && w.offset.len() == w.channels && w.bias.len() == w.channels);
+        assert_eq!(out.len(), rows * w.channels);
+    };
+
+    /// Self-attention within each sequence, all heads.
+    ///
+    /// `qkv`: `[tokens][3 · hidden]`, the queries, keys and values of each token; `lengths` sums to `tokens`; `out`:
+    /// `[tokens][hidden]`. The width of a head, `hidden / heads`, is a multiple of 32.
+    fn attention(qkv: &[f32], lengths: &[usize], heads: usize, hidden: usize, scratch: &mut Vec<f32>, out: &mut [f32]) where {
+        assert!(heads > 0 && hidden.is_multiple_of(heads) && (hidden / heads).is_multiple_of(CHANNELS));
+        let tokens: usize = lengths.iter().sum();
+        assert_eq!(qkv.len(), tokens * 3 * hidden);
+        assert_eq!(out.len(), tokens * hidden);
+        let longest = lengths.iter().copied().max().unwrap_or(0).next_multiple_of(16);
+        scratch.resize((hidden / heads + ops::QUERIES) * longest, 0.0);
+    };
+
+    /// `x = layer_norm(x + y)`, row by row.
+    ///
+    /// `x` and `y`: `[rows][width]`; `gamma` and `beta`: `[width]`.
+    fn add_norm(x: &mut [f32], y: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) where {
+        let width = gamma.len();
+        assert!(width > 0 && width.is_multiple_of(CHANNELS) && beta.len() == width);
+        assert!(x.len() == y.len() && x.len().is_multiple_of(width));
+    };
+
+    /// `out += scale · row`, all of one length, a multiple of 32.
+    fn add_scaled(row: &[i8], scale: f32, out: &mut [f32]) where {
+        assert!(row.len() == out.len() && row.len().is_multiple_of(CHANNELS));
+    };
+
+    /// The mean of the rows of `x`, `[rows][width]`, scaled to unit length; `out`: `[width]`.
+    fn mean_unit(x: &[f32], out: &mut [f32]) where {
+        let width = out.len();
+        assert!(width > 0 && width.is_multiple_of(CHANNELS) && x.len().is_multiple_of(width) && !x.is_empty());
+    };
+}

@@ -1,0 +1,189 @@
+//! AVX2 and FMA, and the same with AVX-VNNI's 8-bit dot product.
+
+use std::arch::x86_64::*;
+
+use super::simd::Simd;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+#[derive(Clone, Copy)]
+pub(crate) struct AvxVnni;
+
+macro_rules! eight_lanes {
+    () => {
+        type F = __m256;
+        const LANES: usize = 8;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(x: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn store(x: *mut f32, v: __m256) {
+            unsafe { _mm256_storeu_ps(x, v) }
+        }
+        #[inline(always)]
+        unsafe fn load_i32(x: *const i32) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(x.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn load_i8(x: *const i8) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn store_u8(x: *mut u8, v: __m256) {
+            unsafe {
+                let v = _mm256_cvtps_epi32(v);
+                let words =
+                    _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                _mm_storel_epi64(x.cast(), _mm_packus_epi16(words, words));
+            }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn min(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_min_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn round(v: __m256) -> __m256 {
+            unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+        }
+        #[inline(always)]
+        unsafe fn pow2(n: __m256) -> __m256 {
+            unsafe {
+                let n = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n))
+            }
+        }
+        #[inline(always)]
+        unsafe fn sum(v: __m256) -> f32 {
+            unsafe {
+                let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+                _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn least(v: __m256) -> f32 {
+            unsafe {
+                let v = _mm_min_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let v = _mm_min_ps(v, _mm_movehl_ps(v, v));
+                _mm_cvtss_f32(_mm_min_ss(v, _mm_movehdup_ps(v)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn most(v: __m256) -> f32 {
+            unsafe {
+                let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+                _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
+            }
+        }
+    };
+}
+
+impl Simd for Avx2 {
+    eight_lanes!();
+    // Four rows by 16 channels: 8 sums, 4 weights, a broadcast, and the constant ones of sixteen registers.
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn tile<const R: usize>(
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        out: *mut i32,
+    ) {
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            for panel in 0..2 {
+                let b = b.add(panel * quads * 64);
+                let mut sums = [[_mm256_setzero_si256(); 2]; R];
+                let mut k = 0;
+                while k < quads {
+                    let w = |i: usize| _mm256_loadu_si256(b.add(k * 64 + i * 32).cast());
+                    let (w0, w1, w2, w3) = (w(0), w(1), w(2), w(3));
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let x = a.add(r * stride + 4 * k).cast::<i32>();
+                        let x0 = _mm256_set1_epi32(x.read_unaligned());
+                        let x1 = _mm256_set1_epi32(x.add(1).read_unaligned());
+                        let low =
+                            _mm256_add_epi16(_mm256_maddubs_epi16(x0, w0), _mm256_maddubs_epi16(x1, w2));
+                        let high =
+                            _mm256_add_epi16(_mm256_maddubs_epi16(x0, w1), _mm256_maddubs_epi16(x1, w3));
+                        sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, ones));
+                        sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, ones));
+                    }
+                    k += 2;
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    let out = out.add(r * 32 + panel * 16);
+                    _mm256_storeu_si256(out.cast(), sums[0]);
+                    _mm256_storeu_si256(out.add(8).cast(), sums[1]);
+                }
+            }
+        }
+    }
+}
+
+impl Simd for AvxVnni {
+    eight_lanes!();
+    // Six rows by 16 channels: twelve sums, two weights, a broadcast.
+    const ROWS: usize = 6;
+
+    #[inline(always)]
+    unsafe fn tile<const R: usize>(
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        out: *mut i32,
+    ) {
+        unsafe {
+            for panel in 0..2 {
+                let b = b.add(panel * quads * 64);
+                let mut sums = [[_mm256_setzero_si256(); 2]; R];
+                for k in 0..quads {
+                    let w0 = _mm256_loadu_si256(b.add(k * 64).cast());
+                    let w1 = _mm256_loadu_si256(b.add(k * 64 + 32).cast());
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let x = a.add(r * stride + 4 * k).cast::<i32>().read_unaligned();
+                        let x = _mm256_set1_epi32(x);
+                        sums[0] = _mm256_dpbusd_avx_epi32(sums[0], x, w0);
+                        sums[1] = _mm256_dpbusd_avx_epi32(sums[1], x, w1);
+                    }
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    let out = out.add(r * 32 + panel * 16);
+                    _mm256_storeu_si256(out.cast(), sums[0]);
+                    _mm256_storeu_si256(out.add(8).cast(), sums[1]);
+                }
+            }
+        }
+    }
+}

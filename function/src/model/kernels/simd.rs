@@ -1,0 +1,65 @@
+//! The vector operations that every kernel is written in, once for each instruction set.
+
+/// One instruction set. Implementations are zero-sized and their methods are inlined into a caller that was compiled for
+/// that set; see [`super::Isa`].
+///
+/// # Safety
+/// The caller runs on a processor that has the instruction set, and pointers are valid for what each method says it reads
+/// or writes. Alignment is not needed.
+#[allow(clippy::missing_safety_doc)] // one contract for all methods, stated above
+pub(crate) trait Simd: Copy {
+    /// A vector of [`LANES`](Self::LANES) single-precision numbers.
+    type F: Copy;
+    /// Numbers in a vector: 8 or 16.
+    const LANES: usize;
+    /// Most rows that [`tile`](Self::tile) takes.
+    const ROWS: usize;
+
+    /// Every lane `x`.
+    unsafe fn splat(x: f32) -> Self::F;
+    /// `LANES` numbers from `x`.
+    unsafe fn load(x: *const f32) -> Self::F;
+    /// `LANES` numbers to `x`.
+    unsafe fn store(x: *mut f32, v: Self::F);
+    /// `LANES` 32-bit integers from `x`, as numbers.
+    unsafe fn load_i32(x: *const i32) -> Self::F;
+    /// `LANES` 8-bit integers from `x`, as numbers.
+    unsafe fn load_i8(x: *const i8) -> Self::F;
+    /// Stores whole numbers in 0..=255 as bytes, rounding ties to even.
+    unsafe fn store_u8(x: *mut u8, v: Self::F);
+    /// a + b
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    /// a − b
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    /// a · b
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    /// a · b + c
+    unsafe fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The smaller of each pair.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    /// The larger of each pair.
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// Nearest whole number, ties to even, for |v| < 2²².
+    unsafe fn round(v: Self::F) -> Self::F;
+    /// 2ⁿ for whole n in −126..=127.
+    unsafe fn pow2(n: Self::F) -> Self::F;
+    /// Sum of all lanes.
+    unsafe fn sum(v: Self::F) -> f32;
+    /// Smallest lane.
+    unsafe fn least(v: Self::F) -> f32;
+    /// Largest lane.
+    unsafe fn most(v: Self::F) -> f32;
+
+    /// The integer products of `R` rows of `a` with 32 output channels.
+    ///
+    /// `a`: rows of unsigned bytes in 0..=127, `stride` apart, `4·quads` read of each. `b`: two panels of 16 channels, each
+    /// `quads × 16 × 4` signed bytes in −63..=63, `64·quads` apart. `out`: `R × 32` sums. The ranges let two products of a
+    /// pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
+    unsafe fn tile<const R: usize>(
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        out: *mut i32,
+    );
+}

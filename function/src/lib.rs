@@ -4,6 +4,7 @@ pub mod event;
 pub mod model;
 pub mod outcome;
 pub mod task;
+pub mod tasks;
 
 pub use event::Message;
 pub use outcome::Outcome;

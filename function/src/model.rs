@@ -250,6 +250,11 @@ impl Source {
         self
     }
 
+    /// Name of the model: that of its directory, unless set.
+    pub fn name(&self) -> &str {
+        &self.about.name
+    }
+
     /// sha256 of the float32 weights, in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.about.source_sha256

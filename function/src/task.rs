@@ -17,9 +17,9 @@ pub trait Task: Send + Sync + 'static {
     /// [`Outcome::Rejected`].
     fn accept(&self, message: &Message) -> Result<Work<Self::Input>, Outcome>;
 
-    /// Does the work of a whole batch and returns one outcome for each input, in order. May block. A panic costs this batch
-    /// a retry one by one, so that only the message that caused it fails.
-    fn run(&self, batch: Vec<Self::Input>) -> Vec<Outcome>;
+    /// Does the work of a whole batch and returns one outcome for each input, in order. May block. After a panic the inputs
+    /// are run one by one, so that only the one that caused it fails.
+    fn run(&self, batch: &[&Self::Input]) -> Vec<Outcome>;
 }
 
 /// An accepted message on its way to [`Task::run`].

@@ -26,6 +26,8 @@ pub const PANEL: usize = 16;
 pub const CHANNELS: usize = 32;
 /// Input channels are padded with zeros to a multiple of this.
 pub const DEPTH: usize = 64;
+/// Quantised rows are followed by unused ones up to a multiple of this.
+const ROW_PADDING: usize = 32;
 /// Largest quantised activation; activations are 0..=127.
 pub const ACTIVATION_MAX: f32 = 127.0;
 /// Largest quantised weight; weights are −63..=63.
@@ -45,6 +47,8 @@ enum Set {
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Isa {
@@ -59,6 +63,9 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
                 {
+                    if avx512::amx_permitted() {
+                        all.push(Self(Set::Amx));
+                    }
                     all.push(Self(Set::Avx512Vnni));
                 }
                 if is_x86_feature_detected!("avxvnni") {
@@ -87,6 +94,8 @@ impl fmt::Display for Isa {
             Set::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx => "amx",
         })
     }
 }
@@ -129,8 +138,9 @@ impl Rows {
             self.bytes.clear(); // so that padding is zero again
             self.depth = depth;
         }
-        if self.bytes.len() < rows * depth {
-            self.bytes.resize(rows * depth, 0);
+        let size = rows.next_multiple_of(ROW_PADDING) * depth;
+        if self.bytes.len() < size {
+            self.bytes.resize(size, 0);
         }
         self.scale.resize(rows, 0.0);
         self.zero.resize(rows, 0.0);
@@ -173,6 +183,12 @@ macro_rules! kernels {
                         // SAFETY: as below.
                         unsafe { ops::$name::<avx512::Avx512>($($arg),*) }
                     }
+                    #[cfg(target_arch = "x86_64")]
+                    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
+                    fn amx($($arg: $type),*) {
+                        // SAFETY: as below.
+                        unsafe { ops::$name::<avx512::Amx>($($arg),*) }
+                    }
                     // SAFETY: sizes were checked above, and a value of `Isa` is made by `available` alone, which asked
                     // the processor for what it stands for.
                     unsafe {
@@ -184,6 +200,8 @@ macro_rules! kernels {
                             Set::AvxVnni => avx_vnni($($arg),*),
                             #[cfg(target_arch = "x86_64")]
                             Set::Avx512Vnni => avx512_vnni($($arg),*),
+                            #[cfg(target_arch = "x86_64")]
+                            Set::Amx => amx($($arg),*),
                         }
                     }
                 }
@@ -204,7 +222,7 @@ kernels! {
     fn matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) where {
         let rows = x.scale.len();
         assert!(w.depth == x.depth && w.depth.is_multiple_of(DEPTH) && w.channels.is_multiple_of(CHANNELS));
-        assert!(x.bytes.len() >= rows * w.depth && x.zero.len() == rows);
+        assert!(x.bytes.len() >= rows.next_multiple_of(ROW_PADDING) * w.depth && x.zero.len() == rows);
         assert_eq!(w.weight.len(), w.depth * w.channels);
         assert!(w.scale.len() == w.channels && w.offset.len() == w.channels && w.bias.len() == w.channels);
         assert_eq!(out.len(), rows * w.channels);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::Simd;
+use super::simd::{Simd, with_rows};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
@@ -112,42 +112,15 @@ impl Simd for Avx2 {
     const ROWS: usize = 4;
 
     #[inline(always)]
-    unsafe fn tile<const R: usize>(
+    unsafe fn tile(
+        rows: usize,
         a: *const u8,
         stride: usize,
         b: *const i8,
         quads: usize,
         out: *mut i32,
     ) {
-        unsafe {
-            let ones = _mm256_set1_epi16(1);
-            for panel in 0..2 {
-                let b = b.add(panel * quads * 64);
-                let mut sums = [[_mm256_setzero_si256(); 2]; R];
-                let mut k = 0;
-                while k < quads {
-                    let w = |i: usize| _mm256_loadu_si256(b.add(k * 64 + i * 32).cast());
-                    let (w0, w1, w2, w3) = (w(0), w(1), w(2), w(3));
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let x = a.add(r * stride + 4 * k).cast::<i32>();
-                        let x0 = _mm256_set1_epi32(x.read_unaligned());
-                        let x1 = _mm256_set1_epi32(x.add(1).read_unaligned());
-                        let low =
-                            _mm256_add_epi16(_mm256_maddubs_epi16(x0, w0), _mm256_maddubs_epi16(x1, w2));
-                        let high =
-                            _mm256_add_epi16(_mm256_maddubs_epi16(x0, w1), _mm256_maddubs_epi16(x1, w3));
-                        sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, ones));
-                        sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, ones));
-                    }
-                    k += 2;
-                }
-                for (r, sums) in sums.iter().enumerate() {
-                    let out = out.add(r * 32 + panel * 16);
-                    _mm256_storeu_si256(out.cast(), sums[0]);
-                    _mm256_storeu_si256(out.add(8).cast(), sums[1]);
-                }
-            }
-        }
+        unsafe { with_rows!(rows, tile_avx2(a, stride, b, quads, out), 1 2 3 4) }
     }
 }
 
@@ -157,32 +130,83 @@ impl Simd for AvxVnni {
     const ROWS: usize = 6;
 
     #[inline(always)]
-    unsafe fn tile<const R: usize>(
+    unsafe fn tile(
+        rows: usize,
         a: *const u8,
         stride: usize,
         b: *const i8,
         quads: usize,
         out: *mut i32,
     ) {
-        unsafe {
-            for panel in 0..2 {
-                let b = b.add(panel * quads * 64);
-                let mut sums = [[_mm256_setzero_si256(); 2]; R];
-                for k in 0..quads {
-                    let w0 = _mm256_loadu_si256(b.add(k * 64).cast());
-                    let w1 = _mm256_loadu_si256(b.add(k * 64 + 32).cast());
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let x = a.add(r * stride + 4 * k).cast::<i32>().read_unaligned();
-                        let x = _mm256_set1_epi32(x);
-                        sums[0] = _mm256_dpbusd_avx_epi32(sums[0], x, w0);
-                        sums[1] = _mm256_dpbusd_avx_epi32(sums[1], x, w1);
-                    }
+        unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6) }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_avx2<const R: usize>(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    out: *mut i32,
+) {
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        for panel in 0..2 {
+            let b = b.add(panel * quads * 64);
+            let mut sums = [[_mm256_setzero_si256(); 2]; R];
+            let mut k = 0;
+            while k < quads {
+                let w = |i: usize| _mm256_loadu_si256(b.add(k * 64 + i * 32).cast());
+                let (w0, w1, w2, w3) = (w(0), w(1), w(2), w(3));
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = a.add(r * stride + 4 * k).cast::<i32>();
+                    let x0 = _mm256_set1_epi32(x.read_unaligned());
+                    let x1 = _mm256_set1_epi32(x.add(1).read_unaligned());
+                    let low =
+                        _mm256_add_epi16(_mm256_maddubs_epi16(x0, w0), _mm256_maddubs_epi16(x1, w2));
+                    let high =
+                        _mm256_add_epi16(_mm256_maddubs_epi16(x0, w1), _mm256_maddubs_epi16(x1, w3));
+                    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, ones));
+                    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, ones));
                 }
-                for (r, sums) in sums.iter().enumerate() {
-                    let out = out.add(r * 32 + panel * 16);
-                    _mm256_storeu_si256(out.cast(), sums[0]);
-                    _mm256_storeu_si256(out.add(8).cast(), sums[1]);
+                k += 2;
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                let out = out.add(r * 32 + panel * 16);
+                _mm256_storeu_si256(out.cast(), sums[0]);
+                _mm256_storeu_si256(out.add(8).cast(), sums[1]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_vnni<const R: usize>(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    out: *mut i32,
+) {
+    unsafe {
+        for panel in 0..2 {
+            let b = b.add(panel * quads * 64);
+            let mut sums = [[_mm256_setzero_si256(); 2]; R];
+            for k in 0..quads {
+                let w0 = _mm256_loadu_si256(b.add(k * 64).cast());
+                let w1 = _mm256_loadu_si256(b.add(k * 64 + 32).cast());
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = a.add(r * stride + 4 * k).cast::<i32>().read_unaligned();
+                    let x = _mm256_set1_epi32(x);
+                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], x, w0);
+                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], x, w1);
                 }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                let out = out.add(r * 32 + panel * 16);
+                _mm256_storeu_si256(out.cast(), sums[0]);
+                _mm256_storeu_si256(out.add(8).cast(), sums[1]);
             }
         }
     }

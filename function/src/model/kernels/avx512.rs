@@ -1,11 +1,15 @@
-//! AVX-512 with VNNI's 8-bit dot product.
+//! AVX-512 with VNNI's 8-bit dot product, and the same with AMX's 8-bit tiles.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::simd::Simd;
+use super::simd::{Simd, with_rows};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Amx;
 
 macro_rules! sixteen_lanes {
     () => {
@@ -91,7 +95,49 @@ impl Simd for Avx512 {
     const ROWS: usize = 12;
 
     #[inline(always)]
-    unsafe fn tile<const R: usize>(
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        out: *mut i32,
+    ) {
+        unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6 7 8 9 10 11 12) }
+    }
+}
+
+impl Simd for Amx {
+    sixteen_lanes!();
+    // Four sums of 16 × 16, two registers of activations, two of weights: all eight.
+    const ROWS: usize = 32;
+    const STEP: usize = 16;
+
+    #[inline(always)]
+    unsafe fn begin() {
+        #[repr(C, align(64))]
+        struct Config {
+            palette: u8,
+            start_row: u8,
+            reserved: [u8; 14],
+            row_bytes: [u16; 16],
+            rows: [u8; 16],
+        }
+        let mut config =
+            Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        config.row_bytes[..8].fill(64);
+        config.rows[..8].fill(16);
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) }
+    }
+
+    #[inline(always)]
+    unsafe fn end() {
+        unsafe { asm!("tilerelease", options(nostack, nomem)) }
+    }
+
+    #[inline(always)]
+    unsafe fn tile(
+        rows: usize,
         a: *const u8,
         stride: usize,
         b: *const i8,
@@ -99,22 +145,130 @@ impl Simd for Avx512 {
         out: *mut i32,
     ) {
         unsafe {
-            let mut sums = [[_mm512_setzero_si512(); 2]; R];
-            let second = b.add(quads * 64);
-            for k in 0..quads {
-                let w0 = _mm512_loadu_si512(b.add(k * 64).cast());
-                let w1 = _mm512_loadu_si512(second.add(k * 64).cast());
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = a.add(r * stride + 4 * k).cast::<i32>().read_unaligned();
-                    let x = _mm512_set1_epi32(x);
-                    sums[0] = _mm512_dpbusd_epi32(sums[0], x, w0);
-                    sums[1] = _mm512_dpbusd_epi32(sums[1], x, w1);
-                }
+            if rows <= 16 { tile_amx_16(a, stride, b, quads, out) } else { tile_amx_32(a, stride, b, quads, out) }
+        }
+    }
+}
+
+// The intrinsics are not stable, the instructions are. `tdpbusd` takes 16 rows of 64 unsigned bytes and 16 quads of 16 × 4 signed
+// ones, which is the layout of a weight panel.
+
+#[inline(always)]
+unsafe fn tile_amx_16(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "2:",
+            "tileloadd tmm4, [{a} + {stride}*1]",
+            "tileloadd tmm6, [{b0} + {line}*1]",
+            "tileloadd tmm7, [{b1} + {line}*1]",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "add {a}, 64",
+            "add {b0}, 1024",
+            "add {b1}, 1024",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{out} + {line}*2], tmm0",
+            "tilestored [{out} + {line}*2 + 64], tmm1",
+            a = inout(reg) a => _,
+            stride = in(reg) stride,
+            b0 = inout(reg) b => _,
+            b1 = inout(reg) b.add(quads * 64) => _,
+            line = in(reg) 64usize,
+            steps = inout(reg) quads / 16 => _,
+            out = in(reg) out,
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_amx_32(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{a0} + {stride}*1]",
+            "tileloadd tmm6, [{b0} + {line}*1]",
+            "tileloadd tmm7, [{b1} + {line}*1]",
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{a1} + {stride}*1]",
+            "tdpbusd tmm1, tmm4, tmm7",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "add {a0}, 64",
+            "add {a1}, 64",
+            "add {b0}, 1024",
+            "add {b1}, 1024",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{out} + {line}*2], tmm0",
+            "tilestored [{out} + {line}*2 + 64], tmm1",
+            "tilestored [{out} + {line}*2 + 2048], tmm2",
+            "tilestored [{out} + {line}*2 + 2112], tmm3",
+            a0 = inout(reg) a => _,
+            a1 = inout(reg) a.add(16 * stride) => _,
+            stride = in(reg) stride,
+            b0 = inout(reg) b => _,
+            b1 = inout(reg) b.add(quads * 64) => _,
+            line = in(reg) 64usize,
+            steps = inout(reg) quads / 16 => _,
+            out = in(reg) out,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Whether the processor has AMX's 8-bit tiles and the system lets this process use them.
+pub(super) fn amx_permitted() -> bool {
+    const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
+    if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & TILE_AND_INT8 != TILE_AND_INT8 {
+        return false;
+    }
+    // Linux saves tile registers only for processes that ask, see its Documentation/arch/x86/xstate.rst.
+    #[cfg(target_os = "linux")]
+    {
+        const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+        const XFEATURE_XTILEDATA: libc::c_ulong = 18;
+        // SAFETY: this call takes two numbers and touches no memory.
+        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+#[inline(always)]
+unsafe fn tile_vnni<const R: usize>(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    out: *mut i32,
+) {
+    unsafe {
+        let mut sums = [[_mm512_setzero_si512(); 2]; R];
+        let second = b.add(quads * 64);
+        for k in 0..quads {
+            let w0 = _mm512_loadu_si512(b.add(k * 64).cast());
+            let w1 = _mm512_loadu_si512(second.add(k * 64).cast());
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = a.add(r * stride + 4 * k).cast::<i32>().read_unaligned();
+                let x = _mm512_set1_epi32(x);
+                sums[0] = _mm512_dpbusd_epi32(sums[0], x, w0);
+                sums[1] = _mm512_dpbusd_epi32(sums[1], x, w1);
             }
-            for (r, sums) in sums.iter().enumerate() {
-                _mm512_storeu_si512(out.add(r * 32).cast(), sums[0]);
-                _mm512_storeu_si512(out.add(r * 32 + 16).cast(), sums[1]);
-            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            _mm512_storeu_si512(out.add(r * 32).cast(), sums[0]);
+            _mm512_storeu_si512(out.add(r * 32 + 16).cast(), sums[1]);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every function here relies on the size checks of the method of [`super::Isa`] that calls it.
 
-use super::simd::Simd;
+use super::simd::{MOST_ROWS, Simd};
 use super::{ACTIVATION_MAX, Activation, CHANNELS, Linear, Rows};
 
 /// Queries that attention computes together.
@@ -82,54 +82,44 @@ pub(super) unsafe fn matmul<S: Simd>(
     if rows == 0 {
         return;
     }
-    // Tiles of nearly equal height: 16 rows as 8 + 8, not 12 + 4.
+    // Tiles of nearly equal height, a multiple of `STEP`: 16 rows as 8 + 8, not 12 + 4.
+    let steps = rows.div_ceil(S::STEP);
     let tiles = rows.div_ceil(S::ROWS);
-    let (height, taller) = (rows / tiles, rows % tiles);
+    let (height, taller) = (steps / tiles, steps % tiles);
+    unsafe { S::begin() }
     for c in (0..w.channels).step_by(CHANNELS) {
         let mut r = 0;
         for t in 0..tiles {
-            let height = height + usize::from(t < taller);
-            unsafe {
-                match height {
-                    1 => tile::<S, 1>(x, w, activation, r, c, out),
-                    2 => tile::<S, 2>(x, w, activation, r, c, out),
-                    3 => tile::<S, 3>(x, w, activation, r, c, out),
-                    4 => tile::<S, 4>(x, w, activation, r, c, out),
-                    5 => tile::<S, 5>(x, w, activation, r, c, out),
-                    6 => tile::<S, 6>(x, w, activation, r, c, out),
-                    7 => tile::<S, 7>(x, w, activation, r, c, out),
-                    8 => tile::<S, 8>(x, w, activation, r, c, out),
-                    9 => tile::<S, 9>(x, w, activation, r, c, out),
-                    10 => tile::<S, 10>(x, w, activation, r, c, out),
-                    11 => tile::<S, 11>(x, w, activation, r, c, out),
-                    _ => tile::<S, 12>(x, w, activation, r, c, out),
-                }
-            }
+            let height = ((height + usize::from(t < taller)) * S::STEP).min(rows - r);
+            unsafe { tile::<S>(x, w, activation, r, height, c, out) }
             r += height;
         }
     }
+    unsafe { S::end() }
 }
 
-/// `R` rows from `r` by 32 channels from `c`: integer products, then scale, bias and activation.
+/// `rows` rows from `r` by 32 channels from `c`: integer products, then scale, bias and activation.
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize>(
+#[allow(clippy::too_many_arguments)]
+unsafe fn tile<S: Simd>(
     x: &Rows,
     w: &Linear<'_>,
     activation: Activation,
     r: usize,
+    rows: usize,
     c: usize,
     out: &mut [f32],
 ) {
     unsafe {
-        let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; R]>::uninit();
+        let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; MOST_ROWS]>::uninit();
         let sums = sums.as_mut_ptr().cast::<i32>();
         let (a, b) = (x.bytes.as_ptr().add(r * x.depth), w.weight.as_ptr().add(c * w.depth));
-        S::tile::<R>(a, x.depth, b, w.depth / 4, sums);
+        S::tile(rows, a, x.depth, b, w.depth / 4, sums);
         for lane in (0..CHANNELS).step_by(S::LANES) {
             let scale = S::load(w.scale.as_ptr().add(c + lane));
             let offset = S::load(w.offset.as_ptr().add(c + lane));
             let bias = S::load(w.bias.as_ptr().add(c + lane));
-            for i in 0..R {
+            for i in 0..rows {
                 let row_scale = S::splat(*x.scale.get_unchecked(r + i));
                 let row_zero = S::splat(-*x.zero.get_unchecked(r + i));
                 let sum = S::load_i32(sums.add(i * CHANNELS + lane));

@@ -93,14 +93,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn tile<const R: usize>(
+    unsafe fn tile(
+        rows: usize,
         a: *const u8,
         stride: usize,
         b: *const i8,
         quads: usize,
         out: *mut i32,
     ) {
-        for r in 0..R {
+        for r in 0..rows {
             for panel in 0..2 {
                 let mut sums = [0i32; 16];
                 for k in 0..quads {

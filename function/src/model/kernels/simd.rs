@@ -14,6 +14,8 @@ pub(crate) trait Simd: Copy {
     const LANES: usize;
     /// Most rows that [`tile`](Self::tile) takes.
     const ROWS: usize;
+    /// Rows that a tile computes at no less cost than fewer.
+    const STEP: usize = 1;
 
     /// Every lane `x`.
     unsafe fn splat(x: f32) -> Self::F;
@@ -50,16 +52,32 @@ pub(crate) trait Simd: Copy {
     /// Largest lane.
     unsafe fn most(v: Self::F) -> f32;
 
-    /// The integer products of `R` rows of `a` with 32 output channels.
+    /// Called before the first [`tile`](Self::tile) of a matrix product, and [`end`](Self::end) after the last.
+    #[inline(always)]
+    unsafe fn begin() {}
+    /// See [`begin`](Self::begin).
+    #[inline(always)]
+    unsafe fn end() {}
+
+    /// The integer products of some rows of `a` with 32 output channels.
     ///
-    /// `a`: rows of unsigned bytes in 0..=127, `stride` apart, `4·quads` read of each. `b`: two panels of 16 channels, each
-    /// `quads × 16 × 4` signed bytes in −63..=63, `64·quads` apart. `out`: `R × 32` sums. The ranges let two products of a
-    /// pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
-    unsafe fn tile<const R: usize>(
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        out: *mut i32,
-    );
+    /// `a`: `rows` rows of unsigned bytes in 0..=127, `stride` apart, `4·quads` read of each; memory up to the next multiple of
+    /// [`super::ROW_PADDING`] rows may be read. `b`: two panels of 16 channels, each `quads × 16 × 4` signed bytes in
+    /// −63..=63, `64·quads` apart. `out`: room for [`MOST_ROWS`] × 32 sums, of which `rows × 32` are what was asked for. The
+    /// ranges let two products of a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
+    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32);
 }
+
+/// Most rows of any [`Simd::tile`].
+pub(crate) const MOST_ROWS: usize = 32;
+
+/// Calls `$function::<N>` for the `N` that `$rows` is.
+macro_rules! with_rows {
+    ($rows:expr, $function:ident $arguments:tt, $($n:literal)*) => {
+        match $rows {
+            $($n => $function::<$n> $arguments,)*
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    };
+}
+pub(crate) use with_rows;

@@ -1,0 +1,188 @@
+//! Texts to labels, without training.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+use serde::{Deserialize, Serialize};
+
+use super::{Embeddings, Texts, Usage, bad_payload, check_count, cosine, count, done, read_payload};
+use crate::model::Encoder;
+use crate::{Message, Outcome, Task, Work};
+
+/// What a label is embedded as; `{}` is the label.
+const TEMPLATE: &str = "This text is about {}.";
+/// Divides cosines before they become probabilities.
+const TEMPERATURE: f32 = 0.05;
+/// With `multi_label`, the cosine at which a label is as likely as not.
+const MULTI_LABEL_CENTRE: f32 = 0.25;
+/// Labels whose vectors are kept, at four bytes a dimension each.
+const KEPT_LABELS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// Task `classify`, zero-shot: `{"input": "text" or ["text", …], "labels": ["billing", …], "multi_label"?: bool}` gives
+/// `{"model":…,"data":[{"index":0,"label":"billing","scores":[{"label":"billing","score":0.93}, …]}],"usage":…}`.
+///
+/// Scores are sorted, best first, and sum to 1; with `multi_label` each stands for itself. A payload without `labels`, or of
+/// plain text, is given the labels that the service declares.
+#[derive(Debug)]
+pub struct Classify {
+    encoder: Arc<Encoder>,
+    labels: Vec<String>,
+    kept: Mutex<LruCache<String, Arc<[f32]>>>,
+}
+
+impl Classify {
+    /// On this encoder, with the labels of payloads that bring none of their own.
+    pub fn new(encoder: Arc<Encoder>, labels: Vec<String>) -> Self {
+        Self { encoder, labels, kept: Mutex::new(LruCache::new(KEPT_LABELS)) }
+    }
+
+    /// The vectors of labels that are kept; `None` for others.
+    fn kept(&self, labels: &[impl AsRef<str>]) -> Vec<Option<Arc<[f32]>>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        labels.iter().map(|label| kept.get(label.as_ref()).cloned()).collect()
+    }
+
+    fn tokenize(&self, label: &str) -> Vec<u32> {
+        self.encoder.tokenize(&TEMPLATE.replace("{}", label))
+    }
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    input: Texts,
+    labels: Option<Vec<String>>,
+    #[serde(default)]
+    multi_label: bool,
+}
+
+/// An accepted message.
+#[derive(Debug)]
+pub struct Input {
+    texts: Vec<Vec<u32>>,
+    labels: Vec<String>,
+    multi_label: bool,
+}
+
+#[derive(Serialize)]
+struct Classes<'a> {
+    model: &'a str,
+    data: Vec<Class<'a>>,
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Class<'a> {
+    index: usize,
+    label: &'a str,
+    scores: Vec<Score<'a>>,
+}
+
+#[derive(Serialize)]
+struct Score<'a> {
+    label: &'a str,
+    score: f32,
+}
+
+impl Task for Classify {
+    type Input = Input;
+
+    fn name(&self) -> &str {
+        "classify"
+    }
+
+    fn accept(&self, message: &Message) -> Result<Work<Input>, Outcome> {
+        let (texts, labels, multi_label) = match read_payload::<Payload>(&message.data)? {
+            Ok(payload) => (payload.input.checked("input")?, payload.labels, payload.multi_label),
+            Err(text) => (vec![text.to_owned()], None, false),
+        };
+        let labels = match labels {
+            Some(labels) => {
+                check_count("labels", labels.len())?;
+                labels
+            }
+            None if self.labels.is_empty() => {
+                return Err(bad_payload(
+                    "`labels` is missing, and this service declares none; \
+                     `classify` takes {\"input\": …, \"labels\": [\"…\", …]}",
+                ));
+            }
+            None => self.labels.clone(),
+        };
+        let texts: Vec<_> = texts.iter().map(|text| self.encoder.tokenize(text)).collect();
+        let new: usize = (labels.iter().zip(self.kept(&labels)))
+            .filter(|(_, kept)| kept.is_none())
+            .map(|(label, _)| self.tokenize(label).len())
+            .sum();
+        let cost = count(&texts) + new;
+        Ok(Work { input: Input { texts, labels, multi_label }, cost })
+    }
+
+    fn run(&self, batch: &[&Input]) -> Vec<Outcome> {
+        // Labels that are not kept run in the same forward pass as the texts.
+        let labels: Vec<&str> =
+            batch.iter().flat_map(|input| input.labels.iter().map(String::as_str)).collect();
+        let mut vectors = self.kept(&labels);
+        let missing: Vec<(usize, Vec<u32>)> = labels
+            .iter()
+            .zip(&vectors)
+            .enumerate()
+            .filter(|(_, (_, vector))| vector.is_none())
+            .map(|(i, (label, _))| (i, self.tokenize(label)))
+            .collect();
+        let texts = batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice));
+        let sequences: Vec<&[u32]> =
+            missing.iter().map(|(_, tokens)| tokens.as_slice()).chain(texts).collect();
+        let embeddings = Embeddings::of(&self.encoder, &sequences);
+        {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            for (i, (place, _)) in missing.iter().enumerate() {
+                let vector: Arc<[f32]> = embeddings.get(i).into();
+                kept.put(labels[*place].to_owned(), Arc::clone(&vector));
+                vectors[*place] = Some(vector);
+            }
+        }
+        let vectors: Vec<Arc<[f32]>> = vectors.into_iter().flatten().collect();
+
+        let (mut next_text, mut next_label) = (missing.len(), 0);
+        batch
+            .iter()
+            .map(|input| {
+                let labels = &vectors[next_label..][..input.labels.len()];
+                let data = (0..input.texts.len())
+                    .map(|index| {
+                        let text = embeddings.get(next_text + index);
+                        let cosines: Vec<f32> = labels.iter().map(|label| cosine(text, label)).collect();
+                        class(index, &input.labels, &scores(&cosines, input.multi_label))
+                    })
+                    .collect();
+                next_text += input.texts.len();
+                next_label += input.labels.len();
+                done(&Classes {
+                    model: &self.encoder.about().name,
+                    data,
+                    usage: Usage::new(count(&input.texts)),
+                })
+            })
+            .collect()
+    }
+}
+
+fn class<'a>(index: usize, labels: &'a [String], scores: &[f32]) -> Class<'a> {
+    let mut scores: Vec<Score<'a>> =
+        labels.iter().zip(scores).map(|(label, &score)| Score { label, score }).collect();
+    scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+    Class { index, label: scores.first().map_or("", |best| best.label), scores }
+}
+
+/// Probabilities from cosines: soft-max over the labels, or for each label by itself.
+fn scores(cosines: &[f32], multi_label: bool) -> Vec<f32> {
+    if multi_label {
+        let logistic = |c: &f32| 1.0 / (1.0 + ((MULTI_LABEL_CENTRE - c) / TEMPERATURE).exp());
+        return cosines.iter().map(logistic).collect();
+    }
+    let most = cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights: Vec<f32> = cosines.iter().map(|c| ((c - most) / TEMPERATURE).exp()).collect();
+    let sum: f32 = weights.iter().sum();
+    weights.iter().map(|w| w / sum).collect()
+}

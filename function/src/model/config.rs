@@ -78,11 +78,12 @@ impl Config {
         if self.num_attention_heads == 0
             || !self.hidden_size.is_multiple_of(self.num_attention_heads)
             || !(self.hidden_size / self.num_attention_heads).is_multiple_of(CHANNELS)
+            || self.hidden_size / self.num_attention_heads > 512
         {
             return wrong(
                 "num_attention_heads",
                 &self.num_attention_heads,
-                "a number that makes each head a multiple of 32 wide",
+                "a number that makes each head a multiple of 32 wide, up to 512",
             );
         }
         if !(1..=48).contains(&self.num_hidden_layers) {

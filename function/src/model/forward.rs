@@ -1,7 +1,7 @@
 //! The forward pass: sequences laid end to end, attention within each, no padding.
 
 use super::file::{Layer, Pooling, Weights};
-use super::kernels::{Activation, Isa, Rows};
+use super::kernels::{Activation, Head, Isa, Rows};
 
 /// Memory of one forward pass, kept from pass to pass. Grows with the tokens of a pass, see [`super::CHUNK_TOKENS`].
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(super) struct Scratch {
     /// `[tokens][3 · hidden]` or `[tokens][intermediate]`
     wide: Vec<f32>,
     rows: Rows,
-    attention: Vec<f32>,
+    head: Head,
     lengths: Vec<usize>,
 }
 
@@ -22,7 +22,7 @@ impl Weights {
     pub(super) fn forward(&self, isa: Isa, sequences: &[&[u32]], scratch: &mut Scratch, out: &mut [f32]) {
         let config = &self.about.config;
         let h = config.hidden_size;
-        let Scratch { x, y, wide, rows, attention, lengths } = scratch;
+        let Scratch { x, y, wide, rows, head, lengths } = scratch;
         lengths.clear();
         lengths.extend(sequences.iter().map(|s| s.len()));
         let tokens: usize = lengths.iter().sum();
@@ -52,7 +52,7 @@ impl Weights {
         for block in &self.blocks {
             let qkv = &mut wide[..tokens * 3 * h];
             apply(&block.qkv, Activation::None, x, qkv);
-            isa.attention(qkv, lengths, config.num_attention_heads, h, attention, y);
+            isa.attention(qkv, lengths, config.num_attention_heads, h, head, y);
             let context = &mut wide[..tokens * h];
             apply(&block.attention_output, Activation::None, y, context);
             isa.add_norm(x, context, block.attention_norm.gamma, block.attention_norm.beta, epsilon);

@@ -5,9 +5,10 @@
 //!
 //! Layout:
 //! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`: one implementation each
-//! - `ops`: the kernels
+//! - `ops`, `attention`: the kernels
 #![allow(unsafe_code)]
 
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -19,6 +20,8 @@ mod simd;
 mod tests;
 
 use std::fmt;
+
+pub use attention::Head;
 
 /// Output channels of one weight panel; the layout of [`Linear::weight`] is built of these.
 pub const PANEL: usize = 16;
@@ -158,7 +161,7 @@ pub enum Activation {
 
 /// Compiles each kernel once for every instruction set and makes it a method of [`Isa`].
 macro_rules! kernels {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) where $check:expr;)*) => {
+    ($($(#[$doc:meta])* fn $module:ident::$name:ident($($arg:ident: $type:ty),* $(,)?) where $check:expr;)*) => {
         impl Isa {
             $(
                 $(#[$doc])*
@@ -169,31 +172,31 @@ macro_rules! kernels {
                     #[target_feature(enable = "avx2,fma")]
                     fn avx2($($arg: $type),*) {
                         // SAFETY: as below.
-                        unsafe { ops::$name::<avx2::Avx2>($($arg),*) }
+                        unsafe { $module::$name::<avx2::Avx2>($($arg),*) }
                     }
                     #[cfg(target_arch = "x86_64")]
                     #[target_feature(enable = "avx2,fma,avxvnni")]
                     fn avx_vnni($($arg: $type),*) {
                         // SAFETY: as below.
-                        unsafe { ops::$name::<avx2::AvxVnni>($($arg),*) }
+                        unsafe { $module::$name::<avx2::AvxVnni>($($arg),*) }
                     }
                     #[cfg(target_arch = "x86_64")]
                     #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
                     fn avx512_vnni($($arg: $type),*) {
                         // SAFETY: as below.
-                        unsafe { ops::$name::<avx512::Avx512>($($arg),*) }
+                        unsafe { $module::$name::<avx512::Avx512>($($arg),*) }
                     }
                     #[cfg(target_arch = "x86_64")]
                     #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512vnni")]
                     fn amx($($arg: $type),*) {
                         // SAFETY: as below.
-                        unsafe { ops::$name::<avx512::Amx>($($arg),*) }
+                        unsafe { $module::$name::<avx512::Amx>($($arg),*) }
                     }
                     // SAFETY: sizes were checked above, and a value of `Isa` is made by `available` alone, which asked
                     // the processor for what it stands for.
                     unsafe {
                         match self.0 {
-                            Set::Portable => ops::$name::<portable::Portable>($($arg),*),
+                            Set::Portable => $module::$name::<portable::Portable>($($arg),*),
                             #[cfg(target_arch = "x86_64")]
                             Set::Avx2 => avx2($($arg),*),
                             #[cfg(target_arch = "x86_64")]
@@ -212,14 +215,14 @@ macro_rules! kernels {
 
 kernels! {
     /// Quantises each row of `x`, `[rows][width]`, after multiplying its columns by `input`, `[width]`, if there is one.
-    fn quantise(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) where {
+    fn ops::quantise(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) where {
         assert!(width > 0 && width.is_multiple_of(CHANNELS) && x.len().is_multiple_of(width));
         assert!(input.is_none_or(|input| input.len() == width));
         out.reset(x.len() / width, width);
     };
 
     /// `out = activation(x · Wᵀ + bias)`, `[rows][channels]`.
-    fn matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) where {
+    fn ops::matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) where {
         let rows = x.scale.len();
         assert!(w.depth == x.depth && w.depth.is_multiple_of(DEPTH) && w.channels.is_multiple_of(CHANNELS));
         assert!(x.bytes.len() >= rows.next_multiple_of(ROW_PADDING) * w.depth && x.zero.len() == rows);
@@ -232,31 +235,30 @@ kernels! {
     ///
     /// `qkv`: `[tokens][3 · hidden]`, the queries, keys and values of each token; `lengths` sums to `tokens`; `out`:
     /// `[tokens][hidden]`. The width of a head, `hidden / heads`, is a multiple of 32.
-    fn attention(qkv: &[f32], lengths: &[usize], heads: usize, hidden: usize, scratch: &mut Vec<f32>, out: &mut [f32]) where {
+    fn attention::attention(qkv: &[f32], lengths: &[usize], heads: usize, hidden: usize, head: &mut Head, out: &mut [f32]) where {
         assert!(heads > 0 && hidden.is_multiple_of(heads) && (hidden / heads).is_multiple_of(CHANNELS));
         let tokens: usize = lengths.iter().sum();
         assert_eq!(qkv.len(), tokens * 3 * hidden);
         assert_eq!(out.len(), tokens * hidden);
-        let longest = lengths.iter().copied().max().unwrap_or(0).next_multiple_of(16);
-        scratch.resize((hidden / heads + ops::QUERIES) * longest, 0.0);
+        assert!(hidden / heads <= 512);
     };
 
     /// `x = layer_norm(x + y)`, row by row.
     ///
     /// `x` and `y`: `[rows][width]`; `gamma` and `beta`: `[width]`.
-    fn add_norm(x: &mut [f32], y: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) where {
+    fn ops::add_norm(x: &mut [f32], y: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) where {
         let width = gamma.len();
         assert!(width > 0 && width.is_multiple_of(CHANNELS) && beta.len() == width);
         assert!(x.len() == y.len() && x.len().is_multiple_of(width));
     };
 
     /// `out += scale · row`, all of one length, a multiple of 32.
-    fn add_scaled(row: &[i8], scale: f32, out: &mut [f32]) where {
+    fn ops::add_scaled(row: &[i8], scale: f32, out: &mut [f32]) where {
         assert!(row.len() == out.len() && row.len().is_multiple_of(CHANNELS));
     };
 
     /// The mean of the rows of `x`, `[rows][width]`, scaled to unit length; `out`: `[width]`.
-    fn mean_unit(x: &[f32], out: &mut [f32]) where {
+    fn ops::mean_unit(x: &[f32], out: &mut [f32]) where {
         let width = out.len();
         assert!(width > 0 && width.is_multiple_of(CHANNELS) && x.len().is_multiple_of(width) && !x.is_empty());
     };

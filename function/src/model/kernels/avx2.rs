@@ -45,6 +45,15 @@ macro_rules! eight_lanes {
             }
         }
         #[inline(always)]
+        unsafe fn store_i8(x: *mut i8, v: __m256) {
+            unsafe {
+                let v = _mm256_cvtps_epi32(v);
+                let words =
+                    _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                _mm_storel_epi64(x.cast(), _mm_packs_epi16(words, words));
+            }
+        }
+        #[inline(always)]
         unsafe fn add(a: __m256, b: __m256) -> __m256 {
             unsafe { _mm256_add_ps(a, b) }
         }
@@ -67,6 +76,22 @@ macro_rules! eight_lanes {
         #[inline(always)]
         unsafe fn max(a: __m256, b: __m256) -> __m256 {
             unsafe { _mm256_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_div_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn abs(v: __m256) -> __m256 {
+            unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), v) }
+        }
+        #[inline(always)]
+        unsafe fn first(v: __m256, n: usize, rest: f32) -> __m256 {
+            unsafe {
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let beyond = _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes);
+                _mm256_blendv_ps(_mm256_set1_ps(rest), v, _mm256_castsi256_ps(beyond))
+            }
         }
         #[inline(always)]
         unsafe fn round(v: __m256) -> __m256 {

@@ -43,6 +43,12 @@ macro_rules! sixteen_lanes {
             }
         }
         #[inline(always)]
+        unsafe fn store_i8(x: *mut i8, v: __m512) {
+            unsafe {
+                _mm_storeu_si128(x.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+            }
+        }
+        #[inline(always)]
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
             unsafe { _mm512_add_ps(a, b) }
         }
@@ -65,6 +71,18 @@ macro_rules! sixteen_lanes {
         #[inline(always)]
         unsafe fn max(a: __m512, b: __m512) -> __m512 {
             unsafe { _mm512_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_div_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn abs(v: __m512) -> __m512 {
+            unsafe { _mm512_abs_ps(v) }
+        }
+        #[inline(always)]
+        unsafe fn first(v: __m512, n: usize, rest: f32) -> __m512 {
+            unsafe { _mm512_mask_blend_ps(((1u32 << n) - 1) as u16, _mm512_set1_ps(rest), v) }
         }
         #[inline(always)]
         unsafe fn round(v: __m512) -> __m512 {
@@ -112,6 +130,7 @@ impl Simd for Amx {
     // Four sums of 16 × 16, two registers of activations, two of weights: all eight.
     const ROWS: usize = 32;
     const STEP: usize = 16;
+    const QUADS: usize = 16;
 
     #[inline(always)]
     unsafe fn begin() {

@@ -46,6 +46,12 @@ impl Simd for Portable {
         unsafe { x.cast::<[u8; N]>().write_unaligned(bytes) }
     }
     #[inline(always)]
+    unsafe fn store_i8(x: *mut i8, v: Self::F) {
+        let v = unsafe { Self::round(v) };
+        let bytes: [i8; N] = std::array::from_fn(|i| v[i] as i8);
+        unsafe { x.cast::<[i8; N]>().write_unaligned(bytes) }
+    }
+    #[inline(always)]
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
         map(|i| a[i] + b[i])
     }
@@ -69,6 +75,18 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
         map(|i| a[i].max(b[i]))
+    }
+    #[inline(always)]
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
+        map(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    unsafe fn abs(v: Self::F) -> Self::F {
+        map(|i| v[i].abs())
+    }
+    #[inline(always)]
+    unsafe fn first(v: Self::F, n: usize, rest: f32) -> Self::F {
+        map(|i| if i < n { v[i] } else { rest })
     }
     #[inline(always)]
     unsafe fn round(v: Self::F) -> Self::F {

@@ -29,6 +29,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_i8(x: *const i8) -> Self::F;
     /// Stores whole numbers in 0..=255 as bytes, rounding ties to even.
     unsafe fn store_u8(x: *mut u8, v: Self::F);
+    /// Stores whole numbers in −128..=127 as bytes, rounding ties to even.
+    unsafe fn store_i8(x: *mut i8, v: Self::F);
     /// a + b
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     /// a − b
@@ -41,6 +43,12 @@ pub(crate) trait Simd: Copy {
     unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
     /// The larger of each pair.
     unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// a / b
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// |v|
+    unsafe fn abs(v: Self::F) -> Self::F;
+    /// The first `n` lanes of `v`, and `rest` in the others.
+    unsafe fn first(v: Self::F, n: usize, rest: f32) -> Self::F;
     /// Nearest whole number, ties to even, for |v| < 2²².
     unsafe fn round(v: Self::F) -> Self::F;
     /// 2ⁿ for whole n in −126..=127.
@@ -52,6 +60,8 @@ pub(crate) trait Simd: Copy {
     /// Largest lane.
     unsafe fn most(v: Self::F) -> f32;
 
+    /// What the `quads` of [`tile`](Self::tile) are a multiple of.
+    const QUADS: usize = 2;
     /// Called before the first [`tile`](Self::tile) of a matrix product, and [`end`](Self::end) after the last.
     #[inline(always)]
     unsafe fn begin() {}

@@ -214,8 +214,9 @@ fn attention_agrees_with_the_definition() {
     }
     for isa in Isa::available() {
         let mut out = vec![0.0; tokens * hidden];
-        isa.attention(&qkv, &lengths, heads, hidden, &mut Vec::new(), &mut out);
-        close(&out, &expected, 2e-4);
+        isa.attention(&qkv, &lengths, heads, hidden, &mut Head::default(), &mut out);
+        // Seven bits in queries, keys, values and probabilities.
+        close(&out, &expected, 0.12);
     }
 }
 

@@ -61,6 +61,8 @@ impl Bucket {
                     result.body.clone(),
                 )
                 .set_if_generation_match(0_i64)
+                // Known beforehand, it goes with the metadata; else in a third part, which fake-gcs-server takes for the object.
+                .with_known_crc32c(crc32c::crc32c(&result.body))
                 .set_content_type("application/json")
                 .send_unbuffered()
                 .await;

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use google_cloud_gax::error::rpc::Code;
@@ -34,8 +33,10 @@ const ROOM: usize = 32 << 20;
 const OVERHEAD: usize = 512;
 /// Ordering keys that one publisher may see.
 const MAX_KEYS: usize = 1024;
-/// How long a message waits for others to travel with. Zero: what is there at this moment goes together, and nothing waits.
-const GATHER: Duration = Duration::ZERO;
+/// Messages in one request. One, so that a message that Pub/Sub refuses does not take others with it, and none waits for
+/// company: against the emulator 0.5 ms a message instead of 2 to 12, and 7,000 messages a second instead of 15,000, both far
+/// more than a model makes.
+const TOGETHER: u32 = 1;
 
 /// One topic to publish to.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ impl Topic {
         let current = current.get_or_insert_with(|| Current {
             publisher: client
                 .publisher(&self.name)
-                .set_delay_threshold(GATHER)
+                .set_message_count_threshold(TOGETHER)
                 .build(),
             keys: HashSet::new(),
         });
@@ -266,6 +267,8 @@ fn cost(data: &Bytes, attributes: &BTreeMap<String, String>, ordering_key: &str)
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use tokio::net::TcpListener;
 
     use super::*;

@@ -33,11 +33,17 @@ pub enum Outcome {
 impl Outcome {
     /// A rejection with its stable reason and a sentence for people.
     pub fn rejected(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self::Rejected { reason, detail: detail.into() }
+        Self::Rejected {
+            reason,
+            detail: detail.into(),
+        }
     }
 
     /// A passing fault without a known time for the next try.
     pub fn retry(detail: impl Into<String>) -> Self {
-        Self::Retry { detail: detail.into(), after: None }
+        Self::Retry {
+            detail: detail.into(),
+            after: None,
+        }
     }
 }

@@ -1,0 +1,192 @@
+//! Google Cloud as this process reaches it: which endpoints, and clients that are built when first used.
+//!
+//! A cold start must not pay for a client that no message needs, so nothing here connects or looks for credentials before
+//! the first publish, write or read.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use google_cloud_auth::credentials::anonymous;
+use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use google_cloud_gax::retry_policy::RetryPolicyExt;
+use google_cloud_pubsub::client::BasePublisher;
+use google_cloud_storage::client::Storage;
+use tokio::sync::OnceCell;
+
+/// How long one publish or write may take, retries included: less than Pub/Sub's shortest acknowledgement deadline, 10 s.
+pub const DEADLINE: Duration = Duration::from_secs(8);
+
+/// Objects up to this many bytes are sent in one request. Everything written here is in memory already, so a resumable
+/// upload would only add a round trip; stand-ins also ignore preconditions on resumable uploads.
+const ONE_REQUEST: usize = 1 << 30;
+
+/// Where Google Cloud is: the usual Google variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cloud {
+    /// `GOOGLE_CLOUD_PROJECT`: the project that short names belong to.
+    pub project: Option<String>,
+    /// `PUBSUB_EMULATOR_HOST`: `HOST:PORT` of a stand-in for Pub/Sub, reached over plain HTTP without credentials.
+    pub pubsub_emulator: Option<String>,
+    /// `STORAGE_EMULATOR_HOST`: `HOST:PORT` or `http://HOST:PORT` of a stand-in for Cloud Storage, likewise.
+    pub storage_emulator: Option<String>,
+}
+
+impl Cloud {
+    /// Reads the variables of this process. An empty value counts as unset.
+    pub fn from_env() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            project: variable("GOOGLE_CLOUD_PROJECT"),
+            pubsub_emulator: variable("PUBSUB_EMULATOR_HOST"),
+            storage_emulator: variable("STORAGE_EMULATOR_HOST"),
+        }
+    }
+}
+
+/// The clients of one process, shared by everything that publishes, writes or reads. Built when first used.
+#[derive(Debug)]
+pub struct Clients {
+    cloud: Cloud,
+    deadline: Duration,
+    pubsub: OnceCell<BasePublisher>,
+    storage: OnceCell<Storage>,
+}
+
+/// A client could not be built: no usable credentials, or an endpoint that is no URL.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot make a client for {service}: {cause}; check the credentials of this process and {variable}"
+)]
+pub struct ClientError {
+    service: &'static str,
+    variable: &'static str,
+    cause: String,
+}
+
+impl Clients {
+    /// Clients for this cloud; none is built yet.
+    pub fn new(cloud: Cloud) -> Self {
+        Self::with_deadline(cloud, DEADLINE)
+    }
+
+    /// The same with another bound than [`DEADLINE`] on each publish and write.
+    pub fn with_deadline(cloud: Cloud, deadline: Duration) -> Self {
+        Self {
+            cloud,
+            deadline,
+            pubsub: OnceCell::new(),
+            storage: OnceCell::new(),
+        }
+    }
+
+    /// How long one publish or write may take, retries included.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// The Pub/Sub publisher client, of which one connection serves all topics.
+    pub async fn pubsub(&self) -> Result<&BasePublisher, ClientError> {
+        let build = || async {
+            use_ring();
+            let mut builder = BasePublisher::builder()
+                .with_retry_policy(
+                    google_cloud_pubsub::retry_policy::RetryableErrors
+                        .with_time_limit(self.deadline),
+                )
+                .with_backoff_policy(backoff());
+            if let Some(host) = &self.cloud.pubsub_emulator {
+                builder = builder
+                    .with_endpoint(plain_http(host))
+                    .with_credentials(anonymous::Builder::new().build());
+            }
+            builder.build().await.map_err(|error| ClientError {
+                service: "Pub/Sub",
+                variable: "PUBSUB_EMULATOR_HOST",
+                cause: error.to_string(),
+            })
+        };
+        self.pubsub.get_or_try_init(build).await
+    }
+
+    /// The Cloud Storage client for reading and writing objects.
+    pub async fn storage(&self) -> Result<&Storage, ClientError> {
+        let build = || async {
+            use_ring();
+            let mut builder = Storage::builder()
+                .with_resumable_upload_threshold(ONE_REQUEST)
+                .with_retry_policy(
+                    google_cloud_storage::retry_policy::RetryableErrors
+                        .with_time_limit(self.deadline),
+                )
+                .with_backoff_policy(backoff());
+            if let Some(host) = &self.cloud.storage_emulator {
+                builder = builder
+                    .with_endpoint(plain_http(host))
+                    .with_credentials(anonymous::Builder::new().build());
+            }
+            builder.build().await.map_err(|error| ClientError {
+                service: "Cloud Storage",
+                variable: "STORAGE_EMULATOR_HOST",
+                cause: error.to_string(),
+            })
+        };
+        self.storage.get_or_try_init(build).await
+    }
+}
+
+/// Makes ring the TLS provider of this process, once; one that the program chose before stays. The Google clients are built
+/// without a provider of their own, so that the tree holds only one.
+pub fn use_ring() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error says that there is a provider already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// The clients' own pauses start at 100 ms to 1 s and grow to a minute: too long for a deadline of seconds.
+fn backoff() -> ExponentialBackoff {
+    ExponentialBackoffBuilder::new()
+        .with_initial_delay(Duration::from_millis(100))
+        .with_maximum_delay(Duration::from_secs(2))
+        .clamp()
+}
+
+fn plain_http(host: &str) -> String {
+    let host = host.trim_end_matches('/');
+    if host.contains("://") {
+        host.to_owned()
+    } else {
+        format!("http://{host}")
+    }
+}
+
+/// An error and all its causes in one line, for the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emulator_hosts_become_urls() {
+        assert_eq!(plain_http("localhost:8085"), "http://localhost:8085");
+        assert_eq!(
+            plain_http("http://localhost:4443/"),
+            "http://localhost:4443"
+        );
+        assert_eq!(plain_http("[::1]:8085"), "http://[::1]:8085");
+    }
+}

@@ -1,0 +1,190 @@
+//! One entry of the setting `RESULTS`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where results go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// The body of the answer: `response`.
+    Response,
+    /// One line a result on standard output: `stdout`.
+    Stdout,
+    /// A Pub/Sub topic by its full name: `projects/P/topics/T`.
+    Topic(String),
+    /// Objects in a bucket: `gs://BUCKET/PREFIX/`.
+    Bucket {
+        /// The bucket's name.
+        bucket: String,
+        /// What object names begin with: empty, or ending in `/`.
+        prefix: String,
+    },
+}
+
+/// Not a destination.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is no destination for results: {why}")]
+pub struct DestinationError {
+    value: String,
+    why: String,
+}
+
+impl DestinationError {
+    pub(crate) fn new(value: &str, why: String) -> Self {
+        Self {
+            value: value.to_owned(),
+            why,
+        }
+    }
+}
+
+/// The longest prefix in bytes: leaves room for task and key in an object name of 1024.
+const MAX_PREFIX: usize = 384;
+
+impl FromStr for Destination {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let refuse = |why| DestinationError::new(text, why);
+        match text {
+            "response" => return Ok(Self::Response),
+            "stdout" => return Ok(Self::Stdout),
+            _ => {}
+        }
+        if let Some(rest) = text.strip_prefix("gs://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            check_bucket(bucket).map_err(refuse)?;
+            if prefix.chars().any(char::is_control) || prefix.len() > MAX_PREFIX {
+                return Err(refuse(format!(
+                    "a prefix has at most {MAX_PREFIX} bytes and no control characters"
+                )));
+            }
+            if !prefix.is_empty() && !prefix.ends_with('/') {
+                return Err(refuse(format!(
+                    "a prefix ends in `/`: gs://{bucket}/{prefix}/"
+                )));
+            }
+            return Ok(Self::Bucket {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+            });
+        }
+        if text.starts_with("projects/") {
+            check_topic(text).map_err(refuse)?;
+            return Ok(Self::Topic(text.to_owned()));
+        }
+        Err(refuse(
+            "right are `response`, `stdout`, `projects/P/topics/T` and `gs://BUCKET/PREFIX/`"
+                .into(),
+        ))
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response => f.write_str("response"),
+            Self::Stdout => f.write_str("stdout"),
+            Self::Topic(name) => f.write_str(name),
+            Self::Bucket { bucket, prefix } => write!(f, "gs://{bucket}/{prefix}"),
+        }
+    }
+}
+
+/// Checks a full topic name by Pub/Sub's rules for resource names; the error says what would be right.
+pub(crate) fn check_topic(name: &str) -> Result<(), String> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let ["projects", project, "topics", topic] = parts[..] else {
+        return Err("a topic is named in full: projects/P/topics/T".into());
+    };
+    if project.is_empty()
+        || !project
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b))
+    {
+        return Err(format!("`{project}` is no project id"));
+    }
+    let letters = |b: u8| b.is_ascii_alphanumeric() || b"-_.~+%".contains(&b);
+    if !(3..=255).contains(&topic.len())
+        || !topic.starts_with(|c: char| c.is_ascii_alphabetic())
+        || topic.starts_with("goog")
+        || !topic.bytes().all(letters)
+    {
+        return Err(format!(
+            "`{topic}` is no topic id: 3 to 255 of A-Z a-z 0-9 - _ . ~ + %, beginning with a letter and not with `goog`"
+        ));
+    }
+    Ok(())
+}
+
+/// Checks a bucket name by Cloud Storage's rules; the error says what would be right.
+pub(crate) fn check_bucket(name: &str) -> Result<(), String> {
+    let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    if (3..=222).contains(&name.len())
+        && name.bytes().all(letters)
+        && ends(name.bytes().next())
+        && ends(name.bytes().last())
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "`{name}` is no bucket name: 3 to 222 of a-z 0-9 - _ . that begins and ends with a letter or digit"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_printed() {
+        for text in [
+            "response",
+            "stdout",
+            "projects/my-project/topics/ai-workloads-results",
+            "projects/example.com:legacy/topics/abc",
+            "gs://my-bucket/",
+            "gs://my.bucket/results/of today/",
+        ] {
+            assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
+        }
+        let whole = Destination::Bucket {
+            bucket: "my-bucket".into(),
+            prefix: String::new(),
+        };
+        assert_eq!(" gs://my-bucket ".parse(), Ok(whole));
+    }
+
+    #[test]
+    fn errors_say_what_would_be_right() {
+        for (text, right) in [
+            ("", "`response`, `stdout`, `projects/P/topics/T`"),
+            ("Response", "`response`"),
+            ("ai-workloads-results", "projects/P/topics/T"),
+            ("projects/p/subscriptions/s", "projects/P/topics/T"),
+            ("projects//topics/abc", "no project id"),
+            ("projects/p/topics/ab", "3 to 255"),
+            ("projects/p/topics/goog-x", "not with `goog`"),
+            ("gs://", "no bucket name"),
+            ("gs://Bucket/", "a-z 0-9"),
+            ("gs://bucket/results", "gs://bucket/results/"),
+        ] {
+            let error = text.parse::<Destination>().unwrap_err().to_string();
+            assert!(error.contains(right), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_prints_to_the_same(text in "\\PC{0,40}|(gs://|projects/)[a-z0-9/:-]{0,40}") {
+            if let Ok(destination) = text.parse::<Destination>() {
+                prop_assert_eq!(destination.to_string().parse(), Ok(destination));
+            }
+        }
+    }
+}

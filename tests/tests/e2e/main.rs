@@ -1,0 +1,6 @@
+//! The one test binary: end to end, against real parts. The stand-ins are in this package's library.
+
+#![allow(clippy::unwrap_used)]
+
+mod payload;
+mod sink;

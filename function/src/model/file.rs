@@ -4,6 +4,8 @@
 //! format every tensor starts at a multiple of 64 bytes, so that a vector load never spans two cache lines, and linear layers
 //! are stored in the order that the kernels read ([`Linear::weight`]). Numbers are little-endian.
 
+use std::collections::BTreeMap;
+
 use bytemuck::Pod;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -51,37 +53,46 @@ pub struct About {
 
 /// Builds the bytes.
 pub(super) struct Writer {
-    header: serde_json::Map<String, serde_json::Value>,
+    metadata: BTreeMap<&'static str, String>,
+    tensors: BTreeMap<String, Entry>,
     data: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    dtype: &'static str,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+#[derive(Serialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: BTreeMap<&'static str, String>,
+    #[serde(flatten)]
+    tensors: BTreeMap<String, Entry>,
 }
 
 impl Writer {
     pub(super) fn new(about: &About) -> Result<Self, ModelError> {
         let text = serde_json::to_string(about).map_err(|e| ModelError::new("header", e.to_string()))?;
-        let mut header = serde_json::Map::new();
-        header.insert(
-            "__metadata__".to_owned(),
-            serde_json::json!({"format": FORMAT, "about": text}),
-        );
-        Ok(Self { header, data: Vec::new() })
+        let metadata = BTreeMap::from([("format", FORMAT.to_owned()), ("about", text)]);
+        Ok(Self { metadata, tensors: BTreeMap::new(), data: Vec::new() })
     }
 
-    fn bytes(&mut self, name: &str, dtype: &str, shape: &[usize], bytes: &[u8]) {
-        // Padding to 64 belongs to no tensor in spirit, but safetensors allows no holes: it becomes a tensor of its own.
+    fn bytes(&mut self, name: &str, dtype: &'static str, shape: &[usize], bytes: &[u8]) {
         let begin = self.data.len();
         self.data.extend_from_slice(bytes);
         let end = self.data.len();
-        self.header.insert(
-            name.to_owned(),
-            serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}),
-        );
+        let entry = Entry { dtype, shape: shape.to_vec(), data_offsets: [begin, end] };
+        self.tensors.insert(name.to_owned(), entry);
+        // The format allows no holes between tensors, so padding is a tensor.
         let padding = end.next_multiple_of(64) - end;
         if padding > 0 {
             self.data.resize(end + padding, 0);
-            self.header.insert(
-                format!("{name}.padding"),
-                serde_json::json!({"dtype": "U8", "shape": [padding], "data_offsets": [end, end + padding]}),
-            );
+            let data_offsets = [end, end + padding];
+            let entry = Entry { dtype: "U8", shape: vec![padding], data_offsets };
+            self.tensors.insert(format!("{name}.padding"), entry);
         }
     }
 
@@ -99,13 +110,15 @@ impl Writer {
     }
 
     /// Header length, header padded with spaces to a multiple of 64, tensors.
-    pub(super) fn finish(self) -> Vec<u8> {
-        let mut header = serde_json::Value::Object(self.header).to_string().into_bytes();
+    pub(super) fn finish(self) -> Result<Vec<u8>, ModelError> {
+        let header = Header { metadata: self.metadata, tensors: self.tensors };
+        let mut header =
+            serde_json::to_vec(&header).map_err(|e| ModelError::new("header", e.to_string()))?;
         header.resize((header.len() + 8).next_multiple_of(64) - 8, b' ');
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header);
         file.extend(self.data);
-        file
+        Ok(file)
     }
 }
 

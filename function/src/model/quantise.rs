@@ -86,7 +86,7 @@ pub fn quantise(float: &Float, tokenizer: &Tokenizer, about: &About) -> Result<V
         linear(&mut file, &name("output"), &block.output, None);
         norm(&mut file, &name("output_norm"), &block.output_norm);
     }
-    Ok(file.finish())
+    file.finish()
 }
 
 fn norm(file: &mut Writer, name: &str, (gamma, beta): &(Vec<f32>, Vec<f32>)) {

@@ -27,3 +27,22 @@ pub struct Message {
     /// `projects/P/subscriptions/S`; empty if unknown.
     pub subscription: String,
 }
+
+/// stand-in
+pub enum Incoming { /// .
+ One(Message), /// .
+ Batch(Vec<Result<Message, EventError>>) }
+/// .
+#[derive(Debug, thiserror::Error)]
+#[error("bad")]
+pub struct EventError;
+impl EventError { /// .
+ pub fn code(&self) -> &'static str { "x" } }
+/// .
+pub fn decode(_: &http::HeaderMap, body: Bytes) -> Result<Incoming, EventError> {
+    use base64::Engine;
+    let v: serde_json::Value = serde_json::from_slice(&body).map_err(|_| EventError)?;
+    let data = base64::engine::general_purpose::STANDARD.decode(v["message"]["data"].as_str().unwrap_or("")).map_err(|_| EventError)?;
+    let attributes = serde_json::from_value(v["message"]["attributes"].clone()).unwrap_or_default();
+    Ok(Incoming::One(Message { data: data.into(), id: v["message"]["messageId"].as_str().unwrap_or("").into(), attributes, ..Message::default() }))
+}

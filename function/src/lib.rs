@@ -1,19 +1,69 @@
+//! AI work on Pub/Sub messages and CloudEvents, in one process: events come in over HTTP, meet in batches, go through a model,
+//! and their results go on.
+//!
 //! event in → message → route → payload → task (batched) → result → outcome → answer
+//!
+//! A program of your own is a [`Task`] and a `main`:
+//!
+//! ```no_run
+//! use function::{Function, Message, Outcome, Task, Work};
+//!
+//! struct Length;
+//!
+//! impl Task for Length {
+//!     type Input = usize;
+//!     fn name(&self) -> &str {
+//!         "length"
+//!     }
+//!     fn accept(&self, message: &Message) -> Result<Work<usize>, Outcome> {
+//!         Ok(Work { input: message.data.len(), cost: 1 })
+//!     }
+//!     fn run(&self, batch: &[&usize]) -> Vec<Outcome> {
+//!         batch.iter().map(|n| Outcome::Done(n.to_string().into())).collect()
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Function::new().with_model_tasks().task(Length).run()
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! - [`event`]: CloudEvents and Pub/Sub pushes, in every form, to a [`Message`]
+//! - [`payload`]: inline bytes, or a claim check fetched from Cloud Storage
+//! - `route`: the declared rules that pick a task
+//! - [`task`]: what a user implements; [`tasks`]: `embed`, `classify`, `rerank`
+//! - `batch`: the bounded queue in which messages of concurrent requests meet
+//! - [`model`]: the encoder: tokenizer, weights, forward pass, kernels
+//! - [`outcome`]: what became of a message; `server`: its answer over HTTP
+//! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: what can never succeed
+//! - [`key`]: the name by which repeats of a message are known; [`cloud`]: the clients of Google Cloud
+//! - [`config`]: every setting; [`telemetry`]: logs and metrics
+//! - `run`: all of it put together
 
+mod batch;
 pub mod cloud;
+pub mod config;
 pub mod dead_letter;
 pub mod event;
 pub mod key;
 pub mod model;
 pub mod outcome;
 pub mod payload;
+mod route;
+mod run;
+mod server;
 pub mod sink;
 pub mod task;
 pub mod tasks;
+pub mod telemetry;
 
+pub use config::Config;
 pub use dead_letter::DeadLetter;
 pub use event::Message;
 pub use outcome::Outcome;
 pub use payload::Payloads;
+pub use run::{Function, StartError};
 pub use sink::{Destination, SinkError, Sinks, TaskResult};
 pub use task::{Task, Work};

@@ -1,2 +1,9 @@
 //! The function's entry point.
-fn main() {}
+
+use std::process::ExitCode;
+
+use function::Function;
+
+fn main() -> ExitCode {
+    Function::new().with_model_tasks().run()
+}

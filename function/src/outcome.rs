@@ -46,4 +46,23 @@ impl Outcome {
             after: None,
         }
     }
+
+    /// The outcome's name, as logs, metrics and answers give it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Retry { .. } => "retry",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Rejected { .. } => "rejected",
+        }
+    }
+
+    /// What went wrong, if anything did.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Done(_) => None,
+            Self::Retry { detail, .. } | Self::Rejected { detail, .. } => Some(detail),
+            Self::Overloaded { .. } => Some("the queue is full"),
+        }
+    }
 }

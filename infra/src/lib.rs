@@ -1,1 +1,2 @@
-//! infra
+//! stand-in
+pub mod topology;

@@ -1,0 +1,193 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use super::*;
+use crate::{Message, Task};
+
+/// Doubles numbers. Waits for a word before each batch if there is a channel; panics at 13, and answers short at 17.
+#[derive(Default)]
+struct Double {
+    gate: Option<Mutex<mpsc::Receiver<()>>>,
+    started: AtomicUsize,
+    batches: Mutex<Vec<Vec<usize>>>,
+}
+
+struct Handle(Arc<Double>);
+
+impl Task for Handle {
+    type Input = usize;
+    fn name(&self) -> &str {
+        "double"
+    }
+    fn accept(&self, _: &Message) -> Result<Work<usize>, Outcome> {
+        unreachable!("these tests submit inputs")
+    }
+    fn run(&self, batch: &[&usize]) -> Vec<Outcome> {
+        self.0.started.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.0.gate {
+            let _ = gate.lock().unwrap().recv();
+        }
+        self.0.batches.lock().unwrap().push(batch.iter().map(|n| **n).collect());
+        assert!(!batch.contains(&&13), "unlucky");
+        let mut outcomes: Vec<Outcome> = batch.iter().map(|n| done(**n)).collect();
+        if batch.contains(&&17) {
+            outcomes.pop();
+        }
+        outcomes
+    }
+}
+
+fn done(n: usize) -> Outcome {
+    Outcome::Done((2 * n).to_string().into())
+}
+
+fn work(n: usize, cost: usize) -> Work<AnyInput> {
+    Work { input: Box::new(n), cost }
+}
+
+fn start(task: Double, batch_tokens: usize, queue_tokens: usize) -> (Arc<Batcher>, Arc<Double>) {
+    let task = Arc::new(task);
+    let bounds = Bounds { batch_tokens, queue_tokens, wait: Duration::ZERO, workers: 1 };
+    let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
+    (Arc::new(Batcher::start(tasks, bounds, Arc::default()).unwrap()), task)
+}
+
+fn gated() -> (Double, mpsc::Sender<()>) {
+    let (open, gate) = mpsc::channel();
+    (Double { gate: Some(Mutex::new(gate)), ..Double::default() }, open)
+}
+
+fn submit(batcher: &Arc<Batcher>, n: usize, cost: usize) -> tokio::task::JoinHandle<Outcome> {
+    let batcher = Arc::clone(batcher);
+    tokio::spawn(async move { batcher.submit(0, work(n, cost)).await })
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_arrives_during_a_batch_is_the_next_one_in_order() {
+    let (task, open) = gated();
+    let (batcher, task) = start(task, 10, 1000);
+    let first = submit(&batcher, 0, 1);
+    until(|| task.started.load(Ordering::SeqCst) == 1).await; // alone, at once
+    let mut rest = Vec::new();
+    for n in 1..=7 {
+        rest.push(submit(&batcher, n, 3));
+        until(|| batcher.shared.lock().queue.len() == n).await;
+    }
+    drop(open); // the gate stays open
+    assert_eq!(first.await.unwrap(), done(0));
+    for (n, outcome) in rest.into_iter().enumerate() {
+        assert_eq!(outcome.await.unwrap(), done(n + 1));
+    }
+    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![1, 2, 3], vec![4, 5, 6], vec![7]]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_a_gone_client_makes_room() {
+    let (task, open) = gated();
+    let (batcher, task) = start(task, 10, 10);
+    let running = submit(&batcher, 0, 10);
+    until(|| task.started.load(Ordering::SeqCst) == 1).await;
+    let waiting = submit(&batcher, 1, 8);
+    until(|| batcher.shared.lock().tokens == 8).await;
+    assert!(matches!(batcher.submit(0, work(2, 3)).await, Outcome::Overloaded { .. }));
+    assert!(matches!(
+        batcher.submit(0, work(2, 11)).await,
+        Outcome::Rejected { reason: "message-too-large", .. }
+    ));
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    assert_eq!(batcher.shared.lock().tokens, 0);
+    let later = submit(&batcher, 3, 10);
+    drop(open);
+    assert_eq!((running.await.unwrap(), later.await.unwrap()), (done(0), done(3)));
+    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![3]]);
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_own_message_alone() {
+    let (task, open) = gated();
+    let (batcher, task) = start(task, 100, 100);
+    let first = submit(&batcher, 0, 1);
+    until(|| task.started.load(Ordering::SeqCst) == 1).await;
+    let jobs: Vec<_> = [12, 13, 14].map(|n| submit(&batcher, n, 1)).into();
+    until(|| batcher.shared.lock().queue.len() == 3).await;
+    drop(open);
+    assert_eq!(first.await.unwrap(), done(0));
+    let mut outcomes = Vec::new();
+    for job in jobs {
+        outcomes.push(job.await.unwrap());
+    }
+    assert_eq!(outcomes, [done(12), Outcome::retry("the task failed"), done(14)]);
+    // The worker lives on.
+    assert_eq!(batcher.submit(0, work(5, 1)).await, done(5));
+    // Too few outcomes: nobody gets another's.
+    assert_eq!(batcher.submit(0, work(17, 1)).await, Outcome::retry("the task failed"));
+}
+
+#[tokio::test]
+async fn large_work_lets_one_batch_go_first() {
+    let (task, open) = gated();
+    let (batcher, task) = start(task, 10, 1000);
+    let mut jobs = vec![submit(&batcher, 0, 1)];
+    until(|| task.started.load(Ordering::SeqCst) == 1).await;
+    for (n, cost) in [(1, 50), (2, 5), (3, 5), (4, 5), (5, 60)] {
+        jobs.push(submit(&batcher, n, cost));
+        until(|| batcher.shared.lock().queue.len() == n).await;
+    }
+    drop(open);
+    for job in jobs {
+        assert!(matches!(job.await.unwrap(), Outcome::Done(_)));
+    }
+    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![2, 3], vec![1], vec![4], vec![5]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_message_is_answered_once_under_load_and_closing_finishes_what_waits() {
+    let (batcher, task) = start(Double::default(), 50, 400);
+    let jobs: Vec<_> = (100..3000).map(|n| (n, submit(&batcher, n, 1 + n % 7))).collect();
+    let (mut finished, mut refused, mut cancelled) = (Vec::new(), 0, 0);
+    for (n, job) in jobs {
+        if n % 11 == 0 {
+            job.abort();
+        }
+        match job.await {
+            Ok(outcome @ Outcome::Done(_)) => {
+                assert_eq!(outcome, done(n));
+                finished.push(n);
+            }
+            Ok(Outcome::Overloaded { after }) => {
+                assert!(after >= Duration::from_secs(1));
+                refused += 1;
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => {
+                assert!(error.is_cancelled());
+                cancelled += 1;
+            }
+        }
+    }
+    assert_eq!(finished.len() + refused + cancelled, 2900);
+    let state = (batcher.shared.lock().queue.len(), batcher.shared.lock().tokens);
+    assert_eq!(state, (0, 0));
+    let mut ran: Vec<usize> = task.batches.lock().unwrap().concat();
+    let total = ran.len();
+    ran.sort_unstable();
+    ran.dedup();
+    assert_eq!(ran.len(), total, "a message ran twice");
+    assert!(finished.iter().all(|n| ran.binary_search(n).is_ok()));
+
+    let last = submit(&batcher, 1, 1);
+    until(|| Arc::strong_count(&batcher) == 1 || last.is_finished()).await;
+    assert_eq!(last.await.unwrap(), done(1));
+    let shared = Arc::clone(&batcher.shared);
+    Arc::into_inner(batcher).unwrap().close();
+    assert!(shared.lock().closed);
+}

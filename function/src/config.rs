@@ -1,0 +1,101 @@
+//! Every setting: a flag and an environment variable each.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::sink::Destination;
+use crate::telemetry::LogFormat;
+
+/// Runs AI tasks on Pub/Sub messages and CloudEvents posted to it
+#[derive(Clone, Debug, Parser)]
+#[command(name = "main", version, after_help = "Example:
+  main --port 8080 --results response,projects/my-project/topics/ai-workloads-results")]
+pub struct Config {
+    /// Port to listen on; 0 picks a free one and prints it
+    #[arg(long, env, default_value_t = 8080)]
+    pub port: u16,
+    /// Address to listen on [default: 127.0.0.1, or 0.0.0.0 when K_SERVICE is set]
+    #[arg(long, env)]
+    pub host: Option<IpAddr>,
+    /// The declaration of routes and services [default: topology.toml beside the executable, else the copy compiled in]
+    #[arg(long, env, value_name = "FILE")]
+    pub topology: Option<PathBuf>,
+    /// Which declared service this process is [default: K_SERVICE, else the first one declared]
+    #[arg(long, env, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Where results go, separated by commas: response, stdout, projects/P/topics/T, gs://BUCKET/PREFIX/ [default: response,
+    /// or what the service declares when K_SERVICE is set]
+    #[arg(long, env, value_delimiter = ',', value_name = "DESTINATIONS")]
+    pub results: Option<Vec<Destination>>,
+    /// Topic for rejected messages, projects/P/topics/T [default: none, or what the service declares when K_SERVICE is set]
+    #[arg(long, env, value_name = "TOPIC")]
+    pub dead_letter_topic: Option<String>,
+    /// The encoder: embedded, or a directory with model.safetensors, tokenizer.json and config.json
+    #[arg(long, env, default_value = "embedded", value_name = "MODEL")]
+    pub model: String,
+    /// Threads of the forward pass [default: the CPUs that this process may use]
+    #[arg(long, env, value_name = "N", value_parser = at_least_one)]
+    pub model_threads: Option<usize>,
+    /// Most tokens of a batch; a larger message runs alone
+    #[arg(long, env, default_value_t = 4096, value_name = "TOKENS", value_parser = at_least_one)]
+    pub max_batch_tokens: usize,
+    /// Most tokens that wait; beyond it messages are refused with 429
+    #[arg(long, env, default_value_t = 65_536, value_name = "TOKENS", value_parser = at_least_one)]
+    pub max_queue_tokens: usize,
+    /// How long a message waits for company, in milliseconds; batches fill under load without waiting
+    #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub max_batch_wait_ms: u64,
+    /// Largest request body in bytes; a Pub/Sub push is at most 13.4 MB and its attributes
+    #[arg(long, env, default_value_t = 15 << 20, value_name = "BYTES", value_parser = at_least_one)]
+    pub max_body_bytes: usize,
+    /// Largest payload fetched for a claim check, in bytes
+    #[arg(long, env, default_value_t = crate::payload::MAX_PAYLOAD_BYTES, value_name = "BYTES")]
+    pub max_payload_bytes: u64,
+    /// Buckets that claim checks may name, separated by commas [default: those among the results]
+    #[arg(long, env, value_delimiter = ',', value_name = "BUCKETS")]
+    pub payload_buckets: Option<Vec<String>>,
+    /// Form of the log [default: text on a terminal, json when K_SERVICE is set]
+    #[arg(long, env, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Set by Cloud Run: the name of the service that runs
+    #[arg(long, env = "K_SERVICE", hide = true)]
+    pub k_service: Option<String>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it takes 1 or more".to_owned()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("it takes a whole number, 1 or more".to_owned()),
+    }
+}
+
+impl Config {
+    /// Whether this process runs on Cloud Run.
+    pub fn on_cloud_run(&self) -> bool {
+        self.k_service.is_some()
+    }
+
+    /// Where to listen.
+    pub fn address(&self) -> IpAddr {
+        self.host.unwrap_or(if self.on_cloud_run() {
+            IpAddr::from([0, 0, 0, 0])
+        } else {
+            IpAddr::from([127, 0, 0, 1])
+        })
+    }
+
+    /// Form of the log.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or(if self.on_cloud_run() { LogFormat::Json } else { LogFormat::Text })
+    }
+
+    /// Threads of the forward pass. The standard library's count honours affinity and cgroup quotas.
+    pub fn threads(&self) -> usize {
+        self.model_threads
+            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+            .unwrap_or(1)
+    }
+}

@@ -1,0 +1,24 @@
+//! Which task a message goes to.
+
+use infra::topology::Service;
+
+use crate::{Message, Outcome};
+
+/// The attribute that names a task.
+pub const ATTRIBUTE: &str = "task";
+
+/// The index of the message's task in `tasks`: the first rule of `service` that takes it decides, else its attribute `task`,
+/// else the service's default.
+pub(crate) fn route(service: &Service, tasks: &[&str], message: &Message) -> Result<usize, Outcome> {
+    let name = service
+        .route(&message.attributes)
+        .or_else(|| message.attributes.get(ATTRIBUTE).map(String::as_str))
+        .unwrap_or(service.default_task());
+    tasks.iter().position(|task| *task == name).ok_or_else(|| {
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+        Outcome::rejected(
+            "unknown-task",
+            format!("there is no task `{shown}`; this service has: {}", tasks.join(", ")),
+        )
+    })
+}

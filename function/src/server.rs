@@ -1,0 +1,120 @@
+//! HTTP: routes, limits, health, drain.
+//!
+//! Layout:
+//! - `answer`: the one table from outcome to status, and every body that is sent
+//! - `connections`: accepting, time-outs, drain
+//! - `flow`: one message's way from event to outcome
+
+mod answer;
+mod connections;
+mod flow;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use answer::{Problem, Reply};
+pub(crate) use connections::serve;
+pub(crate) use flow::Flow;
+
+use crate::event::{Incoming, decode};
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+pub(crate) fn router(flow: Arc<Flow>) -> Router {
+    Router::new()
+        .route("/", post(events).get(page))
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here; events are posted to /")
+                .into_response()
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "events are sent with POST to /")
+                .into_response()
+        })
+        .with_state(flow)
+}
+
+async fn ready(State(flow): State<Arc<Flow>>) -> Response {
+    if flow.is_ready() {
+        "ready\n".into_response()
+    } else {
+        let detail = "the model has not run yet, or this instance is shutting down";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).into_response()
+    }
+}
+
+async fn metrics(State(flow): State<Arc<Flow>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], flow.metrics.text()).into_response()
+}
+
+async fn page(State(flow): State<Arc<Flow>>) -> Response {
+    axum::Json(serde_json::json!({
+        "service": flow.service_name(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "tasks": flow.task_names(),
+        "model": flow.model,
+    }))
+    .into_response()
+}
+
+async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let limited = Limited::new(body, flow.max_body_bytes).collect();
+    let refused = match tokio::time::timeout(BODY_TIME, limited).await {
+        Ok(Ok(body)) => match decode(&parts.headers, body.to_bytes()) {
+            Ok(incoming) => return handle(&flow, &parts.headers, incoming).await,
+            Err(error) => Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()),
+        },
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            format!("a body has at most {} bytes; send large payloads as claim checks", flow.max_body_bytes),
+        ),
+        Ok(Err(_)) => Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", "the body did not arrive whole"),
+        Err(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-too-slow",
+            format!("the body did not arrive within {} s", BODY_TIME.as_secs()),
+        ),
+    };
+    flow.metrics.refused(refused.status().as_u16());
+    tracing::warn!(status = refused.status().as_u16(), detail = refused.detail(), "refused request");
+    refused.into_response()
+}
+
+async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Response {
+    match incoming {
+        Incoming::One(message) => flow.answer(headers, message).await.into_response(),
+        Incoming::Batch(events) => {
+            let replies = join_all(events.into_iter().map(|event| async move {
+                match event {
+                    Ok(message) => flow.answer(headers, message).await,
+                    Err(error) => {
+                        Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))
+                    }
+                }
+            }))
+            .await;
+            answer::batch(replies)
+        }
+    }
+}
+
+/// JSON bytes as a response body.
+fn json(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
+    (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+}

@@ -1,0 +1,176 @@
+//! One message's way: route, payload, task, sinks, answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use axum::http::HeaderMap;
+use infra::topology::Service;
+
+use super::answer::Reply;
+use crate::batch::Batcher;
+use crate::route::route;
+use crate::task::{AnyInput, AnyTask, Work};
+use crate::telemetry::Metrics;
+use crate::{DeadLetter, Message, Outcome, Payloads, Sinks, TaskResult};
+
+/// Payloads up to this size are accepted on the async runtime; larger ones would hold it up.
+const SMALL_PAYLOAD: usize = 64 << 10;
+
+/// Everything that a message meets on its way.
+pub(crate) struct Flow {
+    pub(crate) service: Service,
+    pub(crate) tasks: Arc<[Box<dyn AnyTask>]>,
+    pub(crate) batcher: Batcher,
+    pub(crate) payloads: Payloads,
+    pub(crate) sinks: Sinks,
+    pub(crate) dead_letter: Option<DeadLetter>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) max_body_bytes: usize,
+    /// The project that trace ids belong to.
+    pub(crate) project: Option<String>,
+    /// Name of the model, where there is one.
+    pub(crate) model: Option<String>,
+    pub(crate) ready: AtomicBool,
+}
+
+impl Flow {
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    pub(crate) fn service_name(&self) -> &str {
+        self.service.name()
+    }
+
+    pub(crate) fn task_names(&self) -> Vec<&str> {
+        self.tasks.iter().map(|task| task.name()).collect()
+    }
+
+    /// Waits for what publishers still hold.
+    pub(crate) async fn flush(&self) {
+        self.sinks.flush().await;
+        if let Some(dead_letter) = &self.dead_letter {
+            dead_letter.flush().await;
+        }
+    }
+
+    /// Takes a message to its end and logs it in one line.
+    pub(super) async fn answer(&self, headers: &HeaderMap, message: Message) -> Reply {
+        let start = Instant::now();
+        let task = route(&self.service, &self.task_names(), &message);
+        let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
+        let (outcome, reply) = match task {
+            Ok(task) => self.work(task, name, &message).await,
+            Err(outcome) => (outcome, None),
+        };
+        let (outcome, dead_lettered) = self.bury(&message, outcome).await;
+        let word = outcome.word();
+        let seconds = start.elapsed().as_secs_f64();
+        self.metrics.message(name, word, seconds);
+        let (trace, span_id) = trace(headers, &message, self.project.as_deref());
+        let (id, ms) = (message.id.as_str(), seconds * 1e3);
+        match outcome.detail() {
+            None => tracing::info!(task = name, message_id = id, outcome = word, ms, trace, span_id, "message"),
+            Some(detail) => {
+                tracing::warn!(
+                    task = name,
+                    message_id = id,
+                    outcome = word,
+                    detail,
+                    dead_lettered,
+                    ms,
+                    trace,
+                    span_id,
+                    "message"
+                );
+            }
+        }
+        reply.unwrap_or_else(|| Reply::new(outcome, &message.id, dead_lettered))
+    }
+
+    /// Runs the task and delivers the result. The reply is there if the result is to be the answer's body.
+    async fn work(&self, task: usize, name: &str, message: &Message) -> (Outcome, Option<Reply>) {
+        if let Err(error) = self.sinks.check(message) {
+            return (error.outcome(), None);
+        }
+        let outcome = match self.accept(task, message).await {
+            Ok(work) => self.batcher.submit(task, work).await,
+            Err(outcome) => outcome,
+        };
+        let Outcome::Done(body) = &outcome else { return (outcome, None) };
+        let result = TaskResult::new(name, self.service_name(), message, body.clone());
+        if let Err(error) = self.sinks.deliver(&result).await {
+            tracing::error!(message_id = message.id, %error, "result not delivered");
+            return (error.outcome(), None);
+        }
+        let reply = self.sinks.responds().then(|| Reply::result(&result));
+        (outcome, reply)
+    }
+
+    async fn accept(&self, task: usize, message: &Message) -> Result<Work<AnyInput>, Outcome> {
+        let message = self.payloads.resolve(message.clone()).await?;
+        if message.data.len() <= SMALL_PAYLOAD {
+            return accept(&*self.tasks[task], &message);
+        }
+        let tasks = Arc::clone(&self.tasks);
+        tokio::task::spawn_blocking(move || accept(&*tasks[task], &message))
+            .await
+            .unwrap_or_else(|_| Err(Outcome::retry("this instance is shutting down")))
+    }
+
+    /// Publishes a rejected message to the dead-letter topic, if there is one; without success it comes again.
+    async fn bury(&self, message: &Message, outcome: Outcome) -> (Outcome, bool) {
+        let (Outcome::Rejected { reason, detail }, Some(dead_letter)) = (&outcome, &self.dead_letter) else {
+            return (outcome, false);
+        };
+        match dead_letter.publish(message, reason, detail, self.service_name()).await {
+            Ok(()) => (outcome, true),
+            Err(error) => {
+                tracing::error!(message_id = message.id, %error, "dead letter not published");
+                (Outcome::retry("the rejected message could not be dead-lettered; it will be tried again"), false)
+            }
+        }
+    }
+}
+
+/// A panic in a task's `accept` costs its own message alone.
+fn accept(task: &dyn AnyTask, message: &Message) -> Result<Work<AnyInput>, Outcome> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task.accept(message))).unwrap_or_else(|_| {
+        tracing::error!(task = task.name(), message_id = message.id, "the task panicked");
+        Err(Outcome::retry("the task failed"))
+    })
+}
+
+/// Cloud Logging's trace name and the span id: from the message's `traceparent`, its producer's, else the request's, else
+/// `X-Cloud-Trace-Context`. Empty where there is none.
+fn trace(headers: &HeaderMap, message: &Message, project: Option<&str>) -> (String, String) {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let own = ["traceparent", "googclient_traceparent"]
+        .into_iter()
+        .find_map(|name| message.attributes.get(name).map(String::as_str));
+    let parent = own.or_else(|| header("traceparent")).and_then(|text| {
+        let mut parts = text.split('-').skip(1);
+        Some((parts.next()?, parts.next()?.to_owned()))
+    });
+    let cloud = || {
+        let (trace, rest) = header("x-cloud-trace-context")?.split_once('/')?;
+        let span: u64 = rest.split(';').next()?.parse().ok()?;
+        Some((trace, format!("{span:016x}")))
+    };
+    let hexadecimal = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match parent.or_else(cloud) {
+        Some((trace, span)) if hexadecimal(trace, 32) && hexadecimal(&span, 16) => {
+            let name = match project {
+                Some(project) => format!("projects/{project}/traces/{trace}"),
+                None => trace.to_owned(),
+            };
+            (name, span)
+        }
+        _ => Default::default(),
+    }
+}

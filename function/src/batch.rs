@@ -22,15 +22,15 @@ use crate::telemetry::Metrics;
 
 /// How much may wait and run at once. Tokens are the cost that tasks give their messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Most tokens of a batch; a message larger than that runs alone.
-    pub batch_tokens: usize,
+    pub(crate) batch_tokens: usize,
     /// Most tokens waiting; a message that would exceed it is `Overloaded` at once.
-    pub queue_tokens: usize,
+    pub(crate) queue_tokens: usize,
     /// How long the first message of a batch may wait for others; zero unless a task gains more from company than from speed.
-    pub wait: Duration,
+    pub(crate) wait: Duration,
     /// Threads that run batches: one for tasks that compute, more for tasks that wait.
-    pub workers: usize,
+    pub(crate) workers: usize,
 }
 
 struct Job {
@@ -63,7 +63,7 @@ struct Shared {
     arrival: Condvar,
 }
 
-/// The queue and its workers. Closing it, or dropping it, lets the workers finish what waits and ends them.
+/// The queue and its workers. Dropping it takes no more work, finishes what waits and ends the workers; it blocks until then.
 pub(crate) struct Batcher {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -143,23 +143,15 @@ impl Batcher {
         outcome.unwrap_or_else(|_| Outcome::retry("the worker ended before the work was done"))
     }
 
-    /// Takes no more work, finishes what waits, and ends the workers. Blocks until they have ended.
-    pub(crate) fn close(mut self) {
-        self.stop();
-    }
+}
 
-    fn stop(&mut self) {
+impl Drop for Batcher {
+    fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.arrival.notify_all();
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker catches the panics of tasks
         }
-    }
-}
-
-impl Drop for Batcher {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -24,7 +24,7 @@ pub use config::Config;
 pub use file::{About, Pooling};
 pub use float::Float;
 pub use quantise::{CALIBRATION, quantise};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, TokenizerOptions};
 
 use file::Weights;
 use forward::Scratch;
@@ -94,7 +94,7 @@ impl Encoder {
 
     fn read(file: &'static [u8]) -> Result<Self, ModelError> {
         let weights = Weights::read(file)?;
-        let tokenizer = Tokenizer::new(weights.vocabulary)?;
+        let tokenizer = Tokenizer::new(weights.vocabulary, weights.about.tokenizer.clone())?;
         Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, scratch: Mutex::default() })
     }
 
@@ -235,9 +235,7 @@ impl Source {
             source_sha256,
             max_tokens: max_tokens.clamp(2, config.max_position_embeddings),
             pooling,
-            lowercase: true,
-            strip_accents: true,
-            split_cjk: true,
+            tokenizer: tokenizer.options().clone(),
             config: config.clone(),
         };
         Ok(Self { float: Float::read(&weights, config)?, tokenizer, about })

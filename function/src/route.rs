@@ -5,7 +5,7 @@ use infra::topology::Service;
 use crate::{Message, Outcome};
 
 /// The attribute that names a task.
-pub const ATTRIBUTE: &str = "task";
+const ATTRIBUTE: &str = "task";
 
 /// The index of the message's task in `tasks`: the first rule of `service` that takes it decides, else its attribute `task`,
 /// else the service's default.

@@ -188,6 +188,6 @@ async fn every_message_is_answered_once_under_load_and_closing_finishes_what_wai
     until(|| Arc::strong_count(&batcher) == 1 || last.is_finished()).await;
     assert_eq!(last.await.unwrap(), done(1));
     let shared = Arc::clone(&batcher.shared);
-    Arc::into_inner(batcher).unwrap().close();
+    drop(Arc::into_inner(batcher).unwrap());
     assert!(shared.lock().closed);
 }

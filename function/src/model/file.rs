@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{DEPTH, Linear, PANEL};
-use super::{Config, ModelError};
+use super::{Config, ModelError, TokenizerOptions};
 
 /// Version of the layout; another one is refused.
 const FORMAT: &str = "quantised-bert-1";
@@ -43,12 +43,8 @@ pub struct About {
     pub max_tokens: usize,
     /// Token vectors to one vector.
     pub pooling: Pooling,
-    /// Upper case is folded to lower before the vocabulary is asked.
-    pub lowercase: bool,
-    /// Accents are removed before the vocabulary is asked.
-    pub strip_accents: bool,
-    /// CJK characters are words of their own.
-    pub split_cjk: bool,
+    /// How text is made ready for the vocabulary.
+    pub tokenizer: TokenizerOptions,
 }
 
 /// Builds the bytes.

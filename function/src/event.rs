@@ -1,8 +1,51 @@
 //! What arrives: a CloudEvent or a Pub/Sub push becomes a [`Message`].
+//!
+//! [`decode`] reads every form that the function takes. Which form a request has is decided in this order:
+//!
+//! | sign | form |
+//! |---|---|
+//! | content type `application/cloudevents-batch+json` | CloudEvents batch |
+//! | content type `application/cloudevents+json` | CloudEvents structured mode |
+//! | a header `ce-id`, `ce-source`, `ce-type` or `ce-specversion` | CloudEvents binary mode |
+//! | a header `x-goog-pubsub-message-id` | unwrapped Pub/Sub push |
+//! | anything else | Pub/Sub push wrapper, `{"message":{…},"subscription":…}` |
+//!
+//! A CloudEvent of Pub/Sub's own type ([`PUBSUB_TYPE`], which Eventarc sends) holds the push wrapper: the message inside is
+//! the message, while the event's id and source win. In a CloudEvent of any other type the data is the payload and the
+//! extensions are the attributes.
+//!
+//! Memory: a message's data is a slice of the body, or is decoded once from it, and is never longer than the body. Time
+//! is linear in the body. Nothing here recurses with the depth of the input.
+
+mod attributes;
+mod base64;
+mod binary;
+mod error;
+mod json;
+mod pubsub;
+mod structured;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use http::{HeaderMap, header::CONTENT_TYPE};
+
+pub use error::EventError;
+
+/// The CloudEvents `type` of a message published to a Pub/Sub topic.
+pub const PUBSUB_TYPE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
+
+/// The most events in one batch.
+pub const MAX_EVENTS: usize = 1000;
+/// The most attributes of one message: Pub/Sub's own limit.
+pub const MAX_ATTRIBUTES: usize = 100;
+/// The longest attribute key, in bytes: Pub/Sub's own limit.
+pub const MAX_KEY: usize = 256;
+/// The longest attribute value, in bytes: Pub/Sub's own limit. It also bounds ids, sources, types, times, subscriptions and
+/// ordering keys, since all of them are passed on as attributes or have the same limit there.
+pub const MAX_VALUE: usize = 1024;
 
 /// One unit of work, whatever form it arrived in.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,15 +53,15 @@ pub struct Message {
     /// Pub/Sub's message id or the CloudEvent's `id`; unique within [`source`](Self::source).
     pub id: String,
     /// CloudEvents `source`; for Pub/Sub `//pubsub.googleapis.com/projects/P/topics/T`, or, where only the subscription is
-    /// known, `//pubsub.googleapis.com/projects/P/subscriptions/S`.
+    /// known, `//pubsub.googleapis.com/projects/P/subscriptions/S`; without that too, `//pubsub.googleapis.com`.
     pub source: String,
-    /// CloudEvents `type`; for Pub/Sub `google.cloud.pubsub.topic.v1.messagePublished`.
+    /// CloudEvents `type`; for Pub/Sub [`PUBSUB_TYPE`].
     pub kind: String,
     /// When it was published: RFC 3339, as it was sent. Empty if unknown.
     pub time: String,
     /// The payload: Pub/Sub's `data` decoded from base64, or the event's data.
     pub data: Bytes,
-    /// Pub/Sub's attributes, or the event's extensions.
+    /// Pub/Sub's attributes, or the event's extensions. At most [`MAX_ATTRIBUTES`], of [`MAX_KEY`] and [`MAX_VALUE`] bytes.
     pub attributes: BTreeMap<String, String>,
     /// Pub/Sub's ordering key; empty if none.
     pub ordering_key: String,
@@ -28,21 +71,94 @@ pub struct Message {
     pub subscription: String,
 }
 
-/// stand-in
-pub enum Incoming { /// .
- One(Message), /// .
- Batch(Vec<Result<Message, EventError>>) }
-/// .
-#[derive(Debug, thiserror::Error)]
-#[error("bad")]
-pub struct EventError;
-impl EventError { /// .
- pub fn code(&self) -> &'static str { "x" } }
-/// .
-pub fn decode(_: &http::HeaderMap, body: Bytes) -> Result<Incoming, EventError> {
-    use base64::Engine;
-    let v: serde_json::Value = serde_json::from_slice(&body).map_err(|_| EventError)?;
-    let data = base64::engine::general_purpose::STANDARD.decode(v["message"]["data"].as_str().unwrap_or("")).map_err(|_| EventError)?;
-    let attributes = serde_json::from_value(v["message"]["attributes"].clone()).unwrap_or_default();
-    Ok(Incoming::One(Message { data: data.into(), id: v["message"]["messageId"].as_str().unwrap_or("").into(), attributes, ..Message::default() }))
+/// What one request holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incoming {
+    /// One message.
+    One(Message),
+    /// A CloudEvents batch, in the order of the request; may be empty. An event that cannot be read has its own error and
+    /// does not spoil the others.
+    Batch(Vec<Result<Message, EventError>>),
+}
+
+/// Reads the event, or the batch of them, that a request holds.
+///
+/// The caller bounds the length of `body`. A charset in the content type is not looked at: JSON is UTF-8, and a body that is
+/// not is refused.
+///
+/// ```
+/// use bytes::Bytes;
+/// use function::event::{Incoming, decode};
+/// use http::HeaderMap;
+///
+/// let push = r#"{"message":{"data":"aGVsbG8=","messageId":"7"},"subscription":"projects/p/subscriptions/s"}"#;
+/// let Ok(Incoming::One(message)) = decode(&HeaderMap::new(), Bytes::from(push)) else { panic!() };
+/// assert_eq!(message.data, "hello");
+/// ```
+///
+/// # Errors
+///
+/// An [`EventError`] when the request as a whole holds no event in any of the forms above.
+pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Incoming, EventError> {
+    match event_format(headers)? {
+        Some(Format::Batch) => structured::batch(&body).map(Incoming::Batch),
+        Some(Format::Structured) => structured::one(&body).map(Incoming::One),
+        None if binary::is_event(headers) => binary::decode(headers, body).map(Incoming::One),
+        None if pubsub::is_unwrapped(headers) => {
+            pubsub::unwrapped(headers, body).map(Incoming::One)
+        }
+        None => pubsub::wrapped(&body, None).map(Incoming::One),
+    }
+}
+
+/// The parts of a CloudEvent's context that a message keeps.
+struct Context {
+    id: String,
+    source: String,
+    kind: String,
+    time: String,
+}
+
+/// A JSON format of CloudEvents, named by the content type.
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    Structured,
+    Batch,
+}
+
+/// The CloudEvents format that the content type names; `None` if it names no such format.
+fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
+    let mut found = None;
+    for (place, value) in headers.get_all(CONTENT_TYPE).iter().enumerate() {
+        let media_type = value
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        let media_type = media_type.trim_ascii();
+        let format = if media_type.eq_ignore_ascii_case(b"application/cloudevents+json") {
+            Some(Format::Structured)
+        } else if media_type.eq_ignore_ascii_case(b"application/cloudevents-batch+json") {
+            Some(Format::Batch)
+        } else if starts_with_ignore_case(media_type, b"application/cloudevents") {
+            return Err(EventError::UnsupportedFormat {
+                found: error::excerpt_bytes(media_type),
+            });
+        } else {
+            None
+        };
+        // Two content types that ask for the same reading are no problem, as when an attribute becomes a second header.
+        if place > 0 && format != found {
+            return Err(EventError::DuplicateHeader {
+                name: CONTENT_TYPE.to_string(),
+            });
+        }
+        found = format;
+    }
+    Ok(found)
+}
+
+fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

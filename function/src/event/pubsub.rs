@@ -1,0 +1,291 @@
+//! Pub/Sub's push requests: wrapped in JSON, or the bare data with headers.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Deserializer, de::MapAccess};
+
+use super::{
+    Context, EventError, Message, PUBSUB_TYPE,
+    attributes::{Attributes, optional, required},
+    json::{self, Decoded, Object, Pairs, Read, Text, once, skip},
+};
+
+const WRAPPER: &str = r#"a Pub/Sub push {"message":{…},"subscription":…}"#;
+const UNWRAPPED: &str = "an unwrapped Pub/Sub push";
+const MESSAGE_ID: &str = "x-goog-pubsub-message-id";
+
+/// Reads the push wrapper. With a CloudEvent around it, that event's context wins.
+pub(super) fn wrapped(body: &[u8], context: Option<Context>) -> Result<Message, EventError> {
+    let Read(push): Read<Push<'_>> = json::parse(WRAPPER, json::utf8(WRAPPER, body)?)?;
+    let Some(Read(inner)) = push.message else {
+        return Err(match push.is_event {
+            true => EventError::WrongContentType,
+            false => EventError::Missing {
+                name: "message",
+                what: WRAPPER,
+            },
+        });
+    };
+    let mut attributes = Attributes::default();
+    for (key, Text(value)) in inner.attributes.unwrap_or_default().0.0 {
+        attributes.insert(&key, value)?;
+    }
+    let subscription = optional("subscription", push.subscription.map(|text| text.0))?;
+    let id = either(inner.message_id);
+    let time = optional("publishTime", either(inner.publish_time))?;
+    let context = match context {
+        Some(context) => Context {
+            time: if time.is_empty() { context.time } else { time },
+            ..context
+        },
+        None => Context {
+            id: required("messageId", WRAPPER, id)?,
+            source: source(&subscription),
+            kind: PUBSUB_TYPE.to_owned(),
+            time,
+        },
+    };
+    Ok(Message {
+        id: context.id,
+        source: context.source,
+        kind: context.kind,
+        time: context.time,
+        data: Decoded::or_empty(inner.data, "data")?,
+        attributes: attributes.into_map(),
+        ordering_key: optional("orderingKey", either(inner.ordering_key))?,
+        delivery_attempt: either_number(push.delivery_attempt),
+        subscription,
+    })
+}
+
+/// Whether the headers are those of an unwrapped push with metadata.
+pub(super) fn is_unwrapped(headers: &HeaderMap) -> bool {
+    headers.contains_key(MESSAGE_ID)
+}
+
+/// Reads an unwrapped push: the body is the data.
+pub(super) fn unwrapped(headers: &HeaderMap, body: Bytes) -> Result<Message, EventError> {
+    let mut message = Message {
+        id: required(MESSAGE_ID, UNWRAPPED, single(headers, MESSAGE_ID)?)?,
+        kind: PUBSUB_TYPE.to_owned(),
+        time: optional(
+            "x-goog-pubsub-publish-time",
+            single(headers, "x-goog-pubsub-publish-time")?,
+        )?,
+        data: body,
+        ..Message::default()
+    };
+    add_metadata(&mut message, Attributes::default(), headers, |_| true)?;
+    message.source = source(&message.subscription);
+    Ok(message)
+}
+
+/// Adds what the headers of an unwrapped push say beside the data: subscription, ordering key, and the attributes among the
+/// headers that `keep` lets through. An attribute that is there already stays.
+pub(super) fn add_metadata(
+    message: &mut Message,
+    mut attributes: Attributes,
+    headers: &HeaderMap,
+    keep: impl Fn(&str) -> bool,
+) -> Result<(), EventError> {
+    const SUBSCRIPTION: &str = "x-goog-pubsub-subscription-name";
+    const ORDERING_KEY: &str = "x-goog-pubsub-ordering-key";
+    message.subscription = optional(SUBSCRIPTION, single(headers, SUBSCRIPTION)?)?;
+    message.ordering_key = optional(ORDERING_KEY, single(headers, ORDERING_KEY)?)?;
+    for name in headers.keys() {
+        let key = name.as_str();
+        if is_attribute(key) && keep(key) && !attributes.contains(key) {
+            attributes.insert(key, joined(headers, name)?)?;
+        }
+    }
+    message.attributes = attributes.into_map();
+    Ok(())
+}
+
+/// Whether a header of an unwrapped push is one of the message's attributes.
+///
+/// With `writeMetadata` each attribute becomes a header, beside those that HTTP, the pushing client, Google's front end and
+/// proxies set. The latter are known by name and kept few, since an attribute of such a name is lost; every other header
+/// is an attribute. Its key is in lower case, as header names have no case. `traceparent`, `tracestate` and `baggage` count
+/// as attributes: whoever set them last, they carry the trace on to the result.
+fn is_attribute(name: &str) -> bool {
+    const PREFIXES: [&str; 6] = [
+        "x-appengine-",
+        "x-envoy-",
+        "x-forwarded-",
+        "x-goog-",
+        "x-google-",
+        "proxy-",
+    ];
+    !PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        && !matches!(
+            name,
+            "accept"
+                | "accept-charset"
+                | "accept-encoding"
+                | "accept-language"
+                | "authorization"
+                | "connection"
+                | "content-encoding"
+                | "content-length"
+                | "content-type"
+                | "cookie"
+                | "expect"
+                | "forwarded"
+                | "from"
+                | "function-execution-id"
+                | "host"
+                | "http2-settings"
+                | "keep-alive"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "user-agent"
+                | "via"
+                | "x-cloud-trace-context"
+                | "x-real-ip"
+                | "x-request-id"
+                | "x-serverless-authorization"
+        )
+}
+
+/// The text of a header that may occur once.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<Cow<'a, str>>, EventError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(EventError::DuplicateHeader {
+            name: name.to_owned(),
+        });
+    }
+    first
+        .map(|value| header_text(name, value).map(Cow::Borrowed))
+        .transpose()
+}
+
+/// All values of a header as one, joined as RFC 9110 §5.3 says.
+fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Cow<'a, str>, EventError> {
+    let mut text = Cow::Borrowed("");
+    for (place, value) in headers.get_all(name).iter().enumerate() {
+        let value = header_text(name.as_str(), value)?;
+        if place == 0 {
+            text = Cow::Borrowed(value);
+        } else {
+            text.to_mut().extend([", ", value]);
+        }
+    }
+    Ok(text)
+}
+
+/// The text of a header's value.
+pub(super) fn header_text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, EventError> {
+    std::str::from_utf8(value.as_bytes()).map_err(|_| EventError::HeaderNotUtf8 {
+        name: name.to_owned(),
+    })
+}
+
+/// The source of a message of which only the subscription is known.
+fn source(subscription: &str) -> String {
+    match subscription {
+        "" => "//pubsub.googleapis.com".to_owned(),
+        name => format!("//pubsub.googleapis.com/{name}"),
+    }
+}
+
+/// One field in the two spellings that pushes carry: `messageId` and `message_id`.
+type Spellings<T> = [Option<T>; 2];
+
+/// The text of the first spelling, or of the second where the first is missing or empty.
+fn either([camel, snake]: Spellings<Text<'_>>) -> Option<Cow<'_, str>> {
+    camel
+        .filter(|text| !text.0.is_empty())
+        .or(snake)
+        .map(|text| text.0)
+}
+
+fn either_number([camel, snake]: Spellings<Attempt>) -> Option<u32> {
+    camel
+        .or(snake)
+        .map(|attempt| attempt.0)
+        .filter(|attempt| *attempt > 0)
+}
+
+/// The push wrapper's top level.
+#[derive(Default)]
+struct Push<'a> {
+    message: Option<Read<PushMessage<'a>>>,
+    subscription: Option<Text<'a>>,
+    delivery_attempt: Spellings<Attempt>,
+    /// Whether there is a `specversion`, as in no push but in every CloudEvent.
+    is_event: bool,
+}
+
+impl<'de> Object<'de> for Push<'de> {
+    const EXPECTED: &'static str = WRAPPER;
+
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        key: Cow<'de, str>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        let [camel, snake] = &mut self.delivery_attempt;
+        match &*key {
+            "message" => once(&mut self.message, "message", map),
+            "subscription" => once(&mut self.subscription, "subscription", map),
+            "deliveryAttempt" => once(camel, "deliveryAttempt", map),
+            "delivery_attempt" => once(snake, "delivery_attempt", map),
+            "specversion" => {
+                self.is_event = true;
+                skip(map)
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+/// The message inside the push wrapper.
+#[derive(Default)]
+struct PushMessage<'a> {
+    data: Option<Decoded>,
+    attributes: Option<Read<Pairs<'a, Text<'a>>>>,
+    message_id: Spellings<Text<'a>>,
+    publish_time: Spellings<Text<'a>>,
+    ordering_key: Spellings<Text<'a>>,
+}
+
+impl<'de> Object<'de> for PushMessage<'de> {
+    const EXPECTED: &'static str = "a Pub/Sub message object";
+
+    fn field<A: MapAccess<'de>>(
+        &mut self,
+        key: Cow<'de, str>,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        match &*key {
+            "data" => once(&mut self.data, "data", map),
+            "attributes" => once(&mut self.attributes, "attributes", map),
+            "messageId" => once(&mut self.message_id[0], "messageId", map),
+            "message_id" => once(&mut self.message_id[1], "message_id", map),
+            "publishTime" => once(&mut self.publish_time[0], "publishTime", map),
+            "publish_time" => once(&mut self.publish_time[1], "publish_time", map),
+            "orderingKey" => once(&mut self.ordering_key[0], "orderingKey", map),
+            "ordering_key" => once(&mut self.ordering_key[1], "ordering_key", map),
+            _ => skip(map),
+        }
+    }
+}
+
+/// A number of delivery attempts.
+struct Attempt(u32);
+
+impl<'de> Deserialize<'de> for Attempt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        json::small_number(deserializer).map(Self)
+    }
+}

@@ -24,7 +24,7 @@ pub use config::Config;
 pub use file::{About, Pooling};
 pub use float::Float;
 pub use quantise::{CALIBRATION, quantise};
-pub use tokenizer::{Tokenizer, TokenizerOptions};
+pub use tokenizer::{Rules, Tokenizer, TokenizerError};
 
 use file::Weights;
 use forward::Scratch;
@@ -94,7 +94,8 @@ impl Encoder {
 
     fn read(file: &'static [u8]) -> Result<Self, ModelError> {
         let weights = Weights::read(file)?;
-        let tokenizer = Tokenizer::new(weights.vocabulary, weights.about.tokenizer.clone())?;
+        let tokenizer = Tokenizer::from_vocabulary(weights.vocabulary, weights.about.rules)
+            .map_err(|error| ModelError::new("quantised model", error.to_string()))?;
         Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, scratch: Mutex::default() })
     }
 
@@ -207,8 +208,9 @@ impl Source {
             std::fs::read(&path).map_err(|e| ModelError::new(path.display().to_string(), e.to_string()))
         };
         let config = Config::from_json(&file("config.json")?)?;
-        let tokenizer = Tokenizer::from_json(&file("tokenizer.json")?)?;
-        let count = tokenizer.vocabulary().count();
+        let tokenizer = Tokenizer::from_json(&file("tokenizer.json")?)
+            .map_err(|error| ModelError::new("tokenizer.json", error.to_string()))?;
+        let count = tokenizer.vocabulary().len();
         if count != config.vocab_size {
             return Err(ModelError::new("tokenizer.json", format!("{count} tokens; config.json says {}", config.vocab_size)));
         }
@@ -235,7 +237,7 @@ impl Source {
             source_sha256,
             max_tokens: max_tokens.clamp(2, config.max_position_embeddings),
             pooling,
-            tokenizer: tokenizer.options().clone(),
+            rules: tokenizer.rules(),
             config: config.clone(),
         };
         Ok(Self { float: Float::read(&weights, config)?, tokenizer, about })

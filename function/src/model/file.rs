@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{DEPTH, Linear, PANEL};
-use super::{Config, ModelError, TokenizerOptions};
+use super::{Config, ModelError, Rules};
 
 /// Version of the layout; another one is refused.
 const FORMAT: &str = "quantised-bert-1";
@@ -44,7 +44,7 @@ pub struct About {
     /// Token vectors to one vector.
     pub pooling: Pooling,
     /// How text is made ready for the vocabulary.
-    pub tokenizer: TokenizerOptions,
+    pub rules: Rules,
 }
 
 /// Builds the bytes.

@@ -1,6 +1,6 @@
 //! Every form, as its sender sends it.
 
-use base64::Engine;
+use ::base64::Engine;
 use super::*;
 
 #[test]
@@ -42,7 +42,7 @@ fn structured_pubsub_whatever_the_order_and_encoding_of_its_data() {
     let context = format!(
         r#""specversion":"1.0","id":"2070443601311540","source":"{TOPIC}","type":"{PUBSUB_TYPE}""#
     );
-    let encoded = base64::engine::general_purpose::STANDARD.encode(PUSH);
+    let encoded = ::base64::engine::general_purpose::STANDARD.encode(PUSH);
     for body in [
         format!(r#"{{{context},"data":{PUSH}}}"#),
         format!(r#"{{"data":{PUSH},{context}}}"#),

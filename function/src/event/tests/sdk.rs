@@ -1,6 +1,6 @@
 //! `cloudevents-sdk` as the referee: it writes and we read, and we read what it reads.
 
-use base64::Engine;
+use ::base64::Engine;
 use cloudevents::{
     AttributesReader, Data, Event, EventBuilder, EventBuilderV10,
     binding::http::to_event,
@@ -61,7 +61,7 @@ fn assert_agree_on_push(message: &Message, data: Option<&Data>) {
     let data = inner["data"].as_str().unwrap_or_default();
     assert_eq!(
         message.data,
-        base64::engine::general_purpose::STANDARD.decode(data).unwrap()
+        ::base64::engine::general_purpose::STANDARD.decode(data).unwrap()
     );
     let attributes = inner["attributes"].as_object().cloned().unwrap_or_default();
     assert_eq!(json!(message.attributes), Value::Object(attributes));

@@ -1,6 +1,6 @@
 //! What real senders do that naive readers stumble on.
 
-use base64::Engine;
+use ::base64::Engine;
 use super::*;
 
 fn message(fields: &str) -> Message {
@@ -121,10 +121,10 @@ fn base64_of_either_alphabet_padded_or_not() {
             .map(|byte| byte.wrapping_mul(37) ^ 0xf7)
             .collect();
         for form in [
-            base64::engine::general_purpose::STANDARD.encode(&bytes),
-            base64::engine::general_purpose::STANDARD_NO_PAD.encode(&bytes),
-            base64::engine::general_purpose::URL_SAFE.encode(&bytes),
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes),
+            ::base64::engine::general_purpose::STANDARD.encode(&bytes),
+            ::base64::engine::general_purpose::STANDARD_NO_PAD.encode(&bytes),
+            ::base64::engine::general_purpose::URL_SAFE.encode(&bytes),
+            ::base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes),
         ] {
             assert_eq!(
                 message(&format!(r#""data":"{form}""#)).data,
@@ -140,7 +140,7 @@ fn ten_megabytes() {
     let data: Vec<u8> = (0..10_000_000_u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    let encoded = base64::engine::general_purpose::STANDARD.encode(&data);
+    let encoded = ::base64::engine::general_purpose::STANDARD.encode(&data);
     let push = format!(r#"{{"message":{{"data":"{encoded}","messageId":"1"}}}}"#);
     assert!(push.len() > 13_300_000);
     assert!(one(&EVENTARC, push.clone()).data == data);

@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -50,7 +49,7 @@ struct State {
     next_id: u64,
     /// The large message at the head has let a batch go first.
     head_waited: bool,
-    /// Tokens a second, a moving average; zero until a batch has run.
+    /// Tokens a second of one worker, a moving average; zero until a batch has run.
     rate: f64,
     closed: bool,
 }
@@ -63,10 +62,10 @@ struct Shared {
     arrival: Condvar,
 }
 
-/// The queue and its workers. Dropping it takes no more work, finishes what waits and ends the workers; it blocks until then.
+/// The queue and its workers. Dropping it ends the workers once they are done with what they run. It does not wait for them:
+/// whoever waits for work borrows the batcher, so nobody wants what still runs then.
 pub(crate) struct Batcher {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
 }
 
 impl Batcher {
@@ -90,15 +89,13 @@ impl Batcher {
             state: Mutex::new(state),
             arrival: Condvar::new(),
         });
-        let workers = (0..bounds.workers.max(1))
-            .map(|n| {
-                let shared = Arc::clone(&shared);
-                std::thread::Builder::new()
-                    .name(format!("batch-{n}"))
-                    .spawn(move || shared.work())
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { shared, workers })
+        // Made before the threads, so that those that did start end if a later one does not.
+        let batcher = Self { shared };
+        for n in 0..bounds.workers.max(1) {
+            let shared = Arc::clone(&batcher.shared);
+            std::thread::Builder::new().name(format!("batch-{n}")).spawn(move || shared.work())?;
+        }
+        Ok(batcher)
     }
 
     /// Queues accepted work and waits for its outcome. Dropping the future takes the work out of the queue.
@@ -120,7 +117,7 @@ impl Batcher {
                 );
             }
             if state.tokens + work.cost > bounds.queue_tokens {
-                return Outcome::Overloaded { after: state.time_to_empty() };
+                return Outcome::Overloaded { after: state.time_to_empty(bounds.workers) };
             }
             let id = state.next_id;
             state.next_id += 1;
@@ -149,9 +146,6 @@ impl Drop for Batcher {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.arrival.notify_all();
-        for worker in self.workers.drain(..) {
-            let _ = worker.join(); // a worker catches the panics of tasks
-        }
     }
 }
 
@@ -176,8 +170,9 @@ impl Drop for Waiting<'_> {
 
 impl State {
     /// How long what waits will take at the measured rate, from 1 s, the least that `Retry-After` can say, to 30 s.
-    fn time_to_empty(&self) -> Duration {
-        let seconds = if self.rate > 0.0 { self.tokens as f64 / self.rate } else { 1.0 };
+    fn time_to_empty(&self, workers: usize) -> Duration {
+        let rate = self.rate * workers.max(1) as f64;
+        let seconds = if rate > 0.0 { self.tokens as f64 / rate } else { 1.0 };
         Duration::from_secs_f64(seconds.clamp(1.0, 30.0))
     }
 
@@ -206,11 +201,14 @@ impl Shared {
 
     fn work(&self) {
         while let Some(batch) = self.next() {
-            let tokens: usize = batch.iter().map(|job| job.cost).sum();
+            let (messages, tokens) = (batch.len(), batch.iter().map(|job| job.cost).sum::<usize>());
             let start = Instant::now();
-            self.run(batch);
+            // Tasks are caught closer by. This is for inputs that panic when dropped: a dead worker would answer nobody.
+            if catch_unwind(AssertUnwindSafe(|| self.run(batch))).is_err() {
+                tracing::error!("an input panicked when it was dropped");
+            }
             let elapsed = start.elapsed().as_secs_f64();
-            self.metrics.batch(tokens, elapsed);
+            self.metrics.batch(messages, tokens, elapsed);
             let mut state = self.lock();
             let rate = tokens as f64 / elapsed.max(1e-6);
             state.rate = if state.rate == 0.0 { rate } else { 0.8 * state.rate + 0.2 * rate };
@@ -232,6 +230,10 @@ impl Shared {
             if left.is_zero() || state.closed || state.tokens >= self.bounds.batch_tokens {
                 let batch = state.cut(self.bounds.batch_tokens);
                 self.metrics.queue_tokens(state.tokens);
+                if !state.queue.is_empty() {
+                    // Its arrival may have woken this worker while another slept on.
+                    self.arrival.notify_one();
+                }
                 return Some(batch);
             }
             state = self.arrival.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -14,10 +14,10 @@ use crate::telemetry::LogFormat;
   main --port 8080 --results response,projects/my-project/topics/ai-workloads-results")]
 pub struct Config {
     /// Port to listen on; 0 picks a free one and prints it
-    #[arg(long, env, default_value_t = 8080)]
+    #[arg(long, env, default_value_t = 8080, value_parser = port)]
     pub port: u16,
     /// Address to listen on [default: 127.0.0.1, or 0.0.0.0 when K_SERVICE is set]
-    #[arg(long, env)]
+    #[arg(long, env, value_parser = address)]
     pub host: Option<IpAddr>,
     /// The declaration of routes and services [default: topology.toml beside the executable, else the copy compiled in]
     #[arg(long, env, value_name = "FILE")]
@@ -45,13 +45,14 @@ pub struct Config {
     #[arg(long, env, default_value_t = 65_536, value_name = "TOKENS", value_parser = at_least_one)]
     pub max_queue_tokens: usize,
     /// How long a message waits for company, in milliseconds; batches fill under load without waiting
-    #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
+    #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = wait)]
     pub max_batch_wait_ms: u64,
     /// Largest request body in bytes; a Pub/Sub push is at most 13.4 MB and its attributes
     #[arg(long, env, default_value_t = 15 << 20, value_name = "BYTES", value_parser = at_least_one)]
     pub max_body_bytes: usize,
     /// Largest payload fetched for a claim check, in bytes
-    #[arg(long, env, default_value_t = crate::payload::MAX_PAYLOAD_BYTES, value_name = "BYTES")]
+    #[arg(long, env, default_value_t = crate::payload::MAX_PAYLOAD_BYTES, value_name = "BYTES",
+          value_parser = bytes)]
     pub max_payload_bytes: u64,
     /// Buckets that claim checks may name, separated by commas [default: those among the results]
     #[arg(long, env, value_delimiter = ',', value_name = "BUCKETS")]
@@ -62,6 +63,23 @@ pub struct Config {
     /// Set by Cloud Run: the name of the service that runs
     #[arg(long, env = "K_SERVICE", hide = true)]
     pub k_service: Option<String>,
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "it takes a whole number from 0 to 65535".to_owned())
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "it takes an IP address, 127.0.0.1 or :: for example".to_owned())
+}
+
+fn wait(text: &str) -> Result<u64, String> {
+    let milliseconds = text.parse().ok().filter(|milliseconds| *milliseconds <= 10_000);
+    milliseconds.ok_or_else(|| "it takes a whole number from 0 to 10000".to_owned())
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "it takes a whole number of bytes".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -97,5 +115,49 @@ impl Config {
         self.model_threads
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_wrong_setting_names_itself_its_value_and_what_is_right() {
+        for (flag, value, right) in [
+            ("--port", "70000", "0 to 65535"),
+            ("--host", "localhost", "an IP address"),
+            ("--results", "ftp://x", "gs://BUCKET/PREFIX/"),
+            ("--model-threads", "0", "1 or more"),
+            ("--max-batch-tokens", "many", "1 or more"),
+            ("--max-queue-tokens", "-1", "1 or more"),
+            ("--max-batch-wait-ms", "10001", "0 to 10000"),
+            ("--max-body-bytes", "15MiB", "1 or more"),
+            ("--max-payload-bytes", "x", "bytes"),
+            ("--log-format", "xml", "text, json"),
+        ] {
+            let error = Config::try_parse_from(["main", &format!("{flag}={value}")]).unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.exit_code(), 2, "{text}");
+            assert!(text.contains(flag) && text.contains(value) && text.contains(right), "{text}");
+        }
+    }
+
+    #[test]
+    fn cloud_run_changes_the_defaults() {
+        let local = Config::try_parse_from(["main"]).unwrap();
+        assert_eq!((local.address().to_string().as_str(), local.log_format()), ("127.0.0.1", LogFormat::Text));
+        let cloud = Config::try_parse_from(["main", "--k-service", "s"]).unwrap();
+        assert_eq!((cloud.address().to_string().as_str(), cloud.log_format()), ("0.0.0.0", LogFormat::Json));
+        let chosen = Config::try_parse_from(["main", "--k-service", "s", "--host=::1", "--log-format=text"]).unwrap();
+        assert_eq!((chosen.address().to_string().as_str(), chosen.log_format()), ("::1", LogFormat::Text));
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Config::command().debug_assert();
     }
 }

@@ -8,12 +8,17 @@ use crate::{Message, Outcome};
 const ATTRIBUTE: &str = "task";
 
 /// The index of the message's task in `tasks`: the first rule of `service` that takes it decides, else its attribute `task`,
-/// else the service's default.
-pub(crate) fn route(service: &Service, tasks: &[&str], message: &Message) -> Result<usize, Outcome> {
+/// else `default`.
+pub(crate) fn route(
+    service: &Service,
+    tasks: &[&str],
+    default: &str,
+    message: &Message,
+) -> Result<usize, Outcome> {
     let name = service
         .route(&message.attributes)
         .or_else(|| message.attributes.get(ATTRIBUTE).map(String::as_str))
-        .unwrap_or(service.default_task());
+        .unwrap_or(default);
     tasks.iter().position(|task| *task == name).ok_or_else(|| {
         let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
         Outcome::rejected(

@@ -1,9 +1,10 @@
 //! The builder that a `main` uses, and the start and end of the process.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
@@ -13,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::batch::{Batcher, Bounds};
 use crate::cloud::{Clients, Cloud};
 use crate::model::Encoder;
-use crate::server::{Flow, router, serve};
+use crate::server::{Bodies, Flow, router, serve};
 use crate::task::AnyTask;
 use crate::tasks::{Classify, Embed, Rerank};
 use crate::{Config, DeadLetter, Destination, Payloads, Sinks, Task, telemetry};
@@ -26,7 +27,7 @@ pub struct Function {
     workers: usize,
 }
 
-/// The process cannot start: a setting that cannot be used, or an address that cannot be listened on.
+/// The process cannot start: a setting or a task that cannot be used, or an address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting: which, its value, and what would be right.
@@ -39,6 +40,9 @@ pub enum StartError {
         /// What is wrong with it, and what would be right.
         why: String,
     },
+    /// The program itself is wrong.
+    #[error("{0}")]
+    Tasks(String),
     /// The system refuses.
     #[error("{what}: {error}")]
     System {
@@ -67,7 +71,8 @@ impl Function {
         self
     }
 
-    /// Adds a task.
+    /// Adds a task. It replaces one of the same name that comes from [`with_model_tasks`](Self::with_model_tasks). Where the
+    /// service's default task is not among the program's tasks, the first one added takes its place.
     pub fn task(mut self, task: impl Task) -> Self {
         self.tasks.push(Box::new(task));
         self
@@ -86,7 +91,12 @@ impl Function {
         telemetry::start(config.log_format());
         let runtime = tokio::runtime::Runtime::new()
             .map_err(|error| StartError::System { what: "starting the runtime".to_owned(), error });
-        match runtime.and_then(|runtime| runtime.block_on(self.listen(config))) {
+        let ended = runtime.and_then(|runtime| {
+            let ended = runtime.block_on(self.listen(config));
+            runtime.shutdown_background(); // work that outlasts the drain must not outlast the process
+            ended
+        });
+        match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error}");
@@ -96,6 +106,7 @@ impl Function {
     }
 
     async fn listen(self, config: Config) -> Result<(), StartError> {
+        let program = self.build(&config)?;
         let address = (config.address(), config.port);
         let listener = TcpListener::bind(address).await.map_err(|error| StartError::System {
             what: format!("listening on {}:{} (HOST, PORT)", address.0, address.1),
@@ -107,47 +118,41 @@ impl Function {
         if config.on_cloud_run() {
             tracing::info!("listening on {local}");
         } else {
-            println!("listening on http://{local}; try:\n{}", example(&local.to_string()));
+            let text = format!("listening on http://{local}; try:\n{}\n", example(&local.to_string()));
+            let _ = std::io::stdout().write_all(text.as_bytes()); // nobody may be reading
         }
-        self.serve(config, listener, stopped()).await
+        program.serve(listener, stopped()).await;
+        Ok(())
     }
 
-    /// Serves on `listener` until `shutdown` is ready, then drains: requests in flight end, results are flushed.
+    /// Serves on `listener` until `shutdown` is ready, then drains: requests in flight end, within 9 s, and results are
+    /// flushed. For tests and for programs with a runtime of their own.
     pub async fn serve(
         self,
         config: Config,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), StartError> {
-        let (flow, warm_up) = self.build(&config)?;
-        let flow = Arc::new(flow);
-        let ready = Arc::clone(&flow);
-        tokio::task::spawn_blocking(move || {
-            warm_up();
-            ready.set_ready(true);
-        });
-        let draining = Arc::clone(&flow);
-        let shutdown = async move {
-            shutdown.await;
-            draining.set_ready(false);
-            tracing::info!("draining");
-        };
-        serve(listener, router(Arc::clone(&flow)), shutdown).await;
-        if tokio::time::timeout(Duration::from_millis(500), flow.flush()).await.is_err() {
-            tracing::warn!("publishers still held results");
-        }
+        self.build(&config)?.serve(listener, shutdown).await;
         Ok(())
     }
 
-    /// Everything that a message will meet, and what makes it quick for the first one.
-    fn build(mut self, config: &Config) -> Result<(Flow, impl FnOnce() + Send + 'static), StartError> {
+    fn build(mut self, config: &Config) -> Result<Program, StartError> {
         let service = service(config)?;
+        check_names(&self.tasks)?;
         let mut encoder = None;
         if self.model_tasks {
             let model = Arc::new(load(config)?);
-            self.tasks.push(Box::new(Embed::new(Arc::clone(&model))));
-            self.tasks.push(Box::new(Classify::new(Arc::clone(&model), Vec::new())));
-            self.tasks.push(Box::new(Rerank::new(Arc::clone(&model))));
+            let model_tasks: [Box<dyn AnyTask>; 3] = [
+                Box::new(Embed::new(Arc::clone(&model))),
+                Box::new(Classify::new(Arc::clone(&model), Vec::new())),
+                Box::new(Rerank::new(Arc::clone(&model))),
+            ];
+            for task in model_tasks {
+                if self.tasks.iter().all(|own| own.name() != task.name()) {
+                    self.tasks.push(task);
+                }
+            }
             encoder = Some(model);
         }
         let cloud = Cloud::from_env();
@@ -168,6 +173,8 @@ impl Function {
             };
             results.iter().filter_map(bucket).collect()
         });
+        let tasks: Arc<[Box<dyn AnyTask>]> = self.tasks.into();
+        let default_task = default_task(&service, &tasks)?;
         let metrics = Arc::default();
         let bounds = Bounds {
             batch_tokens: config.max_batch_tokens,
@@ -175,28 +182,81 @@ impl Function {
             wait: Duration::from_millis(config.max_batch_wait_ms),
             workers: self.workers,
         };
-        let tasks: Arc<[Box<dyn AnyTask>]> = self.tasks.into();
         let flow = Flow {
             batcher: Batcher::start(Arc::clone(&tasks), bounds, Arc::clone(&metrics))
                 .map_err(|error| StartError::System { what: "starting the batch workers".to_owned(), error })?,
             payloads: Payloads::new(&clients, buckets, config.max_payload_bytes),
             sinks: Sinks::new(&results, &clients),
             model: encoder.as_ref().map(|encoder| encoder.about().name.clone()),
-            max_body_bytes: config.max_body_bytes,
-            ready: AtomicBool::new(false),
+            bodies: Bodies::new(config.max_body_bytes),
+            warm: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            default_task,
             dead_letter,
             metrics,
             project,
             service,
             tasks,
         };
-        let warm_up = move || {
+        Ok(Program { flow: Arc::new(flow), encoder })
+    }
+}
+
+/// A [`Function`] with its settings: everything that a message will meet.
+struct Program {
+    flow: Arc<Flow>,
+    /// Runs once before the process says that it is ready.
+    encoder: Option<Arc<Encoder>>,
+}
+
+impl Program {
+    async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let Self { flow, encoder } = self;
+        let warm = Arc::clone(&flow);
+        tokio::task::spawn_blocking(move || {
             if let Some(encoder) = encoder {
                 encoder.embed(&[encoder.tokenize("ready")]);
             }
+            warm.warm.store(true, Ordering::Release);
+        });
+        let draining = Arc::clone(&flow);
+        let shutdown = async move {
+            shutdown.await;
+            draining.draining.store(true, Ordering::Release);
+            tracing::info!("draining");
         };
-        Ok((flow, warm_up))
+        serve(listener, router(Arc::clone(&flow)), shutdown).await;
+        if tokio::time::timeout(Duration::from_millis(500), flow.flush()).await.is_err() {
+            tracing::warn!("publishers still held results");
+        }
     }
+}
+
+/// Tasks that a program adds: a name each, one that routes, attributes and CloudEvents types can hold.
+fn check_names(tasks: &[Box<dyn AnyTask>]) -> Result<(), StartError> {
+    for (n, task) in tasks.iter().enumerate() {
+        let name = task.name();
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || name.len() > 63 || !name.chars().all(fits) {
+            let why = "a task's name has 1 to 63 lower-case letters, digits and `-`";
+            return Err(StartError::Tasks(format!("the task name {name:?} cannot be used: {why}")));
+        }
+        if tasks.iter().take(n).any(|other| other.name() == name) {
+            return Err(StartError::Tasks(format!("two tasks are named `{name}`: rename one of them")));
+        }
+    }
+    Ok(())
+}
+
+/// The service's default task if this program has it, else the program's first.
+fn default_task(service: &Service, tasks: &[Box<dyn AnyTask>]) -> Result<String, StartError> {
+    let declared = service.default_task();
+    let found = tasks.iter().find(|task| task.name() == declared).or(tasks.first());
+    let Some(task) = found else {
+        let right = "add one with `Function::task`, or those of the model with `Function::with_model_tasks`";
+        return Err(StartError::Tasks(format!("this program has no tasks: {right}")));
+    };
+    Ok(task.name().to_owned())
 }
 
 fn service(config: &Config) -> Result<Service, StartError> {

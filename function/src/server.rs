@@ -2,15 +2,16 @@
 //!
 //! Layout:
 //! - `answer`: the one table from outcome to status, and every body that is sent
+//! - `body`: reading bodies within bounds
 //! - `connections`: accepting, time-outs, drain
 //! - `flow`: one message's way from event to outcome
 
 mod answer;
+mod body;
 mod connections;
 mod flow;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -19,16 +20,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use answer::{Problem, Reply};
+pub(crate) use body::Bodies;
 pub(crate) use connections::serve;
 pub(crate) use flow::Flow;
 
 use crate::event::{Incoming, decode};
 
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
+/// The forms of events that `POST /` takes, for the page.
+const FORMS: [&str; 5] = [
+    "CloudEvents binary mode",
+    "CloudEvents structured mode",
+    "CloudEvents batch",
+    "Pub/Sub push, wrapped",
+    "Pub/Sub push, unwrapped",
+];
 
 pub(crate) fn router(flow: Arc<Flow>) -> Router {
     Router::new()
@@ -73,29 +80,19 @@ async fn page(State(flow): State<Arc<Flow>>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "tasks": flow.task_names(),
         "model": flow.model,
+        "forms": FORMS,
     }))
     .into_response()
 }
 
 async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let limited = Limited::new(body, flow.max_body_bytes).collect();
-    let refused = match tokio::time::timeout(BODY_TIME, limited).await {
-        Ok(Ok(body)) => match decode(&parts.headers, body.to_bytes()) {
+    let refused = match flow.bodies.read(body).await {
+        Ok((body, _held)) => match decode(&parts.headers, body) {
             Ok(incoming) => return handle(&flow, &parts.headers, incoming).await,
             Err(error) => Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()),
         },
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body-too-large",
-            format!("a body has at most {} bytes; send large payloads as claim checks", flow.max_body_bytes),
-        ),
-        Ok(Err(_)) => Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", "the body did not arrive whole"),
-        Err(_) => Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-too-slow",
-            format!("the body did not arrive within {} s", BODY_TIME.as_secs()),
-        ),
+        Err(problem) => problem,
     };
     flow.metrics.refused(refused.status().as_u16());
     tracing::warn!(status = refused.status().as_u16(), detail = refused.detail(), "refused request");
@@ -124,3 +121,6 @@ async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Respons
 fn json(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, kind)], body).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,3 +193,75 @@ async fn every_message_is_answered_once_under_load_and_closing_finishes_what_wai
     drop(Arc::into_inner(batcher).unwrap());
     assert!(shared.lock().closed);
 }
+
+/// Two of its runs must meet before either ends.
+struct Meet(std::sync::Barrier);
+
+impl Task for Meet {
+    type Input = ();
+    fn name(&self) -> &str {
+        "meet"
+    }
+    fn accept(&self, _: &Message) -> Result<Work<()>, Outcome> {
+        unreachable!("these tests submit inputs")
+    }
+    fn run(&self, batch: &[&()]) -> Vec<Outcome> {
+        self.0.wait();
+        batch.iter().map(|()| done(1)).collect()
+    }
+}
+
+#[tokio::test]
+async fn several_workers_run_batches_at_the_same_time() {
+    let bounds = Bounds { batch_tokens: 1, queue_tokens: 100, wait: Duration::ZERO, workers: 2 };
+    let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
+    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let submit = || batcher.submit(0, Work { input: Box::new(()), cost: 1 });
+    assert_eq!(tokio::join!(submit(), submit(), submit(), submit()), (done(1), done(1), done(1), done(1)));
+}
+
+#[tokio::test]
+async fn with_a_wait_a_message_gets_company_until_the_batch_is_full() {
+    let task = Arc::new(Double::default());
+    // Longer than any test runs: only a full batch ends the wait.
+    let bounds = Bounds { batch_tokens: 3, queue_tokens: 100, wait: Duration::from_secs(3600), workers: 2 };
+    let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
+    let batcher = Batcher::start(tasks, bounds, Arc::default()).unwrap();
+    let submit = |n| batcher.submit(0, work(n, 1));
+    assert_eq!(tokio::join!(submit(1), submit(2), submit(3)), (done(1), done(2), done(3)));
+    assert_eq!(*task.batches.lock().unwrap(), [vec![1, 2, 3]]);
+}
+
+/// An input that panics when it is dropped, if it is told to.
+struct Mine(bool);
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        assert!(!self.0, "boom");
+    }
+}
+
+struct Hold;
+
+impl Task for Hold {
+    type Input = Mine;
+    fn name(&self) -> &str {
+        "hold"
+    }
+    fn accept(&self, _: &Message) -> Result<Work<Mine>, Outcome> {
+        unreachable!("these tests submit inputs")
+    }
+    fn run(&self, batch: &[&Mine]) -> Vec<Outcome> {
+        batch.iter().map(|_| done(1)).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
+    let bounds = Bounds { batch_tokens: 1, queue_tokens: 100, wait: Duration::ZERO, workers: 1 };
+    let task: Box<dyn AnyTask> = Box::new(Hold);
+    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let submit = |panics| batcher.submit(0, Work { input: Box::new(Mine(panics)), cost: 1 });
+    assert_eq!(submit(true).await, done(1));
+    assert_eq!(submit(false).await, done(1));
+}

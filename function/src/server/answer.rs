@@ -31,9 +31,8 @@ pub(super) struct Problem {
     #[serde(serialize_with = "status_number")]
     status: StatusCode,
     detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: &'static str,
+    /// `null` where no message could be read.
     message_id: Option<String>,
     #[serde(skip)]
     retry_after: Option<Duration>,
@@ -50,10 +49,21 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status,
             detail: detail.into(),
-            outcome: None,
+            // What the sender may expect of another try.
+            outcome: match status.as_u16() {
+                429 => "overloaded",
+                408 | 500.. => "retry",
+                _ => "rejected",
+            },
             message_id: None,
             retry_after: None,
         }
+    }
+
+    /// Says when another try makes sense.
+    pub(super) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -104,7 +114,7 @@ impl Reply {
         if status == StatusCode::OK {
             problem.title = "Rejected and dead-lettered";
         }
-        problem.outcome = Some(word);
+        problem.outcome = word;
         problem.message_id = Some(message_id.to_owned());
         problem.retry_after = retry_after;
         Self::Problem(problem)

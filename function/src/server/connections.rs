@@ -1,9 +1,11 @@
 //! Accepting connections, with bounds, and ending them in good order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -52,11 +54,24 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: impl 
             }
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let used = Arc::new(AtomicBool::new(false));
+        let mark = Arc::clone(&used);
+        let service = service_fn(move |request| {
+            mark.store(true, Ordering::Relaxed);
+            router.call(request)
+        });
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            // The header time-out of HTTP/1 begins only when the client has shown which protocol it speaks, and HTTP/2 has none.
+            let ended = match tokio::time::timeout(HEADER_TIME, &mut connection).await {
+                Ok(ended) => ended,
+                Err(_) if used.load(Ordering::Relaxed) => connection.await,
+                Err(_) => Ok(()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(error, "connection ended");
             }
             drop(permit);

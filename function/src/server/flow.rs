@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use infra::topology::Service;
 
 use super::answer::Reply;
+use super::body::Bodies;
 use crate::batch::Batcher;
 use crate::route::route;
 use crate::task::{AnyInput, AnyTask, Work};
@@ -20,27 +21,28 @@ const SMALL_PAYLOAD: usize = 64 << 10;
 /// Everything that a message meets on its way.
 pub(crate) struct Flow {
     pub(crate) service: Service,
+    /// For messages that neither a rule nor an attribute sends to a task; one of `tasks`.
+    pub(crate) default_task: String,
     pub(crate) tasks: Arc<[Box<dyn AnyTask>]>,
     pub(crate) batcher: Batcher,
     pub(crate) payloads: Payloads,
     pub(crate) sinks: Sinks,
     pub(crate) dead_letter: Option<DeadLetter>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) max_body_bytes: usize,
+    pub(crate) bodies: Bodies,
     /// The project that trace ids belong to.
     pub(crate) project: Option<String>,
     /// Name of the model, where there is one.
     pub(crate) model: Option<String>,
-    pub(crate) ready: AtomicBool,
+    /// The model has run once.
+    pub(crate) warm: AtomicBool,
+    /// The stop signal has come.
+    pub(crate) draining: AtomicBool,
 }
 
 impl Flow {
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Release);
+        self.warm.load(Ordering::Acquire) && !self.draining.load(Ordering::Acquire)
     }
 
     pub(crate) fn service_name(&self) -> &str {
@@ -62,7 +64,7 @@ impl Flow {
     /// Takes a message to its end and logs it in one line.
     pub(super) async fn answer(&self, headers: &HeaderMap, message: Message) -> Reply {
         let start = Instant::now();
-        let task = route(&self.service, &self.task_names(), &message);
+        let task = route(&self.service, &self.task_names(), &self.default_task, &message);
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
         let (outcome, reply) = match task {
             Ok(task) => self.work(task, name, &message).await,

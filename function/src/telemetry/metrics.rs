@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     messages: Family<MessageLabels, Counter>,
     message_seconds: Family<TaskLabel, Histogram>,
     queue_tokens: Gauge,
+    batch_messages: Histogram,
     batch_tokens: Histogram,
     batch_seconds: Histogram,
     busy_seconds: Counter<f64, AtomicU64>,
@@ -57,6 +58,8 @@ impl Default for Metrics {
         );
         let queue_tokens = Gauge::default();
         registry.register("queue_tokens", "Tokens waiting for a batch", queue_tokens.clone());
+        let batch_messages = Histogram::new(exponential_buckets(1.0, 2.0, 11));
+        registry.register("batch_messages", "Messages of a batch", batch_messages.clone());
         let batch_tokens = Histogram::new(exponential_buckets(8.0, 2.0, 14));
         registry.register("batch_tokens", "Tokens of a batch", batch_tokens.clone());
         let batch_seconds = seconds();
@@ -74,6 +77,7 @@ impl Default for Metrics {
             messages,
             message_seconds,
             queue_tokens,
+            batch_messages,
             batch_tokens,
             batch_seconds,
             busy_seconds,
@@ -93,7 +97,8 @@ impl Metrics {
         self.queue_tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn batch(&self, tokens: usize, seconds: f64) {
+    pub(crate) fn batch(&self, messages: usize, tokens: usize, seconds: f64) {
+        self.batch_messages.observe(messages as f64);
         self.batch_tokens.observe(tokens as f64);
         self.batch_seconds.observe(seconds);
         self.busy_seconds.inc_by(seconds);

@@ -78,12 +78,6 @@ impl Encoder {
         Self::read(&MODEL.0)
     }
 
-    /// Reads `model.safetensors`, `tokenizer.json` and `config.json` from a directory and quantises them. Takes a second or
-    /// two for a small model, and keeps the result for the life of the process.
-    pub fn from_directory(path: &Path) -> Result<Self, ModelError> {
-        Self::from_file(&Source::read(path)?.quantise()?)
-    }
-
     /// Takes the bytes of a quantised model, as [`quantise`] makes them, and keeps a copy for the life of the process.
     pub fn from_file(file: &[u8]) -> Result<Self, ModelError> {
         let mut bytes = vec![0; file.len() + 64];
@@ -199,13 +193,40 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads `model.safetensors`, `tokenizer.json` and `config.json`; `sentence_bert_config.json` and `1_Pooling/config.json`
-    /// of sentence-transformers count where they are.
+    /// Names of the files that make a model; those from the fourth on are read where they are.
+    pub const FILES: [&str; 5] = [
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "sentence_bert_config.json",
+        "1_Pooling/config.json",
+    ];
+
+    /// Reads the [`FILES`](Self::FILES) of a directory.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
+        let name = directory.canonicalize().ok();
+        let name = name.as_deref().unwrap_or(directory).file_name();
+        let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
+        Self::from_files(&name, &directory.display().to_string(), |file| {
+            let path = directory.join(file);
+            match std::fs::read(&path) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(ModelError::new(path.display().to_string(), error.to_string())),
+            }
+        })
+    }
+
+    /// Reads a model whose [`FILES`](Self::FILES) `open` returns; `None` for one that is not there. `origin` is where they are,
+    /// for errors and [`About`].
+    pub fn from_files(
+        name: &str,
+        origin: &str,
+        open: impl Fn(&str) -> Result<Option<Vec<u8>>, ModelError>,
+    ) -> Result<Self, ModelError> {
         use sha2::Digest;
         let file = |name: &str| {
-            let path = directory.join(name);
-            std::fs::read(&path).map_err(|e| ModelError::new(path.display().to_string(), e.to_string()))
+            open(name)?.ok_or_else(|| ModelError::new(format!("{origin}: {name}"), "there is no such file"))
         };
         let config = Config::from_json(&file("config.json")?)?;
         let tokenizer = Tokenizer::from_json(&file("tokenizer.json")?)
@@ -217,9 +238,9 @@ impl Source {
         let weights = file("model.safetensors")?;
         let source_sha256: String = sha2::Sha256::digest(&weights).iter().map(|b| format!("{b:02x}")).collect();
         let optional = |name: &str| -> Result<serde_json::Value, ModelError> {
-            match std::fs::read(directory.join(name)) {
-                Ok(text) => serde_json::from_slice(&text).map_err(|e| ModelError::new(name, e.to_string())),
-                Err(_) => Ok(serde_json::Value::Null),
+            match open(name)? {
+                Some(text) => serde_json::from_slice(&text).map_err(|e| ModelError::new(name, e.to_string())),
+                None => Ok(serde_json::Value::Null),
             }
         };
         let max_tokens = optional("sentence_bert_config.json")?["max_seq_length"].as_u64().map_or(256, |n| n as usize);
@@ -231,8 +252,8 @@ impl Source {
             _ => return Err(ModelError::new("1_Pooling/config.json", "neither mean nor cls pooling; others are not supported")),
         };
         let about = About {
-            name: directory.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned()),
-            origin: directory.display().to_string(),
+            name: name.to_owned(),
+            origin: origin.to_owned(),
             license: "unknown".to_owned(),
             source_sha256,
             max_tokens: max_tokens.clamp(2, config.max_position_embeddings),

@@ -74,21 +74,9 @@ impl Batcher {
         bounds: Bounds,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let state = State {
-            queue: VecDeque::new(),
-            tokens: 0,
-            next_id: 0,
-            head_waited: false,
-            rate: 0.0,
-            closed: false,
-        };
-        let shared = Arc::new(Shared {
-            tasks,
-            bounds,
-            metrics,
-            state: Mutex::new(state),
-            arrival: Condvar::new(),
-        });
+        let state =
+            State { queue: VecDeque::new(), tokens: 0, next_id: 0, head_waited: false, rate: 0.0, closed: false };
+        let shared = Arc::new(Shared { tasks, bounds, metrics, state: Mutex::new(state), arrival: Condvar::new() });
         // Made before the threads, so that those that did start end if a later one does not.
         let batcher = Self { shared };
         for n in 0..bounds.workers.max(1) {
@@ -123,14 +111,7 @@ impl Batcher {
             state.next_id += 1;
             state.tokens += work.cost;
             self.shared.metrics.queue_tokens(state.tokens);
-            state.queue.push_back(Job {
-                id,
-                task,
-                input: work.input,
-                cost: work.cost,
-                arrived: Instant::now(),
-                reply,
-            });
+            state.queue.push_back(Job { id, task, input: work.input, cost: work.cost, arrived: Instant::now(), reply });
             id
         };
         self.shared.arrival.notify_one();
@@ -139,7 +120,6 @@ impl Batcher {
         waiting.id = None;
         outcome.unwrap_or_else(|_| Outcome::retry("the worker ended before the work was done"))
     }
-
 }
 
 impl Drop for Batcher {

@@ -10,8 +10,12 @@ use crate::telemetry::LogFormat;
 
 /// Runs AI tasks on Pub/Sub messages and CloudEvents posted to it
 #[derive(Clone, Debug, Parser)]
-#[command(name = "main", version, after_help = "Example:
-  main --port 8080 --results response,projects/my-project/topics/ai-workloads-results")]
+#[command(
+    name = "main",
+    version,
+    after_help = "Example:
+  main --port 8080 --results response,projects/my-project/topics/ai-workloads-results"
+)]
 pub struct Config {
     /// Port to listen on; 0 picks a free one and prints it
     #[arg(long, env, default_value_t = 8080, value_parser = port)]
@@ -98,11 +102,7 @@ impl Config {
 
     /// Where to listen.
     pub fn address(&self) -> IpAddr {
-        self.host.unwrap_or(if self.on_cloud_run() {
-            IpAddr::from([0, 0, 0, 0])
-        } else {
-            IpAddr::from([127, 0, 0, 1])
-        })
+        self.host.unwrap_or(if self.on_cloud_run() { IpAddr::from([0, 0, 0, 0]) } else { IpAddr::from([127, 0, 0, 1]) })
     }
 
     /// Form of the log.
@@ -112,9 +112,7 @@ impl Config {
 
     /// Threads of the forward pass. The standard library's count honours affinity and cgroup quotas.
     pub fn threads(&self) -> usize {
-        self.model_threads
-            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-            .unwrap_or(1)
+        self.model_threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1)
     }
 }
 

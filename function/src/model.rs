@@ -153,7 +153,14 @@ impl Encoder {
         let (mut rest, mut rest_out) = (&sequences[..], &mut out[..]);
         while !rest.is_empty() {
             let mut sum = 0;
-            let count = rest.iter().take_while(|s| { sum += s.len(); sum <= bound }).count().max(1);
+            let count = rest
+                .iter()
+                .take_while(|s| {
+                    sum += s.len();
+                    sum <= bound
+                })
+                .count()
+                .max(1);
             let (own, others) = rest.split_at(count);
             let (own_out, others_out) = std::mem::take(&mut rest_out).split_at_mut(count * h);
             chunks.push((own, own_out));
@@ -194,13 +201,8 @@ pub struct Source {
 
 impl Source {
     /// Names of the files that make a model; those from the fourth on are read where they are.
-    pub const FILES: [&str; 5] = [
-        "config.json",
-        "tokenizer.json",
-        "model.safetensors",
-        "sentence_bert_config.json",
-        "1_Pooling/config.json",
-    ];
+    pub const FILES: [&str; 5] =
+        ["config.json", "tokenizer.json", "model.safetensors", "sentence_bert_config.json", "1_Pooling/config.json"];
 
     /// Reads the [`FILES`](Self::FILES) of a directory.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
@@ -233,7 +235,10 @@ impl Source {
             .map_err(|error| ModelError::new("tokenizer.json", error.to_string()))?;
         let count = tokenizer.vocabulary().len();
         if count != config.vocab_size {
-            return Err(ModelError::new("tokenizer.json", format!("{count} tokens; config.json says {}", config.vocab_size)));
+            return Err(ModelError::new(
+                "tokenizer.json",
+                format!("{count} tokens; config.json says {}", config.vocab_size),
+            ));
         }
         let weights = file("model.safetensors")?;
         let source_sha256: String = sha2::Sha256::digest(&weights).iter().map(|b| format!("{b:02x}")).collect();
@@ -249,7 +254,12 @@ impl Source {
         let pooling = match (set("pooling_mode_mean_tokens"), set("pooling_mode_cls_token")) {
             (None | Some(true), _) => Pooling::Mean,
             (_, Some(true)) => Pooling::Cls,
-            _ => return Err(ModelError::new("1_Pooling/config.json", "neither mean nor cls pooling; others are not supported")),
+            _ => {
+                return Err(ModelError::new(
+                    "1_Pooling/config.json",
+                    "neither mean nor cls pooling; others are not supported",
+                ));
+            }
         };
         let about = About {
             name: name.to_owned(),

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use infra::topology::Service;
 use declared::Declared;
+use infra::topology::Service;
 use tokio::net::TcpListener;
 
 use crate::batch::{Batcher, Bounds};

@@ -123,9 +123,7 @@ impl Expr {
             Self::Has { key } => attributes.contains_key(key),
             Self::Equals { key, value } => attributes.get(key) == Some(value),
             Self::Differs { key, value } => attributes.get(key) != Some(value),
-            Self::Prefix { key, prefix } => attributes
-                .get(key)
-                .is_some_and(|value| value.starts_with(prefix.as_str())),
+            Self::Prefix { key, prefix } => attributes.get(key).is_some_and(|value| value.starts_with(prefix.as_str())),
             Self::Not(expr) => !expr.matches(attributes),
             Self::And(terms) => terms.iter().all(|term| term.matches(attributes)),
             Self::Or(terms) => terms.iter().any(|term| term.matches(attributes)),

@@ -272,22 +272,12 @@ impl Topology {
     fn load(text: &str, file: &str, wanted: Option<&str>) -> Result<Self, Errors> {
         if text.len() > MAX_BYTES {
             let label = format!("{} bytes, at most {MAX_BYTES} are read", text.len());
-            return Err(Errors::one(
-                file,
-                "the topology is too long".to_owned(),
-                label,
-                None,
-            ));
+            return Err(Errors::one(file, "the topology is too long".to_owned(), label, None));
         }
         let mut log = Log::default();
         let (root, syntax) = DeTable::parse_recoverable(text);
         for error in syntax {
-            log.add(
-                error.span().unwrap_or_default(),
-                "not valid TOML",
-                error.message(),
-                None,
-            );
+            log.add(error.span().unwrap_or_default(), "not valid TOML", error.message(), None);
         }
         if !log.is_empty() {
             return Err(log.into_errors(text, file));
@@ -303,22 +293,15 @@ impl Topology {
                 found = changed;
             }
         }
-        found.environments = environments
-            .iter()
-            .map(|e| e.names.environment.clone())
-            .collect();
+        found.environments = environments.iter().map(|e| e.names.environment.clone()).collect();
         if let Some(wanted) = wanted.filter(|_| found.environment.as_deref() != wanted) {
             let declared = found.environments.iter().map(String::as_str);
             let help = error::suggest(wanted, "environments", declared);
             let message = format!("there is no environment `{wanted}`");
-            let at = read::locate(root.get_ref(), &["environments"]);
+            let (at, _) = read::locate(root.get_ref(), &["environments"]);
             log.add(at, message, "not declared in this file", help);
         }
-        if log.is_empty() {
-            Ok(found)
-        } else {
-            Err(log.into_errors(text, file))
-        }
+        if log.is_empty() { Ok(found) } else { Err(log.into_errors(text, file)) }
     }
 
     /// The service that a process is when nobody says which.
@@ -338,26 +321,14 @@ impl Topology {
 
     /// The subscription of this name.
     pub fn subscription(&self, name: &str) -> Option<&Subscription> {
-        self.subscriptions
-            .iter()
-            .find(|subscription| subscription.name == name)
+        self.subscriptions.iter().find(|subscription| subscription.name == name)
     }
 
     /// How messages reach this service: its trigger, then the push subscriptions in the order of the file.
     pub fn feeds(&self, service: &str) -> Vec<Feed<'_>> {
-        let trigger = self
-            .service(service)
-            .and_then(|service| service.trigger.as_ref());
-        let trigger = trigger.map(
-            |Trigger {
-                 topic, delivery, ..
-             }| Feed {
-                topic,
-                subscription: None,
-                filter: None,
-                delivery,
-            },
-        );
+        let trigger = self.service(service).and_then(|service| service.trigger.as_ref());
+        let trigger =
+            trigger.map(|Trigger { topic, delivery, .. }| Feed { topic, subscription: None, filter: None, delivery });
         let pushes = self.subscriptions.iter().filter(|subscription| {
             let target = subscription.push.as_ref().map(|push| &push.target);
             matches!(target, Some(PushTarget::Service(name)) if name == service)
@@ -382,10 +353,7 @@ impl Archive {
 impl Service {
     /// The task of the first route whose filter matches these attributes.
     pub fn route(&self, attributes: &BTreeMap<String, String>) -> Option<&str> {
-        let route = self
-            .routes
-            .iter()
-            .find(|route| route.filter.matches(attributes));
+        let route = self.routes.iter().find(|route| route.filter.matches(attributes));
         route.map(|route| route.task.as_str())
     }
 }

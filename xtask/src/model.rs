@@ -80,7 +80,10 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
         );
     } else {
         println!("{outcome}, {} bytes", file.len());
-        println!("cosine with float32 over {} texts: {average:.4} on average, {worst:.4} at worst ({text:?})", cosines.len());
+        println!(
+            "cosine with float32 over {} texts: {average:.4} on average, {worst:.4} at worst ({text:?})",
+            cosines.len()
+        );
     }
     if average < AVERAGE || worst < WORST {
         bail!("less accurate than allowed: {AVERAGE} on average, {WORST} at worst");

@@ -98,10 +98,7 @@ async fn a_full_queue_refuses_at_once_and_a_gone_client_makes_room() {
     let waiting = submit(&batcher, 1, 8);
     until(|| batcher.shared.lock().tokens == 8).await;
     assert!(matches!(batcher.submit(0, work(2, 3)).await, Outcome::Overloaded { .. }));
-    assert!(matches!(
-        batcher.submit(0, work(2, 11)).await,
-        Outcome::Rejected { reason: "message-too-large", .. }
-    ));
+    assert!(matches!(batcher.submit(0, work(2, 11)).await, Outcome::Rejected { reason: "message-too-large", .. }));
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
     assert_eq!(batcher.shared.lock().tokens, 0);

@@ -5,11 +5,13 @@
 //! split into the longest pieces that the vocabulary has. All of that happens in one pass over the text, which ends as soon
 //! as the wanted number of tokens is there.
 //!
-//! - [`characters`](self): what becomes of each character, in pages filled when first used
-//! - [`vocabulary`](self): the tokens, and the longest match
-//! - [`json`](self): reading a `tokenizer.json`
+//! - `characters`: what becomes of each character, in pages filled when first used
+//! - `word`: the word being read, its marks in canonical order
+//! - `vocabulary`: the tokens, and the longest match
+//! - `json`: reading a `tokenizer.json`
 
 mod characters;
+mod error;
 mod json;
 mod vocabulary;
 mod word;
@@ -19,6 +21,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use characters::{Action, Characters};
+pub use error::TokenizerError;
 use vocabulary::{Hashes, LONGEST_WORD, Vocabulary};
 use word::Word;
 
@@ -38,73 +41,8 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            clean_text: true,
-            handle_chinese_chars: true,
-            strip_accents: true,
-            lowercase: true,
-        }
+        Self { clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true }
     }
-}
-
-/// Why a tokenizer could not be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenizerError {
-    /// The vocabulary is not UTF-8.
-    #[error(
-        "the vocabulary is not UTF-8 text from byte {at} on; it must be the tokens in id order, one a line"
-    )]
-    NotUtf8 {
-        /// The first byte that is wrong.
-        at: usize,
-    },
-    /// A line of the vocabulary is empty.
-    #[error("the token with id {id} (line {} of the vocabulary) is empty; each line must hold one token", id + 1)]
-    EmptyToken {
-        /// Its id, from 0.
-        id: u32,
-    },
-    /// A token is there twice.
-    #[error("the token {token:?} is in the vocabulary twice, with the ids {first} and {second}")]
-    DuplicateToken {
-        /// The token.
-        token: String,
-        /// The id it has.
-        first: u32,
-        /// The id it would have as well.
-        second: u32,
-    },
-    /// A token that a BERT tokenizer cannot do without is missing.
-    #[error("the vocabulary has no token {token:?}, which a BERT tokenizer needs")]
-    MissingToken {
-        /// The token.
-        token: &'static str,
-    },
-    /// More tokens or bytes than any vocabulary has.
-    #[error("the vocabulary is too large: {size} bytes, of at most {most}")]
-    TooLarge {
-        /// How many bytes it has.
-        size: usize,
-        /// How many it may have.
-        most: usize,
-    },
-    /// `tokenizer.json` cannot be read.
-    #[error("the tokenizer.json cannot be read: {0}")]
-    Json(#[from] serde_json::Error),
-    /// `tokenizer.json` describes another kind of tokenizer.
-    #[error(
-        "the tokenizer.json has {field} = {found}, where only {wanted} is supported: the model must have a BERT WordPiece \
-         tokenizer"
-    )]
-    Unsupported {
-        /// The path of the field.
-        field: String,
-        /// What it holds.
-        found: String,
-        /// What it may hold.
-        wanted: &'static str,
-    },
 }
 
 /// The special tokens of the BERT family. They are also recognised where they are written in a text.
@@ -142,24 +80,14 @@ impl Tokenizer {
     ///
     /// # Errors
     /// When the vocabulary is not UTF-8, has an empty or doubled token, lacks one of the three, or is unreasonably large.
-    pub fn from_vocabulary(
-        vocabulary: impl Into<Cow<'static, [u8]>>,
-        rules: Rules,
-    ) -> Result<Self, TokenizerError> {
+    pub fn from_vocabulary(vocabulary: impl Into<Cow<'static, [u8]>>, rules: Rules) -> Result<Self, TokenizerError> {
         let vocabulary = Vocabulary::new(vocabulary.into())?;
-        let needed = |token| {
-            vocabulary
-                .id(token)
-                .ok_or(TokenizerError::MissingToken { token })
-        };
+        let needed = |token| vocabulary.id(token).ok_or(TokenizerError::MissingToken { token });
         Ok(Self {
             unknown: needed(UNKNOWN)?,
             first: needed(FIRST)?,
             last: needed(LAST)?,
-            special: SPECIAL
-                .into_iter()
-                .filter_map(|token| Some((token, vocabulary.id(token)?)))
-                .collect(),
+            special: SPECIAL.into_iter().filter_map(|token| Some((token, vocabulary.id(token)?))).collect(),
             characters: Characters::new(rules),
             rules,
             vocabulary,
@@ -195,12 +123,7 @@ impl Tokenizer {
         // Where `[SEP]` has to be at the latest.
         let end = start.saturating_add(max.max(2) - 1);
         out.push(self.first);
-        let mut run = Run {
-            tokenizer: self,
-            hashes: [0; LONGEST_WORD],
-            end,
-            out,
-        };
+        let mut run = Run { tokenizer: self, hashes: [0; LONGEST_WORD], end, out };
         run.text(text);
         out.truncate(end);
         out.push(self.last);
@@ -209,10 +132,7 @@ impl Tokenizer {
 
     /// The special token that starts here.
     fn special(&self, text: &[u8]) -> Option<(usize, u32)> {
-        let (token, id) = self
-            .special
-            .iter()
-            .find(|(token, _)| text.starts_with(token.as_bytes()))?;
+        let (token, id) = self.special.iter().find(|(token, _)| text.starts_with(token.as_bytes()))?;
         Some((token.len(), *id))
     }
 }
@@ -276,11 +196,7 @@ impl Run<'_> {
     }
 
     fn special_token(&self, byte: u8, text: &[u8]) -> Option<(usize, u32)> {
-        if byte == b'[' {
-            self.tokenizer.special(text)
-        } else {
-            None
-        }
+        if byte == b'[' { self.tokenizer.special(text) } else { None }
     }
 
     fn apply(&mut self, action: Action, expansions: &[Action], word: &mut Word) {
@@ -307,11 +223,7 @@ impl Run<'_> {
     fn end_word(&mut self, word: &mut Word) {
         if !word.is_empty() {
             let before = self.out.len();
-            let known = !word.too_long()
-                && self
-                    .tokenizer
-                    .vocabulary
-                    .split(word.bytes(), &mut self.hashes, self.out);
+            let known = !word.too_long() && self.tokenizer.vocabulary.split(word.bytes(), &mut self.hashes, self.out);
             if !known {
                 self.out.truncate(before);
                 self.out.push(self.tokenizer.unknown);
@@ -333,11 +245,7 @@ mod tests {
         let mut out = vec![7];
         let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Rules::default()).unwrap();
         let count = tokenizer.encode_into(text, max, &mut out);
-        assert_eq!(
-            (out.len(), out.remove(0)),
-            (count + 1, 7),
-            "appends, and counts that"
-        );
+        assert_eq!((out.len(), out.remove(0)), (count + 1, 7), "appends, and counts that");
         out
     }
 
@@ -357,19 +265,13 @@ mod tests {
 
     #[test]
     fn sees_special_tokens_in_a_text() {
-        assert_eq!(
-            ids("a[MASK]ab[sep][SEP", 256),
-            [2, 5, 4, 5, 6, 1, 1, 1, 1, 1, 3]
-        );
+        assert_eq!(ids("a[MASK]ab[sep][SEP", 256), [2, 5, 4, 5, 6, 1, 1, 1, 1, 1, 3]);
     }
 
     #[test]
     fn a_vocabulary_is_checked() {
-        let error = |text: &'static str| {
-            Tokenizer::from_vocabulary(text.as_bytes(), Rules::default())
-                .unwrap_err()
-                .to_string()
-        };
+        let error =
+            |text: &'static str| Tokenizer::from_vocabulary(text.as_bytes(), Rules::default()).unwrap_err().to_string();
         assert!(error("[UNK]\n[CLS]\na").contains("[SEP]"));
         assert!(error("[UNK]\n\n[CLS]\n[SEP]").contains("id 1 (line 2"));
         assert!(error("[UNK]\n[CLS]\n[SEP]\na\n[CLS]\n").contains("ids 1 and 4"));
@@ -381,10 +283,7 @@ mod tests {
     #[test]
     fn gives_the_vocabulary_back() {
         let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Rules::default()).unwrap();
-        let lines: String = tokenizer
-            .vocabulary()
-            .map(|token| format!("{token}\n"))
-            .collect();
+        let lines: String = tokenizer.vocabulary().map(|token| format!("{token}\n")).collect();
         assert_eq!(lines, TOKENS);
         let without_end = TOKENS.trim_end().as_bytes();
         let tokenizer = Tokenizer::from_vocabulary(without_end, Rules::default()).unwrap();

@@ -23,11 +23,9 @@ impl Declared {
         let service = find(config, &topology)?;
         let results = match &config.results {
             Some(results) => results.clone(),
-            None if config.on_cloud_run() && !service.results.is_empty() => service
-                .results
-                .iter()
-                .map(|result| destination(result, project))
-                .collect::<Result<_, _>>()?,
+            None if config.on_cloud_run() && !service.results.is_empty() => {
+                service.results.iter().map(|result| destination(result, project)).collect::<Result<_, _>>()?
+            }
             None => vec![Destination::Response],
         };
         let dead_letter_topic = match (&config.dead_letter_topic, &service.dead_letter_topic) {
@@ -58,8 +56,7 @@ fn read(config: &Config) -> Result<Topology, StartError> {
         path.is_file().then_some(path)
     };
     let Some(path) = config.topology.clone().or_else(beside) else {
-        return Topology::shipped()
-            .map_err(|errors| StartError::setting("TOPOLOGY", "the copy compiled in", errors));
+        return Topology::shipped().map_err(|errors| StartError::setting("TOPOLOGY", "the copy compiled in", errors));
     };
     let wrong = |path: &Path, why: &dyn std::fmt::Display| {
         StartError::setting("TOPOLOGY", path.display().to_string(), format!("{why}"))
@@ -86,20 +83,10 @@ fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {
 }
 
 fn destination(declared: &topology::Destination, project: Option<&str>) -> Result<Destination, StartError> {
-    Ok(match declared {
-        topology::Destination::Response => Destination::Response,
-        topology::Destination::Stdout => Destination::Stdout,
-        topology::Destination::Topic(topic) => {
-            Destination::Topic(format!("projects/{}/topics/{topic}", needed(project, topic)?))
-        }
-        topology::Destination::Bucket { bucket, prefix } if bucket.contains("{project}") => Destination::Bucket {
-            bucket: bucket.replace("{project}", needed(project, bucket)?),
-            prefix: prefix.clone(),
-        },
-        topology::Destination::Bucket { bucket, prefix } => {
-            Destination::Bucket { bucket: bucket.clone(), prefix: prefix.clone() }
-        }
-    })
+    let belongs = declared.setting("a") != declared.setting("b");
+    let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
+    let setting = declared.setting(project);
+    setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
 }
 
 fn needed<'a>(project: Option<&'a str>, name: &str) -> Result<&'a str, StartError> {

@@ -92,7 +92,13 @@ pub(super) enum Reply {
     /// The work is done and the body is not asked for.
     Empty,
     /// The result, as a CloudEvent in binary mode.
-    Result { id: String, source: String, kind: String, time: String, body: Bytes },
+    Result {
+        id: String,
+        source: String,
+        kind: String,
+        time: String,
+        body: Bytes,
+    },
     Problem(Problem),
 }
 

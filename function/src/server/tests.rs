@@ -63,10 +63,7 @@ impl Task for Obey {
         }
         assert!(!batch.iter().any(|text| text.starts_with("panic")));
         let outcome = |text: &&String| match text.as_str() {
-            "retry" => Outcome::Retry {
-                detail: "not yet".into(),
-                after: Some(std::time::Duration::from_millis(2500)),
-            },
+            "retry" => Outcome::Retry { detail: "not yet".into(), after: Some(std::time::Duration::from_millis(2500)) },
             text => Outcome::Done(json!({ "length": text.len() }).to_string().into()),
         };
         batch.iter().map(outcome).collect()
@@ -96,6 +93,7 @@ impl Server {
         let ended = tokio::spawn(function.serve(config, listener, async move {
             let _ = stopped.await;
         }));
+        crate::cloud::use_ring();
         Self { address, task, client: Client::new(), stop, ended }
     }
 

@@ -26,10 +26,7 @@ pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = match format {
-        LogFormat::Text => log
-            .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
-            .try_init(),
+        LogFormat::Text => log.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.event_format(CloudLogging).try_init(),
     };
 }
@@ -41,12 +38,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields(Map::new());
         event.record(&mut fields);
         let mut line = fields.0;
@@ -58,10 +50,7 @@ where
         };
         line.insert("severity".to_owned(), severity.into());
         line.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
-        for (field, name) in [
-            ("trace", "logging.googleapis.com/trace"),
-            ("span_id", "logging.googleapis.com/spanId"),
-        ] {
+        for (field, name) in [("trace", "logging.googleapis.com/trace"), ("span_id", "logging.googleapis.com/spanId")] {
             if let Some(value) = line.remove(field)
                 && value != Value::String(String::new())
             {

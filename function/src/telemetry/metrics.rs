@@ -67,11 +67,7 @@ impl Default for Metrics {
         let busy_seconds = Counter::default();
         registry.register_with_unit("busy", "Time in which workers ran batches", Unit::Seconds, busy_seconds.clone());
         let refused = Family::default();
-        registry.register(
-            "refused_requests",
-            "Requests that held no message to work on, by status",
-            refused.clone(),
-        );
+        registry.register("refused_requests", "Requests that held no message to work on, by status", refused.clone());
         Self {
             registry,
             messages,

@@ -30,11 +30,7 @@ enum Test<'e> {
 }
 
 /// Takes the open expressions apart, each with the truth it must have, and leaves `open` and `literals` as it found them.
-fn search<'e>(
-    open: &mut Vec<(&'e Expr, bool)>,
-    literals: &mut Vec<Literal<'e>>,
-    budget: &mut usize,
-) -> bool {
+fn search<'e>(open: &mut Vec<(&'e Expr, bool)>, literals: &mut Vec<Literal<'e>>, budget: &mut usize) -> bool {
     if *budget == 0 {
         return true;
     }
@@ -52,19 +48,13 @@ fn search<'e>(
             let all: Vec<_> = terms.iter().map(|term| (term, false)).collect();
             branch(open, literals, budget, &all)
         }
-        Expr::And(terms) | Expr::Or(terms) => terms
-            .iter()
-            .any(|term| branch(open, literals, budget, &[(term, wanted)])),
+        Expr::And(terms) | Expr::Or(terms) => {
+            terms.iter().any(|term| branch(open, literals, budget, &[(term, wanted)]))
+        }
         Expr::Has { key } => literal(open, literals, budget, key, Test::Present, wanted),
-        Expr::Equals { key, value } => {
-            literal(open, literals, budget, key, Test::Equal(value), wanted)
-        }
-        Expr::Differs { key, value } => {
-            literal(open, literals, budget, key, Test::Equal(value), !wanted)
-        }
-        Expr::Prefix { key, prefix } => {
-            literal(open, literals, budget, key, Test::Prefix(prefix), wanted)
-        }
+        Expr::Equals { key, value } => literal(open, literals, budget, key, Test::Equal(value), wanted),
+        Expr::Differs { key, value } => literal(open, literals, budget, key, Test::Equal(value), !wanted),
+        Expr::Prefix { key, prefix } => literal(open, literals, budget, key, Test::Prefix(prefix), wanted),
     };
     open.push((expr, wanted));
     found
@@ -100,9 +90,7 @@ fn literal<'e>(
 
 fn consistent(literals: &[Literal<'_>]) -> bool {
     literals.iter().enumerate().all(|(index, literal)| {
-        let first = !literals[..index]
-            .iter()
-            .any(|earlier| earlier.key == literal.key);
+        let first = !literals[..index].iter().any(|earlier| earlier.key == literal.key);
         !first || key_consistent(literals, literal.key)
     })
 }

@@ -19,36 +19,21 @@ pub struct FilterError {
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            position,
-            found,
-            expected,
-            ..
-        } = self;
+        let Self { position, found, expected, .. } = self;
         write!(f, "found {found} at byte {position}, expected {expected}")
     }
 }
 
 impl std::error::Error for FilterError {}
 
-const CONDITION: &str =
-    "`attributes:key`, `attributes.key = \"value\"`, `hasPrefix(…)`, `NOT` or `(`";
+const CONDITION: &str = "`attributes:key`, `attributes.key = \"value\"`, `hasPrefix(…)`, `NOT` or `(`";
 
 pub(super) fn parse(text: &str) -> Result<Expr, FilterError> {
-    let mut parser = Parser {
-        text,
-        at: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { text, at: 0, depth: 0 };
     if text.len() > Filter::MAX_BYTES {
         let found = format!("{} bytes", text.len());
         let expected = format!("at most {}", Filter::MAX_BYTES);
-        return Err(FilterError {
-            position: 0,
-            length: text.len(),
-            found,
-            expected,
-        });
+        return Err(FilterError { position: 0, length: text.len(), found, expected });
     }
     let expr = parser.filter()?;
     if parser.at < text.len() {
@@ -113,11 +98,7 @@ impl<'t> Parser<'t> {
             return Err(self.unexpected("parentheses around what is negated twice"));
         }
         let expr = self.simple()?;
-        Ok(if negated {
-            Expr::Not(Box::new(expr))
-        } else {
-            expr
-        })
+        Ok(if negated { Expr::Not(Box::new(expr)) } else { expr })
     }
 
     fn simple(&mut self) -> Result<Expr, FilterError> {
@@ -157,11 +138,7 @@ impl<'t> Parser<'t> {
             }
             self.space();
             let value = self.string("a value in double quotes")?;
-            return Ok(if equal {
-                Expr::Equals { key, value }
-            } else {
-                Expr::Differs { key, value }
-            });
+            return Ok(if equal { Expr::Equals { key, value } } else { Expr::Differs { key, value } });
         }
         self.space();
         self.expect(":", "`:key` or `.key`")?;
@@ -198,9 +175,7 @@ impl<'t> Parser<'t> {
         }
         let word = self.word();
         if word.is_empty() {
-            return Err(
-                self.unexpected("a key: letters, digits, `-`, `_`, or any in double quotes")
-            );
+            return Err(self.unexpected("a key: letters, digits, `-`, `_`, or any in double quotes"));
         }
         if is_operator(word) {
             return Err(self.unexpected("double quotes around a key that is an operator"));
@@ -262,11 +237,7 @@ impl<'t> Parser<'t> {
                     _ => {
                         let found = format!("`\\{}`", c.escape_debug());
                         let length = 1 + c.len_utf8();
-                        return Err(self.error(
-                            length,
-                            found,
-                            "an escape such as `\\\\` or `\\\"`",
-                        ));
+                        return Err(self.error(length, found, "an escape such as `\\\\` or `\\\"`"));
                     }
                 };
                 self.at += 2;
@@ -324,11 +295,7 @@ impl<'t> Parser<'t> {
     }
 
     fn expect(&mut self, token: &str, expected: &str) -> Result<(), FilterError> {
-        if self.eat(token) {
-            Ok(())
-        } else {
-            Err(self.unexpected(expected))
-        }
+        if self.eat(token) { Ok(()) } else { Err(self.unexpected(expected)) }
     }
 
     /// An error about the word or character that comes next.
@@ -346,12 +313,7 @@ impl<'t> Parser<'t> {
     }
 
     fn error(&self, length: usize, found: String, expected: &str) -> FilterError {
-        FilterError {
-            position: self.at,
-            length,
-            found,
-            expected: expected.to_owned(),
-        }
+        FilterError { position: self.at, length, found, expected: expected.to_owned() }
     }
 }
 

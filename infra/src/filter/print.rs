@@ -10,11 +10,7 @@ use super::{Expr, Filter};
 pub(super) fn print(expr: &Expr, out: &mut impl Write) -> fmt::Result {
     let mut length = Length(0);
     write(expr, &mut length, READABLE)?;
-    let style = if length.0 > Filter::MAX_BYTES {
-        SHORT
-    } else {
-        READABLE
-    };
+    let style = if length.0 > Filter::MAX_BYTES { SHORT } else { READABLE };
     write(expr, out, style)
 }
 
@@ -24,14 +20,8 @@ pub(super) struct Style {
     not: &'static str,
 }
 
-pub(super) const READABLE: &Style = &Style {
-    space: " ",
-    not: "NOT ",
-};
-const SHORT: &Style = &Style {
-    space: "",
-    not: "-",
-};
+pub(super) const READABLE: &Style = &Style { space: " ", not: "NOT " };
+const SHORT: &Style = &Style { space: "", not: "-" };
 
 struct Length(usize);
 
@@ -96,10 +86,7 @@ fn join(terms: &[Expr], operator: &str, out: &mut impl Write, style: &Style) -> 
 fn ends_nested(term: &Expr) -> bool {
     match term {
         Expr::Not(inner) => {
-            matches!(
-                **inner,
-                Expr::Not(_) | Expr::And(_) | Expr::Or(_) | Expr::Prefix { .. }
-            )
+            matches!(**inner, Expr::Not(_) | Expr::And(_) | Expr::Or(_) | Expr::Prefix { .. })
         }
         Expr::Prefix { .. } => true,
         _ => false,

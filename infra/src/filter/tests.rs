@@ -5,10 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 #[test]
@@ -18,45 +15,20 @@ fn prints_the_canonical_form() {
         (" attributes : \"name\" ", "attributes:name"),
         ("attributes.name=\"com\"", "attributes.name = \"com\""),
         ("attributes.name!=\"com\"", "attributes.name != \"com\""),
-        (
-            "hasPrefix( attributes.name ,\"co\" )",
-            "hasPrefix(attributes.name, \"co\")",
-        ),
+        ("hasPrefix( attributes.name ,\"co\" )", "hasPrefix(attributes.name, \"co\")"),
         ("-attributes:a", "NOT attributes:a"),
         ("NOT(attributes:a)", "NOT attributes:a"),
         ("NOT (NOT attributes:a)", "NOT (NOT attributes:a)"),
-        (
-            "((attributes:a)AND(attributes:b))",
-            "attributes:a AND attributes:b",
-        ),
-        (
-            "attributes:a AND (attributes:b OR attributes:c)",
-            "attributes:a AND (attributes:b OR attributes:c)",
-        ),
-        (
-            "(attributes:a AND attributes:b) AND -attributes:c",
-            "(attributes:a AND attributes:b) AND NOT attributes:c",
-        ),
-        (
-            "attributes.\"iana.org/language_tag\" = \"en\"",
-            "attributes.\"iana.org/language_tag\" = \"en\"",
-        ),
-        (
-            "attributes:\"\\u307F\\u3093\\u306A\"",
-            "attributes:\"みんな\"",
-        ),
-        (
-            r#"attributes.a = "\101\x42\U00000043\t\"\\\'\?\`""#,
-            r#"attributes.a = "ABC\t\"\\'?`""#,
-        ),
+        ("((attributes:a)AND(attributes:b))", "attributes:a AND attributes:b"),
+        ("attributes:a AND (attributes:b OR attributes:c)", "attributes:a AND (attributes:b OR attributes:c)"),
+        ("(attributes:a AND attributes:b) AND -attributes:c", "(attributes:a AND attributes:b) AND NOT attributes:c"),
+        ("attributes.\"iana.org/language_tag\" = \"en\"", "attributes.\"iana.org/language_tag\" = \"en\""),
+        ("attributes:\"\\u307F\\u3093\\u306A\"", "attributes:\"みんな\""),
+        (r#"attributes.a = "\101\x42\U00000043\t\"\\\'\?\`""#, r#"attributes.a = "ABC\t\"\\'?`""#),
         ("attributes:\"AND\"", "attributes:\"AND\""),
         ("attributes.hasPrefix = \"\"", "attributes.hasPrefix = \"\""),
     ] {
-        assert_eq!(
-            Filter::parse(text).unwrap().to_string(),
-            canonical,
-            "{text}"
-        );
+        assert_eq!(Filter::parse(text).unwrap().to_string(), canonical, "{text}");
     }
 }
 
@@ -67,90 +39,36 @@ fn says_where_and_what_is_wrong() {
             "",
             "found the end at byte 0, expected `attributes:key`, `attributes.key = \"value\"`, `hasPrefix(…)`, `NOT` or `(`",
         ),
-        (
-            "attributes",
-            "found the end at byte 10, expected `:key` or `.key`",
-        ),
-        (
-            "attribute:a",
-            "found `attribute` at byte 0, expected `attributes`",
-        ),
-        (
-            "attributes:",
-            "found the end at byte 11, expected a key: letters, digits, `-`, `_`, or any in double quotes",
-        ),
-        (
-            "attributes:\"\"",
-            "found `\"` at byte 11, expected a key of at least one character",
-        ),
+        ("attributes", "found the end at byte 10, expected `:key` or `.key`"),
+        ("attribute:a", "found `attribute` at byte 0, expected `attributes`"),
+        ("attributes:", "found the end at byte 11, expected a key: letters, digits, `-`, `_`, or any in double quotes"),
+        ("attributes:\"\"", "found `\"` at byte 11, expected a key of at least one character"),
         (
             "attributes:\\u307F",
             "found `\\` at byte 11, expected a key: letters, digits, `-`, `_`, or any in double quotes",
         ),
-        (
-            "attributes:iana.org",
-            "found `.` at byte 15, expected `AND`, `OR` or the end",
-        ),
-        (
-            "attributes.a.b = \"x\"",
-            "found `.` at byte 12, expected `=` or `!=`",
-        ),
-        (
-            "attributes.a = x",
-            "found `x` at byte 15, expected a value in double quotes",
-        ),
-        (
-            "attributes.a = 'x'",
-            "found `'` at byte 15, expected a value in double quotes",
-        ),
-        (
-            "attributes.a == \"x\"",
-            "found `=` at byte 14, expected a value in double quotes",
-        ),
-        (
-            "attributes.a > \"x\"",
-            "found `>` at byte 13, expected `=` or `!=`",
-        ),
-        (
-            "attributes.a = attributes.b",
-            "found `attributes` at byte 15, expected a value in double quotes",
-        ),
+        ("attributes:iana.org", "found `.` at byte 15, expected `AND`, `OR` or the end"),
+        ("attributes.a.b = \"x\"", "found `.` at byte 12, expected `=` or `!=`"),
+        ("attributes.a = x", "found `x` at byte 15, expected a value in double quotes"),
+        ("attributes.a = 'x'", "found `'` at byte 15, expected a value in double quotes"),
+        ("attributes.a == \"x\"", "found `=` at byte 14, expected a value in double quotes"),
+        ("attributes.a > \"x\"", "found `>` at byte 13, expected `=` or `!=`"),
+        ("attributes.a = attributes.b", "found `attributes` at byte 15, expected a value in double quotes"),
         (
             "\"com\" = attributes.a",
             "found `\"` at byte 0, expected `attributes:key`, `attributes.key = \"value\"`, `hasPrefix(…)`, `NOT` or `(`",
         ),
-        (
-            "attributes.a = \"x",
-            "found a string without its end at byte 15, expected a closing `\"`",
-        ),
-        (
-            "attributes.a = \"\\q\"",
-            "found `\\q` at byte 16, expected an escape such as `\\\\` or `\\\"`",
-        ),
+        ("attributes.a = \"x", "found a string without its end at byte 15, expected a closing `\"`"),
+        ("attributes.a = \"\\q\"", "found `\\q` at byte 16, expected an escape such as `\\\\` or `\\\"`"),
         (
             "attributes.a = \"\\uD800\"",
             "found `\\u` at byte 16, expected four hexadecimal digits of a character after `\\u`",
         ),
-        (
-            "attributes.a = \"\\x+1\"",
-            "found `\\x` at byte 16, expected two hexadecimal digits after `\\x`",
-        ),
-        (
-            "attributes.a = \"\\777\"",
-            "found `\\7` at byte 16, expected three octal digits up to `\\377`",
-        ),
-        (
-            "attributes.a = \"\n\"",
-            "found `\\n` at byte 16, expected an escape such as `\\n` or `\\x07`",
-        ),
-        (
-            "attributes:a and attributes:b",
-            "found `and` at byte 13, expected the operator in upper case",
-        ),
-        (
-            "attributes:a attributes:b",
-            "found `attributes` at byte 13, expected `AND`, `OR` or the end",
-        ),
+        ("attributes.a = \"\\x+1\"", "found `\\x` at byte 16, expected two hexadecimal digits after `\\x`"),
+        ("attributes.a = \"\\777\"", "found `\\7` at byte 16, expected three octal digits up to `\\377`"),
+        ("attributes.a = \"\n\"", "found `\\n` at byte 16, expected an escape such as `\\n` or `\\x07`"),
+        ("attributes:a and attributes:b", "found `and` at byte 13, expected the operator in upper case"),
+        ("attributes:a attributes:b", "found `attributes` at byte 13, expected `AND`, `OR` or the end"),
         (
             "attributes:a AND attributes:b OR attributes:c",
             "found `OR` at byte 30, expected parentheses around the mixed AND and OR",
@@ -159,48 +77,17 @@ fn says_where_and_what_is_wrong() {
             "attributes:a AND",
             "found the end at byte 16, expected `attributes:key`, `attributes.key = \"value\"`, `hasPrefix(…)`, `NOT` or `(`",
         ),
-        (
-            "attributes.a = \"x\"AND attributes:b",
-            "found `AND` at byte 18, expected a space before the operator",
-        ),
-        (
-            "not attributes:a",
-            "found `not` at byte 0, expected the operator in upper case",
-        ),
-        (
-            "NOT NOT attributes:a",
-            "found `NOT` at byte 4, expected parentheses around what is negated twice",
-        ),
-        (
-            "(attributes:a",
-            "found the end at byte 13, expected `AND`, `OR` or `)`",
-        ),
-        (
-            "attributes:a)",
-            "found `)` at byte 12, expected `AND`, `OR` or the end",
-        ),
-        (
-            "hasprefix(attributes.a, \"x\")",
-            "found `hasprefix` at byte 0, expected `hasPrefix`",
-        ),
-        (
-            "hasPrefix(attributes:a, \"x\")",
-            "found `attributes` at byte 10, expected `attributes.key`",
-        ),
-        (
-            "hasPrefix(attributes.a)",
-            "found `)` at byte 22, expected `,`",
-        ),
-        (
-            "attributes:NOT",
-            "found `NOT` at byte 11, expected double quotes around a key that is an operator",
-        ),
+        ("attributes.a = \"x\"AND attributes:b", "found `AND` at byte 18, expected a space before the operator"),
+        ("not attributes:a", "found `not` at byte 0, expected the operator in upper case"),
+        ("NOT NOT attributes:a", "found `NOT` at byte 4, expected parentheses around what is negated twice"),
+        ("(attributes:a", "found the end at byte 13, expected `AND`, `OR` or `)`"),
+        ("attributes:a)", "found `)` at byte 12, expected `AND`, `OR` or the end"),
+        ("hasprefix(attributes.a, \"x\")", "found `hasprefix` at byte 0, expected `hasPrefix`"),
+        ("hasPrefix(attributes:a, \"x\")", "found `attributes` at byte 10, expected `attributes.key`"),
+        ("hasPrefix(attributes.a)", "found `)` at byte 22, expected `,`"),
+        ("attributes:NOT", "found `NOT` at byte 11, expected double quotes around a key that is an operator"),
     ] {
-        assert_eq!(
-            Filter::parse(text).unwrap_err().to_string(),
-            error,
-            "{text}"
-        );
+        assert_eq!(Filter::parse(text).unwrap_err().to_string(), error, "{text}");
     }
 }
 
@@ -209,10 +96,7 @@ fn length_and_depth_are_bounded() {
     let fits = format!("attributes:{}", "a".repeat(Filter::MAX_BYTES - 11));
     assert_eq!(Filter::parse(&fits).unwrap().to_string(), fits);
     let error = Filter::parse(&format!("{fits}a")).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "found 257 bytes at byte 0, expected at most 256"
-    );
+    assert_eq!(error.to_string(), "found 257 bytes at byte 0, expected at most 256");
 
     let nested = |depth: usize| format!("{}attributes:a{}", "(".repeat(depth), ")".repeat(depth));
     assert!(Filter::parse(&nested(Filter::MAX_DEPTH)).is_ok());
@@ -240,27 +124,14 @@ fn matches_as_google_describes() {
         ("attributes.name = \"Com\"", [false, false, false]),
         ("attributes.name != \"com\"", [false, true, true]),
         ("NOT attributes.name != \"com\"", [true, false, false]),
-        (
-            "attributes:name AND attributes.name != \"com\"",
-            [false, true, false],
-        ),
+        ("attributes:name AND attributes.name != \"com\"", [false, true, false]),
         ("hasPrefix(attributes.name, \"co\")", [true, false, false]),
         ("hasPrefix(attributes.name, \"\")", [true, true, false]),
-        (
-            "NOT hasPrefix(attributes.name, \"co\")",
-            [false, true, true],
-        ),
-        (
-            "attributes.name = \"com\" OR attributes.name = \"net\"",
-            [true, true, false],
-        ),
+        ("NOT hasPrefix(attributes.name, \"co\")", [false, true, true]),
+        ("attributes.name = \"com\" OR attributes.name = \"net\"", [true, true, false]),
     ] {
         let filter = Filter::parse(text).unwrap();
-        assert_eq!(
-            [&com, &net, &none].map(|a| filter.matches(a)),
-            expected,
-            "{text}"
-        );
+        assert_eq!([&com, &net, &none].map(|a| filter.matches(a)), expected, "{text}");
     }
 }
 
@@ -280,24 +151,11 @@ fn contradictions_are_seen() {
     ] {
         assert!(!Filter::parse(text).unwrap().can_match(), "{text}");
     }
-    let overlap = |a, b| {
-        Filter::parse(a)
-            .unwrap()
-            .overlaps(&Filter::parse(b).unwrap())
-    };
-    assert!(overlap(
-        "attributes.a = \"x\"",
-        "hasPrefix(attributes.a, \"x\")"
-    ));
+    let overlap = |a, b| Filter::parse(a).unwrap().overlaps(&Filter::parse(b).unwrap());
+    assert!(overlap("attributes.a = \"x\"", "hasPrefix(attributes.a, \"x\")"));
     assert!(overlap("attributes.a != \"x\"", "NOT attributes:a"));
-    assert!(overlap(
-        "hasPrefix(attributes.a, \"x\")",
-        "attributes.a != \"x\""
-    ));
-    assert!(!overlap(
-        "attributes.a = \"x\"",
-        "attributes.a = \"y\" OR NOT attributes:a"
-    ));
+    assert!(overlap("hasPrefix(attributes.a, \"x\")", "attributes.a != \"x\""));
+    assert!(!overlap("attributes.a = \"x\"", "attributes.a = \"y\" OR NOT attributes:a"));
 }
 
 /// Keys and values that meet often, and some that need quotes and escapes.
@@ -329,9 +187,7 @@ fn expr(word: BoxedStrategy<String>) -> impl Strategy<Value = Expr> {
             prop::collection::vec(inner, 2..4).prop_map(Expr::Or),
         ]
     })
-    .prop_filter("too long", |expr| {
-        Filter { expr: expr.clone() }.to_string().len() <= Filter::MAX_BYTES
-    })
+    .prop_filter("too long", |expr| Filter { expr: expr.clone() }.to_string().len() <= Filter::MAX_BYTES)
 }
 
 fn message() -> impl Strategy<Value = BTreeMap<String, String>> {
@@ -385,54 +241,29 @@ fn noisy(expr: &Expr, noise: &mut impl Iterator<Item = u8>) -> String {
         }
         out + "\""
     }
-    let space =
-        |noise: &mut dyn Iterator<Item = u8>| ["", " ", "\n\t"][noise.next().unwrap() as usize % 3];
+    let space = |noise: &mut dyn Iterator<Item = u8>| ["", " ", "\n\t"][noise.next().unwrap() as usize % 3];
     let text = match expr {
         Expr::Has { key } => format!("attributes:{}{}", space(noise), string(key, noise)),
         Expr::Equals { key, value } | Expr::Differs { key, value } => {
-            let operator = if matches!(expr, Expr::Equals { .. }) {
-                "="
-            } else {
-                "!="
-            };
+            let operator = if matches!(expr, Expr::Equals { .. }) { "=" } else { "!=" };
             let key = string(key, noise);
-            format!(
-                "attributes.{key}{}{operator}{}{}",
-                space(noise),
-                space(noise),
-                string(value, noise)
-            )
+            format!("attributes.{key}{}{operator}{}{}", space(noise), space(noise), string(value, noise))
         }
         Expr::Prefix { key, prefix } => {
             let key = string(key, noise);
-            format!(
-                "hasPrefix(attributes.{key},{}{})",
-                space(noise),
-                string(prefix, noise)
-            )
+            format!("hasPrefix(attributes.{key},{}{})", space(noise), string(prefix, noise))
         }
         Expr::Not(inner) => {
             let not = ["-", "NOT", "NOT "][noise.next().unwrap() as usize % 3];
             format!("{not}({})", noisy(inner, noise))
         }
         Expr::And(terms) | Expr::Or(terms) => {
-            let operator = if matches!(expr, Expr::And(_)) {
-                "AND"
-            } else {
-                "OR"
-            };
-            let terms: Vec<_> = terms
-                .iter()
-                .map(|term| format!("({})", noisy(term, noise)))
-                .collect();
+            let operator = if matches!(expr, Expr::And(_)) { "AND" } else { "OR" };
+            let terms: Vec<_> = terms.iter().map(|term| format!("({})", noisy(term, noise))).collect();
             terms.join(operator)
         }
     };
-    if noise.next().unwrap() < 64 {
-        format!("({text})")
-    } else {
-        text
-    }
+    if noise.next().unwrap() < 64 { format!("({text})") } else { text }
 }
 
 proptest! {

@@ -58,16 +58,7 @@ impl fmt::Display for Errors {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            column,
-            message,
-            label,
-            help,
-            excerpt,
-            width,
-        } = self;
+        let Self { file, line, column, message, label, help, excerpt, width } = self;
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
         writeln!(f, "error: {message}")?;
@@ -75,12 +66,7 @@ impl fmt::Display for Error {
         writeln!(f, "{gutter} |")?;
         writeln!(f, "{number} | {excerpt}")?;
         let marks = "^".repeat(*width);
-        write!(
-            f,
-            "{gutter} | {:indent$}{marks} {label}",
-            "",
-            indent = column - 1
-        )?;
+        write!(f, "{gutter} | {:indent$}{marks} {label}", "", indent = column - 1)?;
         if let Some(help) = help {
             write!(f, "\n{gutter} = help: {help}")?;
         }
@@ -109,12 +95,7 @@ impl Log {
         help: impl Into<Option<String>>,
     ) {
         let (message, label, help) = (message.into(), label.into(), help.into());
-        let problem = Problem {
-            span,
-            message,
-            label,
-            help,
-        };
+        let problem = Problem { span, message, label, help };
         // An environment repeats what is wrong without it.
         if !self.0.contains(&problem) {
             self.0.push(problem);
@@ -160,11 +141,7 @@ pub(super) fn suggest<'w>(word: &str, kind: &str, words: impl Iterator<Item = &'
         return format!("did you mean `{nearest}`?");
     }
     let list: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
-    if list.is_empty() {
-        format!("there are no {kind}")
-    } else {
-        format!("{kind}: {}", list.join(", "))
-    }
+    if list.is_empty() { format!("there are no {kind}") } else { format!("{kind}: {}", list.join(", ")) }
 }
 
 /// The word that `word` is most likely a slip of, if any is near.

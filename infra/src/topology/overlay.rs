@@ -10,13 +10,7 @@ use super::values::dns_name;
 use super::{Destination, Push, PushTarget, Topology};
 
 /// The sections that an environment may change; in all but the first the entries have names.
-const SECTIONS: [&str; 5] = [
-    "archive",
-    "topics",
-    "subscriptions",
-    "services",
-    "service-accounts",
-];
+const SECTIONS: [&str; 5] = ["archive", "topics", "subscriptions", "services", "service-accounts"];
 
 /// How an environment names things.
 #[derive(Default)]
@@ -50,12 +44,7 @@ impl Names {
             } else {
                 format!(", and in environment `{}` it is `{full}`", self.environment)
             };
-            log.add(
-                at,
-                format!("impossible name of {what}"),
-                format!("{label}{place}"),
-                help,
-            );
+            log.add(at, format!("impossible name of {what}"), format!("{label}{place}"), help);
         }
     }
 
@@ -71,36 +60,16 @@ impl Names {
                 rename(name);
             }
         };
-        let Topology {
-            archive,
-            topics,
-            subscriptions,
-            services,
-            service_accounts,
-            ..
-        } = topology;
+        let Topology { archive, topics, subscriptions, services, service_accounts, .. } = topology;
         let archive_bucket = archive.as_ref().map(|archive| archive.bucket.clone());
-        archive
-            .iter_mut()
-            .for_each(|archive| rename(&mut archive.bucket));
+        archive.iter_mut().for_each(|archive| rename(&mut archive.bucket));
         topics.iter_mut().for_each(|topic| rename(&mut topic.name));
-        service_accounts
-            .iter_mut()
-            .for_each(|account| rename(&mut account.name));
+        service_accounts.iter_mut().for_each(|account| rename(&mut account.name));
         for subscription in subscriptions {
             rename(&mut subscription.name);
             rename(&mut subscription.topic);
-            subscription
-                .delivery
-                .dead_letter
-                .iter_mut()
-                .for_each(|to| rename(&mut to.topic));
-            if let Some(Push {
-                target,
-                service_account,
-                ..
-            }) = &mut subscription.push
-            {
+            subscription.delivery.dead_letter.iter_mut().for_each(|to| rename(&mut to.topic));
+            if let Some(Push { target, service_account, .. }) = &mut subscription.push {
                 account(service_account);
                 if let PushTarget::Service(service) = target {
                     rename(service);
@@ -114,19 +83,13 @@ impl Names {
             if let Some(trigger) = &mut service.trigger {
                 rename(&mut trigger.topic);
                 account(&mut trigger.service_account);
-                trigger
-                    .delivery
-                    .dead_letter
-                    .iter_mut()
-                    .for_each(|to| rename(&mut to.topic));
+                trigger.delivery.dead_letter.iter_mut().for_each(|to| rename(&mut to.topic));
             }
             for result in &mut service.results {
                 match result {
                     Destination::Topic(topic) => rename(topic),
                     // Another bucket is not the topology's to rename.
-                    Destination::Bucket { bucket, .. }
-                        if Some(&*bucket) == archive_bucket.as_ref() =>
-                    {
+                    Destination::Bucket { bucket, .. } if Some(&*bucket) == archive_bucket.as_ref() => {
                         rename(bucket);
                     }
                     _ => {}
@@ -138,21 +101,11 @@ impl Names {
 }
 
 /// Reads the environments of a file, in its order.
-pub(super) fn environments<'t>(
-    root: &'t DeTable<'t>,
-    text: &'t str,
-    log: &mut Log,
-) -> Vec<Environment<'t>> {
+pub(super) fn environments<'t>(root: &'t DeTable<'t>, text: &'t str, log: &mut Log) -> Vec<Environment<'t>> {
     let mut reader = Table::root(root, text);
     let mut environments = Vec::new();
     for (name, mut table) in reader.entries("environments", "environment", log) {
-        Names::default().check(
-            &table.what,
-            name,
-            table.at.clone(),
-            dns_name((1, 30), "an environment"),
-            log,
-        );
+        Names::default().check(&table.what, name, table.at.clone(), dns_name((1, 30), "an environment"), log);
         let names = Names {
             environment: name.to_owned(),
             prefix: table.string("prefix", log).unwrap_or_default().to_owned(),
@@ -167,35 +120,34 @@ pub(super) fn environments<'t>(
                 table.mismatch(section, value, "a table", log);
                 continue;
             };
-            if section != "archive" {
-                known(root, section, changes, &table.what, log);
+            if section == "archive" {
+                merge(&mut merged, table.raw(), section);
+            } else {
+                change(&mut merged, section, changes, &table.what, log);
             }
-            merge(&mut merged, table.raw(), section);
         }
         table.finish(log);
-        environments.push(Environment {
-            names,
-            table: merged,
-        });
+        environments.push(Environment { names, table: merged });
     }
     environments
 }
 
-/// Notes changes to what is not declared: an environment adds nothing.
-fn known(root: &DeTable<'_>, section: &str, changes: &DeTable<'_>, what: &str, log: &mut Log) {
-    let declared = root
-        .get(section)
-        .and_then(|value| value.get_ref().as_table());
-    for name in changes.keys() {
-        if declared.is_none_or(|declared| !declared.contains_key(&**name.get_ref())) {
-            let words = declared.into_iter().flat_map(|declared| declared.keys());
-            let help = suggest(name.get_ref(), section, words.map(|name| &**name.get_ref()));
-            let message = format!(
-                "{what} changes `{}`, which `{section}` does not declare",
-                name.get_ref()
-            );
-            log.add(name.span(), message, "not declared", help);
+/// Changes the entries of a section; an environment adds none.
+fn change<'t>(merged: &mut DeTable<'t>, section: &str, changes: &DeTable<'t>, what: &str, log: &mut Log) {
+    let mut none = DeTable::new();
+    let declared = match merged.get_mut(section).map(|value| value.get_mut()) {
+        Some(DeValue::Table(declared)) => declared,
+        _ => &mut none,
+    };
+    for key in changes.keys() {
+        let name: &str = key.get_ref();
+        if declared.contains_key(name) {
+            merge(declared, changes, name);
+            continue;
         }
+        let help = suggest(name, section, declared.keys().map(|name| &**name.get_ref()));
+        let message = format!("{what} changes `{name}`, which `{section}` does not declare");
+        log.add(key.span(), message, "not declared", help);
     }
 }
 
@@ -207,9 +159,7 @@ fn merge<'t>(to: &mut DeTable<'t>, from: &DeTable<'t>, key: &str) {
     if let DeValue::Table(changes) = value.get_ref()
         && let Some(DeValue::Table(table)) = to.get_mut(key).map(|value| value.get_mut())
     {
-        changes
-            .keys()
-            .for_each(|key| merge(table, changes, key.get_ref()));
+        changes.keys().for_each(|key| merge(table, changes, key.get_ref()));
         return;
     }
     // Inserting alone would keep the old key, and with it the old place.

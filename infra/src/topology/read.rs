@@ -23,11 +23,7 @@ pub(super) struct Wrong {
 
 impl Wrong {
     pub(super) fn new(label: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            help: None,
-            part: None,
-        }
+        Self { label: label.into(), help: None, part: None }
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -49,13 +45,7 @@ pub(super) struct Table<'t> {
 
 impl<'t> Table<'t> {
     pub(super) fn root(table: &'t DeTable<'t>, text: &'t str) -> Self {
-        Self {
-            what: "the topology".to_owned(),
-            at: 0..0,
-            table,
-            text,
-            known: Vec::new(),
-        }
+        Self { what: "the topology".to_owned(), at: 0..0, table, text, known: Vec::new() }
     }
 
     /// The table as it was parsed.
@@ -74,13 +64,11 @@ impl<'t> Table<'t> {
 
     /// The place of a key, or of the table where there is none.
     pub(super) fn at_key(&self, key: &str) -> Range<usize> {
-        self.table
-            .get_key_value(key)
-            .map_or(self.at.clone(), |(key, _)| key.span())
+        self.table.get_key_value(key).map_or(self.at.clone(), |(key, _)| key.span())
     }
 
     pub(super) fn string(&mut self, key: &'static str, log: &mut Log) -> Option<&'t str> {
-        self.parsed(key, log, |text| Ok(text))
+        self.parsed(key, log, Ok)
     }
 
     /// A string that the table must have.
@@ -104,9 +92,7 @@ impl<'t> Table<'t> {
             self.mismatch(key, value, "a string", log);
             return None;
         };
-        parse(text)
-            .map_err(|wrong| self.wrong(key, value, wrong, log))
-            .ok()
+        parse(text).map_err(|wrong| self.wrong(key, value, wrong, log)).ok()
     }
 
     pub(super) fn boolean(&mut self, key: &'static str, log: &mut Log) -> Option<bool> {
@@ -134,12 +120,7 @@ impl<'t> Table<'t> {
         let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
         let number = number.filter(|number| (low..=high).contains(number));
         if number.is_none() {
-            self.wrong(
-                key,
-                value,
-                Wrong::new(format!("{who} allows {low} to {high}")),
-                log,
-            );
+            self.wrong(key, value, Wrong::new(format!("{who} allows {low} to {high}")), log);
         }
         number
     }
@@ -209,11 +190,7 @@ impl<'t> Table<'t> {
     /// A table within.
     pub(super) fn table(&mut self, key: &'static str, log: &mut Log) -> Option<Self> {
         let value = self.get(key)?;
-        let what = if self.at.is_empty() {
-            format!("`{key}`")
-        } else {
-            format!("`{key}` of {}", self.what)
-        };
+        let what = if self.at.is_empty() { format!("`{key}`") } else { format!("`{key}` of {}", self.what) };
         let at = self.at_key(key);
         self.inner(what, at, key, value, log)
     }
@@ -236,12 +213,7 @@ impl<'t> Table<'t> {
     }
 
     /// The named tables within a table, in the order of the file.
-    pub(super) fn entries(
-        &mut self,
-        key: &'static str,
-        one: &str,
-        log: &mut Log,
-    ) -> Vec<(&'t str, Self)> {
+    pub(super) fn entries(&mut self, key: &'static str, one: &str, log: &mut Log) -> Vec<(&'t str, Self)> {
         let Some(value) = self.get(key) else {
             return Vec::new();
         };
@@ -291,25 +263,12 @@ impl<'t> Table<'t> {
         self.wrong(key, value, Wrong::new(label), log);
     }
 
-    fn inner(
-        &self,
-        what: String,
-        at: Range<usize>,
-        key: &str,
-        value: &'t Value<'t>,
-        log: &mut Log,
-    ) -> Option<Self> {
+    fn inner(&self, what: String, at: Range<usize>, key: &str, value: &'t Value<'t>, log: &mut Log) -> Option<Self> {
         let Some(table) = value.get_ref().as_table() else {
             self.mismatch(key, value, "a table", log);
             return None;
         };
-        Some(Self {
-            what,
-            at,
-            table,
-            text: self.text,
-            known: Vec::new(),
-        })
+        Some(Self { what, at, table, text: self.text, known: Vec::new() })
     }
 }
 
@@ -317,7 +276,7 @@ fn kind(value: &Value<'_>) -> &'static str {
     match value.get_ref() {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number",
+        DeValue::Float(_) => "a fraction",
         DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
@@ -325,32 +284,25 @@ fn kind(value: &Value<'_>) -> &'static str {
     }
 }
 
-/// The place of what `path` leads to, or of the last step that there is.
-pub(super) fn locate(root: &DeTable<'_>, path: &[&str]) -> Range<usize> {
+/// The place of what `path` leads to, or of the last step that there is; and whether all steps are there.
+pub(super) fn locate(root: &DeTable<'_>, path: &[&str]) -> (Range<usize>, bool) {
     let mut span = 0..0;
-    let mut table = root;
+    let mut inside = Some(root);
     let mut steps = path.iter();
     while let Some(step) = steps.next() {
-        let Some((key, mut value)) = table.get_key_value(*step) else {
-            break;
+        let Some((key, mut value)) = inside.and_then(|table| table.get_key_value(*step)) else {
+            return (span, false);
         };
-        span = if value.get_ref().is_table() {
-            key.span()
-        } else {
-            value.span()
-        };
+        span = if value.get_ref().is_table() { key.span() } else { value.span() };
         if let Some(items) = value.get_ref().as_array() {
-            let item = steps
-                .next()
-                .and_then(|index| items.get(index.parse::<usize>().ok()?));
-            let Some(item) = item else { break };
+            let Some(index) = steps.next() else { break };
+            let Some(item) = index.parse().ok().and_then(|index: usize| items.get(index)) else {
+                return (span, false);
+            };
             value = item;
             span = value.span();
         }
-        let Some(inner) = value.get_ref().as_table() else {
-            break;
-        };
-        table = inner;
+        inside = value.get_ref().as_table();
     }
-    span
+    (span, true)
 }

@@ -15,13 +15,7 @@ const EVENTARC_RETENTION: u64 = 86_400;
 pub(super) fn services(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Service> {
     let mut services = Vec::new();
     for (name, mut table) in root.entries("services", "service", log) {
-        names.check(
-            &table.what,
-            name,
-            table.at.clone(),
-            dns_name((1, 49), "Cloud Run"),
-            log,
-        );
+        names.check(&table.what, name, table.at.clone(), dns_name((1, 49), "Cloud Run"), log);
         services.push(service(name, &mut table, log));
         table.finish(log);
     }
@@ -47,9 +41,7 @@ fn service(name: &str, table: &mut Table<'_>, log: &mut Log) -> Service {
         min_instances: table.number("min-instances", (0, 1000), "Cloud Run", log),
         max_instances: table.number("max-instances", (1, 1000), "Cloud Run", log),
         environment: table.pairs("environment", log, |name, value| {
-            variable(name)
-                .map(|()| owned(value))
-                .map_err(|wrong| (false, wrong))
+            variable(name).map(|()| owned(value)).map_err(|wrong| (false, wrong))
         }),
         secrets: table.pairs("secrets", log, |name, value| {
             variable(name).map_err(|wrong| (false, wrong))?;
@@ -57,31 +49,17 @@ fn service(name: &str, table: &mut Table<'_>, log: &mut Log) -> Service {
         }),
         resource_labels: labels(table, "resource-labels", log),
     };
-    if let Some(twice) = service
-        .environment
-        .keys()
-        .find(|name| service.secrets.contains_key(*name))
-    {
+    if let Some(twice) = service.environment.keys().find(|name| service.secrets.contains_key(*name)) {
         let message = format!("`{twice}` is set twice in {}", table.what);
         let label = "also in `environment`";
-        log.add(
-            table.at_key("secrets"),
-            message,
-            label,
-            "remove one of them".to_owned(),
-        );
+        log.add(table.at_key("secrets"), message, label, "remove one of them".to_owned());
     }
     if let (Some(low), Some(high)) = (service.min_instances, service.max_instances)
         && low > high
     {
         let message = format!("{} keeps more instances than it may have", table.what);
         let help = "`min-instances` is at most `max-instances`".to_owned();
-        log.add(
-            table.at_key("min-instances"),
-            message,
-            format!("{low} of at most {high}"),
-            help,
-        );
+        log.add(table.at_key("min-instances"), message, format!("{low} of at most {high}"), help);
     }
     resources(&service, table, log);
     service
@@ -90,9 +68,7 @@ fn service(name: &str, table: &mut Table<'_>, log: &mut Log) -> Service {
 fn trigger(service: &mut Table<'_>, log: &mut Log) -> Option<Trigger> {
     let mut table = service.table("trigger", log)?;
     let trigger = Trigger {
-        topic: table
-            .required("topic", "declare the topic that triggers it", log)
-            .to_owned(),
+        topic: table.required("topic", "declare the topic that triggers it", log).to_owned(),
         service_account: table.string("service-account", log).map(str::to_owned),
         delivery: delivery(&mut table, EVENTARC_RETENTION, log),
     };
@@ -100,8 +76,7 @@ fn trigger(service: &mut Table<'_>, log: &mut Log) -> Option<Trigger> {
         table.get("filter");
         let message = format!("{} has a filter", table.what);
         let label = "Eventarc cannot filter on attributes";
-        let help =
-            "declare a subscription with this filter and `push = { service = \"…\" }` instead";
+        let help = "declare a subscription with this filter and `push = { service = \"…\" }` instead";
         log.add(table.at_key("filter"), message, label, help.to_owned());
     }
     table.finish(log);
@@ -117,26 +92,15 @@ fn routes(service: &mut Table<'_>, log: &mut Log) -> Vec<Route> {
         let filter = filter(&mut table, log);
         let task = table.parsed("task", log, task_name);
         table.finish(log);
-        routes.push(
-            filter
-                .zip(task)
-                .map(|(filter, task)| Route { filter, task }),
-        );
+        routes.push(filter.zip(task).map(|(filter, task)| Route { filter, task }));
     }
-    routes
-        .into_iter()
-        .collect::<Option<_>>()
-        .unwrap_or_default()
+    routes.into_iter().collect::<Option<_>>().unwrap_or_default()
 }
 
 /// The labels that `classify` chooses from.
 fn choices(table: &mut Table<'_>, log: &mut Log) -> Vec<String> {
-    if let Some(value) = table
-        .get("labels")
-        .filter(|value| value.get_ref().is_table())
-    {
-        let wrong =
-            Wrong::new("expected a list of strings, the labels that `classify` chooses from");
+    if let Some(value) = table.get("labels").filter(|value| value.get_ref().is_table()) {
+        let wrong = Wrong::new("expected a list of strings, the labels that `classify` chooses from");
         let wrong = wrong.help("labels of the service as a resource go to `resource-labels`");
         table.wrong("labels", value, wrong, log);
         return Vec::new();
@@ -168,9 +132,7 @@ fn processors(table: &mut Table<'_>, log: &mut Log) -> Option<Cpu> {
         table.mismatch("cpu", value, "a number", log);
         return None;
     };
-    cpu(text)
-        .map_err(|wrong| table.wrong("cpu", value, wrong, log))
-        .ok()
+    cpu(text).map_err(|wrong| table.wrong("cpu", value, wrong, log)).ok()
 }
 
 /// Cloud Run's rules between processors, memory and concurrency.
@@ -189,18 +151,12 @@ fn resources(service: &Service, table: &Table<'_>, log: &mut Log) {
     let memory = service.memory.unwrap_or(Memory { mebibytes: 512 });
     if !(least..=most).contains(&memory.mebibytes) {
         let [low, high] = [least, most].map(|mebibytes| Memory { mebibytes });
-        let message = format!(
-            "{memory} of memory do not go with {cpu} of cpu in {}",
-            table.what
-        );
+        let message = format!("{memory} of memory do not go with {cpu} of cpu in {}", table.what);
         let label = format!("with this `cpu` Cloud Run allows {low} to {high}");
         log.add(table.at_key("memory"), message, label, None);
     }
     if cpu.millis < 1000 && service.concurrency != Some(1) {
-        let message = format!(
-            "{} has less than one processor for several requests",
-            table.what
-        );
+        let message = format!("{} has less than one processor for several requests", table.what);
         let label = "below 1, Cloud Run allows `concurrency = 1` only";
         log.add(table.at_key("cpu"), message, label, None);
     }
@@ -209,14 +165,9 @@ fn resources(service: &Service, table: &Table<'_>, log: &mut Log) {
 fn variable(name: &str) -> Result<(), Wrong> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if name.is_empty() || !plain || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(Wrong::new(
-            "a variable's name is letters, digits and `_`, no digit first",
-        ));
+        return Err(Wrong::new("a variable's name is letters, digits and `_`, no digit first"));
     }
-    if matches!(
-        name,
-        "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION"
-    ) {
+    if matches!(name, "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION") {
         return Err(Wrong::new("Cloud Run sets this variable itself"));
     }
     Ok(())

@@ -17,19 +17,11 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Notes what is wrong in `topology`, read from `root`.
 pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, log: &mut Log) {
-    let mut check = Check {
-        topology,
-        root,
-        log,
-    };
+    let mut check = Check { topology, root, log };
     for subscription in &topology.subscriptions {
         let what = format!("subscription `{}`", subscription.name);
         let path = ["subscriptions", &*subscription.name];
-        check.topic(
-            &subscription.topic,
-            &what,
-            &[&path[..], &["topic"]].concat(),
-        );
+        check.topic(&subscription.topic, &what, &[&path[..], &["topic"]].concat());
         check.delivery(&subscription.delivery, &subscription.topic, &what, &path);
         if let Some(push) = &subscription.push {
             let path = [&path[..], &["push"]].concat();
@@ -91,24 +83,14 @@ impl Check<'_> {
     }
 
     fn dead_letter(&mut self, topic: &str, what: &str, path: &[&str]) {
-        let Topology {
-            subscriptions,
-            services,
-            ..
-        } = self.topology;
-        let mut triggers = services
-            .iter()
-            .filter_map(|service| service.trigger.as_ref());
-        let read = subscriptions
-            .iter()
-            .any(|subscription| subscription.topic == topic)
+        let Topology { subscriptions, services, .. } = self.topology;
+        let mut triggers = services.iter().filter_map(|service| service.trigger.as_ref());
+        let read = subscriptions.iter().any(|subscription| subscription.topic == topic)
             || triggers.any(|trigger| trigger.topic == topic);
         if self.topic(topic, what, path) && !read {
             let message = format!("dead letters of {what} would be lost");
             let label = format!("no subscription reads `{topic}`");
-            let help = format!(
-                "declare one, such as `[subscriptions.{topic}-subscription]`, `topic = \"{topic}\"`"
-            );
+            let help = format!("declare one, such as `[subscriptions.{topic}-subscription]`, `topic = \"{topic}\"`");
             self.add(path, message, label, help);
         }
     }
@@ -126,21 +108,10 @@ impl Check<'_> {
 
     /// An email is an account from outside of the topology.
     fn account(&mut self, name: Option<&str>, what: &str, path: &[&str]) {
-        let words = self
-            .topology
-            .service_accounts
-            .iter()
-            .map(|account| &*account.name);
+        let words = self.topology.service_accounts.iter().map(|account| &*account.name);
         if let Some(name) = name.filter(|name| !name.contains('@')) {
             let path = [path, &["service-account"]].concat();
-            self.declared(
-                name,
-                "service account",
-                "service accounts",
-                what,
-                &path,
-                words,
-            );
+            self.declared(name, "service account", "service accounts", what, &path, words);
         }
     }
 
@@ -156,39 +127,28 @@ impl Check<'_> {
         let known = words.clone().any(|word| word == name);
         if !known && !name.is_empty() {
             let message = format!("{what} names the {one} `{name}`, which is not declared");
-            self.add(
-                path,
-                message,
-                format!("no such {one}"),
-                suggest(name, many, words),
-            );
+            self.add(path, message, format!("no such {one}"), suggest(name, many, words));
         }
         known
     }
 
     /// A push that is given up before the service answers is delivered again while the first is still at work.
     fn deadlines(&mut self, service: &Service) {
+        if service.timeout.is_none() && self.given(&["services", &service.name, "timeout"]) {
+            return;
+        }
         let timeout = service.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        for Feed {
-            subscription,
-            delivery,
-            ..
-        } in self.topology.feeds(&service.name)
-        {
+        for Feed { subscription, delivery, .. } in self.topology.feeds(&service.name) {
             let deadline = delivery.ack_deadline.unwrap_or(DEFAULT_ACK_DEADLINE);
-            if deadline >= timeout {
+            let (feed, path) = match subscription {
+                Some(feed) => (format!("subscription `{}`", feed.name), vec!["subscriptions", &feed.name]),
+                None => ("the trigger".to_owned(), vec!["services", &service.name, "trigger"]),
+            };
+            let path = [&path[..], &["ack-deadline"]].concat();
+            let refused = delivery.ack_deadline.is_none() && self.given(&path);
+            if deadline >= timeout || refused {
                 continue;
             }
-            let (feed, path) = match subscription {
-                Some(feed) => (
-                    format!("subscription `{}`", feed.name),
-                    vec!["subscriptions", &feed.name],
-                ),
-                None => (
-                    "the trigger".to_owned(),
-                    vec!["services", &service.name, "trigger"],
-                ),
-            };
             let said = |given: bool| if given { "" } else { "by default " };
             let message = format!("{feed} gives up before service `{}` does", service.name);
             let label = format!(
@@ -201,17 +161,9 @@ impl Check<'_> {
             let help = if timeout.as_secs() > 600 {
                 "lower `timeout` to at most 10m, the longest ack deadline, and `ack-deadline` to match".to_owned()
             } else {
-                format!(
-                    "write `ack-deadline = \"{}\"` or lower `timeout`",
-                    human(timeout.as_secs())
-                )
+                format!("write `ack-deadline = \"{}\"` or lower `timeout`", human(timeout.as_secs()))
             };
-            self.add(
-                &[&path[..], &["ack-deadline"]].concat(),
-                message,
-                label,
-                help,
-            );
+            self.add(&path, message, label, help);
         }
     }
 
@@ -221,25 +173,12 @@ impl Check<'_> {
         let fed: Option<Vec<_>> = feeds.iter().map(|feed| feed.filter).collect();
         let fed = fed.filter(|fed| !fed.is_empty());
         for (index, route) in service.routes.iter().enumerate() {
-            let path = [
-                "services",
-                &*service.name,
-                "routes",
-                &index.to_string(),
-                "filter",
-            ];
+            let path = ["services", &*service.name, "routes", &index.to_string(), "filter"];
             let what = format!("route {} of service `{}`", index + 1, service.name);
-            let earlier = service.routes[..index]
-                .iter()
-                .position(|r| r.filter == route.filter);
+            let earlier = service.routes[..index].iter().position(|r| r.filter == route.filter);
             if let Some(earlier) = earlier {
                 let label = format!("route {} takes the same messages before it", earlier + 1);
-                self.add(
-                    &path,
-                    format!("{what} takes no message"),
-                    label,
-                    "remove one of them".to_owned(),
-                );
+                self.add(&path, format!("{what} takes no message"), label, "remove one of them".to_owned());
             } else if let Some(fed) = &fed
                 && !fed.iter().any(|filter| filter.overlaps(&route.filter))
             {
@@ -251,20 +190,11 @@ impl Check<'_> {
         if service.routes.is_empty() || service.task.is_some() {
             return;
         }
-        for Feed {
-            subscription,
-            filter,
-            ..
-        } in feeds
-        {
+        for Feed { subscription, filter, .. } in feeds {
             let (Some(subscription), Some(filter)) = (subscription, filter) else {
                 continue;
             };
-            if service
-                .routes
-                .iter()
-                .any(|route| route.filter.overlaps(filter))
-            {
+            if service.routes.iter().any(|route| route.filter.overlaps(filter)) {
                 continue;
             }
             let message = format!(
@@ -273,20 +203,14 @@ impl Check<'_> {
             );
             let label = "contradicts the filter of every route";
             let help = "add a route, or `task = \"…\"` for messages that no route takes".to_owned();
-            self.add(
-                &["subscriptions", &subscription.name, "filter"],
-                message,
-                label,
-                help,
-            );
+            self.add(&["subscriptions", &subscription.name, "filter"], message, label, help);
         }
     }
 
     /// Results, or rejected messages, that come round to the service again, noted at the first service of the round.
     fn cycle(&mut self, start: &Service) {
         let services = &self.topology.services;
-        let index =
-            |service: &Service| services.iter().position(|other| other.name == service.name);
+        let index = |service: &Service| services.iter().position(|other| other.name == service.name);
         let first = index(start);
         let mut open = vec![(start, vec![&*start.name])];
         let mut seen: Vec<&str> = Vec::new();
@@ -299,27 +223,19 @@ impl Check<'_> {
                 _ => None,
             });
             for topic in results.chain(&service.dead_letter_topic) {
-                let next = services.iter().filter(|next| {
-                    self.topology
-                        .feeds(&next.name)
-                        .iter()
-                        .any(|feed| feed.topic == topic)
-                });
+                let next = services
+                    .iter()
+                    .filter(|next| self.topology.feeds(&next.name).iter().any(|feed| feed.topic == topic));
                 for next in next {
                     let way = [&way[..], &[&**topic, &*next.name]].concat();
                     if next.name == start.name {
-                        let message =
-                            format!("messages of service `{}` can go round for ever", start.name);
+                        let message = format!("messages of service `{}` can go round for ever", start.name);
                         let label = way.join(" → ");
-                        let help =
-                            "add `hop-limit = 5` to a service of the round, or break it".to_owned();
+                        let help = "add `hop-limit = 5` to a service of the round, or break it".to_owned();
                         return self.add(&["services", &start.name], message, label, help);
                     }
                     // A round is noted once: from its first service.
-                    if index(next) > first
-                        && next.hop_limit.is_none()
-                        && !seen.contains(&&*next.name)
-                    {
+                    if index(next) > first && next.hop_limit.is_none() && !seen.contains(&&*next.name) {
                         seen.push(&next.name);
                         open.push((next, way));
                     }
@@ -329,6 +245,11 @@ impl Check<'_> {
     }
 
     fn add(&mut self, path: &[&str], message: String, label: impl Into<String>, help: String) {
-        self.log.add(locate(self.root, path), message, label, help);
+        self.log.add(locate(self.root, path).0, message, label, help);
+    }
+
+    /// Whether the file says something there, even if it was refused.
+    fn given(&self, path: &[&str]) -> bool {
+        locate(self.root, path).1
     }
 }

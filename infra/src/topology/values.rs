@@ -86,18 +86,18 @@ impl fmt::Display for Memory {
 pub(super) const PROJECT: &str = "{project}";
 
 /// `90s`, `10m`, `1h30m`, `7d`, within bounds (in seconds) that `who` sets.
-pub(super) fn duration(
-    (low, high): (u64, u64),
-    who: &str,
-) -> impl Fn(&str) -> Result<Duration, Wrong> {
+pub(super) fn duration((low, high): (u64, u64), who: &str) -> impl Fn(&str) -> Result<Duration, Wrong> {
     move |text| {
         let Some(seconds) = seconds(text) else {
             return Err(Wrong::new("not a duration")
                 .help("write a whole number and `s`, `m`, `h` or `d`, such as \"60s\" or \"7d\""));
         };
         if !(low..=high).contains(&seconds) {
-            let (low, high) = (human(low), human(high));
-            return Err(Wrong::new(format!("{who} allows {low} to {high}")));
+            let low = human(low);
+            return Err(Wrong::new(match high {
+                u64::MAX => format!("{who} allows {low} and more"),
+                high => format!("{who} allows {low} to {}", human(high)),
+            }));
         }
         Ok(Duration::from_secs(seconds))
     }
@@ -116,40 +116,28 @@ fn seconds(text: &str) -> Option<u64> {
             b'd' => 86_400,
             _ => return None,
         };
-        sum = number
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(factor)?
-            .checked_add(sum)?;
+        sum = number.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(sum)?;
         rest = &unit[1..];
     }
     (!text.is_empty()).then_some(sum)
 }
 
-/// A whole number of seconds in the largest unit that fits.
+/// A whole number of seconds in the largest unit that fits, and a single minute as seconds.
 pub(super) fn human(seconds: u64) -> String {
     match seconds {
         0 => "0s".to_owned(),
         s if s % 86_400 == 0 => format!("{}d", s / 86_400),
         s if s % 3600 == 0 => format!("{}h", s / 3600),
-        s if s % 60 == 0 => format!("{}m", s / 60),
+        s if s % 60 == 0 && s > 60 => format!("{}m", s / 60),
         s => format!("{s}s"),
     }
 }
 
 pub(super) fn memory(text: &str) -> Result<Memory, Wrong> {
-    let number = |unit: &str, factor: u32| {
-        text.strip_suffix(unit)?
-            .parse::<u32>()
-            .ok()?
-            .checked_mul(factor)
-    };
+    let number = |unit: &str, factor: u32| text.strip_suffix(unit)?.parse::<u32>().ok()?.checked_mul(factor);
     match number("Mi", 1).or_else(|| number("Gi", 1024)) {
-        None => Err(Wrong::new("not a size")
-            .help("write a whole number and `Mi` or `Gi`, such as \"512Mi\"")),
-        Some(mebibytes) if !(128..=32 * 1024).contains(&mebibytes) => {
-            Err(Wrong::new("Cloud Run allows 128Mi to 32Gi"))
-        }
+        None => Err(Wrong::new("not a size").help("write a whole number and `Mi` or `Gi`, such as \"512Mi\"")),
+        Some(mebibytes) if !(128..=32 * 1024).contains(&mebibytes) => Err(Wrong::new("Cloud Run allows 128Mi to 32Gi")),
         Some(mebibytes) => Ok(Memory { mebibytes }),
     }
 }
@@ -160,25 +148,14 @@ pub(super) fn cpu(text: &str) -> Result<Cpu, Wrong> {
         Some(millis) => millis.parse::<u32>().ok(),
         None => {
             let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-            let part = if part.len() <= 3 {
-                format!("{part:0<3}").parse::<u32>().ok()
-            } else {
-                None
-            };
-            let whole = whole
-                .parse::<u32>()
-                .ok()
-                .and_then(|whole| whole.checked_mul(1000));
-            whole
-                .zip(part)
-                .and_then(|(whole, part)| whole.checked_add(part))
+            let part = if part.len() <= 3 { format!("{part:0<3}").parse::<u32>().ok() } else { None };
+            let whole = whole.parse::<u32>().ok().and_then(|whole| whole.checked_mul(1000));
+            whole.zip(part).and_then(|(whole, part)| whole.checked_add(part))
         }
     };
     match millis {
         Some(millis @ (80..=1000 | 2000 | 4000 | 6000 | 8000)) => Ok(Cpu { millis }),
-        _ => Err(Wrong::new(
-            "Cloud Run allows 0.08 to 1, 2, 4, 6 or 8 processors",
-        )),
+        _ => Err(Wrong::new("Cloud Run allows 0.08 to 1, 2, 4, 6 or 8 processors")),
     }
 }
 
@@ -190,10 +167,7 @@ pub(super) fn pubsub_name(name: &str) -> Result<(), Wrong> {
         "a name in Pub/Sub begins with a letter"
     } else if name.starts_with("goog") {
         "names that begin with `goog` are Google's"
-    } else if !name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-_.~+%".contains(&b))
-    {
+    } else if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~+%".contains(&b)) {
         "Pub/Sub allows letters, digits and `-` `_` `.` `~` `+` `%`"
     } else {
         return Ok(());
@@ -202,19 +176,13 @@ pub(super) fn pubsub_name(name: &str) -> Result<(), Wrong> {
 }
 
 /// Lower case, digits and `-`, from a letter to a letter or digit: services, service accounts, environments.
-pub(super) fn dns_name(
-    (low, high): (usize, usize),
-    who: &'static str,
-) -> impl Fn(&str) -> Result<(), Wrong> {
+pub(super) fn dns_name((low, high): (usize, usize), who: &'static str) -> impl Fn(&str) -> Result<(), Wrong> {
     move |name| {
         let rule = if !(low..=high).contains(&name.len()) {
             format!("{who} allows {low} to {high} characters")
         } else if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
             format!("{who} wants a lower-case letter first")
-        } else if !name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        {
+        } else if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
             format!("{who} allows lower-case letters, digits and `-`")
         } else if name.ends_with('-') {
             format!("{who} allows no `-` at the end")
@@ -249,9 +217,7 @@ pub(super) fn bucket_name(name: &str) -> Result<(), Wrong> {
 pub(super) fn label(key: &str, value: &str) -> Result<String, (bool, Wrong)> {
     let fits = |text: &str| {
         text.chars().count() <= 63
-            && text.chars().all(|c| {
-                c.is_numeric() || c == '-' || c == '_' || (c.is_alphabetic() && !c.is_uppercase())
-            })
+            && text.chars().all(|c| c.is_numeric() || c == '-' || c == '_' || (c.is_alphabetic() && !c.is_uppercase()))
     };
     let begins = |c: char| c.is_alphabetic() && !c.is_uppercase();
     if !key.starts_with(begins) || !fits(key) {
@@ -267,15 +233,11 @@ pub(super) fn label(key: &str, value: &str) -> Result<String, (bool, Wrong)> {
 
 /// `[a-z][a-z0-9-]*`; which tasks there are is known to the function alone.
 pub(super) fn task_name(name: &str) -> Result<String, Wrong> {
-    let plain = name
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if plain && name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Ok(name.to_owned());
     }
-    Err(Wrong::new(
-        "a task's name is lower-case letters, digits and `-`, a letter first",
-    ))
+    Err(Wrong::new("a task's name is lower-case letters, digits and `-`, a letter first"))
 }
 
 pub(super) fn destination(text: &str) -> Result<Destination, Wrong> {
@@ -291,9 +253,7 @@ pub(super) fn destination(text: &str) -> Result<Destination, Wrong> {
     let Some(path) = text.strip_prefix("gs://") else {
         let named = text.rsplit_once("/topics/").map(|(_, topic)| topic);
         return Err(match named {
-            Some(topic) => {
-                Wrong::new("a declaration names no project").help(format!("write `topic:{topic}`"))
-            }
+            Some(topic) => Wrong::new("a declaration names no project").help(format!("write `topic:{topic}`")),
             None => Wrong::new("not a destination").help(forms),
         });
     };
@@ -302,10 +262,7 @@ pub(super) fn destination(text: &str) -> Result<Destination, Wrong> {
     if !prefix.is_empty() && !prefix.ends_with('/') {
         return Err(Wrong::new("a prefix ends with `/`").help(format!("write `{text}/`")));
     }
-    Ok(Destination::Bucket {
-        bucket: bucket.to_owned(),
-        prefix: prefix.to_owned(),
-    })
+    Ok(Destination::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
 /// `NAME`, `NAME:VERSION`, or the same after `projects/P/secrets/`.
@@ -315,18 +272,12 @@ pub(super) fn secret(text: &str) -> Result<Secret, Wrong> {
         Some(rest) => rest.split_once("/secrets/").map_or("", |(_, name)| name),
         None => secret,
     };
-    let named = (1..=255).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let named =
+        (1..=255).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let numbered = version == "latest" || version.parse::<u64>().is_ok_and(|version| version > 0);
     if named && numbered {
-        return Ok(Secret {
-            secret: secret.to_owned(),
-            version: version.to_owned(),
-        });
+        return Ok(Secret { secret: secret.to_owned(), version: version.to_owned() });
     }
-    Err(Wrong::new("not a reference to a secret").help(
-        "write `NAME` or `NAME:VERSION`: the secret's name in Secret Manager, never its value",
-    ))
+    Err(Wrong::new("not a reference to a secret")
+        .help("write `NAME` or `NAME:VERSION`: the secret's name in Secret Manager, never its value"))
 }

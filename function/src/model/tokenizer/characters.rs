@@ -54,11 +54,7 @@ struct Page {
 
 impl Characters {
     pub(super) fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            ascii: Ascii::new(rules),
-            pages: std::iter::repeat_with(OnceLock::new).take(PAGES).collect(),
-        }
+        Self { rules, ascii: Ascii::new(rules), pages: std::iter::repeat_with(OnceLock::new).take(PAGES).collect() }
     }
 
     pub(super) fn ascii(&self) -> &Ascii {
@@ -92,17 +88,11 @@ impl Page {
                 _ => {
                     let start = expansions.len() as u16;
                     expansions.extend_from_slice(&several);
-                    Action::Several {
-                        start,
-                        len: several.len() as u8,
-                    }
+                    Action::Several { start, len: several.len() as u8 }
                 }
             }
         });
-        Self {
-            actions,
-            expansions,
-        }
+        Self { actions, expansions }
     }
 }
 
@@ -121,12 +111,10 @@ fn actions(c: char, rules: Rules, out: &mut Vec<Action>) {
         out.push(Action::Space);
     }
     if rules.strip_accents {
-        decompose_canonical(c, |c| {
-            match (canonical_combining_class(c), c.is_mark_nonspacing()) {
-                (0, true) => out.push(Action::DropStarter),
-                (_, true) => {}
-                (class, false) => lowercase(c, class, rules, out),
-            }
+        decompose_canonical(c, |c| match (canonical_combining_class(c), c.is_mark_nonspacing()) {
+            (0, true) => out.push(Action::DropStarter),
+            (_, true) => {}
+            (class, false) => lowercase(c, class, rules, out),
         });
     } else {
         lowercase(c, 0, rules, out);
@@ -190,10 +178,7 @@ impl Ascii {
                 *letter = c as u8;
             }
         }
-        Self {
-            letters,
-            actions: page.actions,
-        }
+        Self { letters, actions: page.actions }
     }
 
     /// What `byte` becomes, if it is a character that belongs to a word.
@@ -207,26 +192,19 @@ impl Ascii {
         let mut len = 0;
         // Eight at a time: the bytes of one chunk do not wait for each other.
         for chunk in bytes.chunks_exact(8) {
-            let all = chunk
-                .iter()
-                .fold(true, |all, &byte| all & self.letter(byte).is_some());
+            let all = chunk.iter().fold(true, |all, &byte| all & self.letter(byte).is_some());
             if !all {
                 break;
             }
             len += chunk.len();
         }
-        let rest = bytes[len..]
-            .iter()
-            .take_while(|&&byte| self.letter(byte).is_some());
+        let rest = bytes[len..].iter().take_while(|&&byte| self.letter(byte).is_some());
         len + rest.count()
     }
 
     /// What becomes of an ASCII character; of any other byte nothing.
     pub(super) fn action(&self, byte: u8) -> Action {
-        self.actions
-            .get(usize::from(byte))
-            .copied()
-            .unwrap_or(Action::Drop)
+        self.actions.get(usize::from(byte)).copied().unwrap_or(Action::Drop)
     }
 }
 
@@ -246,9 +224,6 @@ mod tests {
             actions(c, Rules::default(), &mut out);
             longest = longest.max(out.len());
         }
-        assert!(
-            (2..=6).contains(&longest),
-            "{longest} actions for one character"
-        );
+        assert!((2..=6).contains(&longest), "{longest} actions for one character");
     }
 }

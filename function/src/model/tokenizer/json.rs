@@ -10,20 +10,13 @@ use super::{FIRST, LAST, Rules, SPECIAL, TokenizerError, UNKNOWN};
 /// The vocabulary, one token a line, and the rules; every part of the file that could change a token is checked.
 pub(super) fn read(text: &[u8]) -> Result<(Vec<u8>, Rules), TokenizerError> {
     let root: Value = serde_json::from_slice(text)?;
-    let file = Field {
-        path: String::new(),
-        value: &root,
-    };
+    let file = Field { path: String::new(), value: &root };
     let model = file.get("model");
     model.get("type").must_be("WordPiece")?;
     model.get("unk_token").must_be(UNKNOWN)?;
     model.get("continuing_subword_prefix").must_be("##")?;
-    model
-        .get("max_input_chars_per_word")
-        .must_be(MOST_CHARACTERS)?;
-    file.get("pre_tokenizer")
-        .get("type")
-        .must_be("BertPreTokenizer")?;
+    model.get("max_input_chars_per_word").must_be(MOST_CHARACTERS)?;
+    file.get("pre_tokenizer").get("type").must_be("BertPreTokenizer")?;
     let rules = rules(&file.get("normalizer"))?;
     let ids = ids(&model.get("vocab"))?;
     added_tokens(&file.get("added_tokens"), &ids)?;
@@ -40,18 +33,12 @@ struct Field<'a> {
 impl<'a> Field<'a> {
     fn get(&self, key: &str) -> Self {
         let dot = if self.path.is_empty() { "" } else { "." };
-        Self {
-            path: format!("{}{dot}{key}", self.path),
-            value: self.value.get(key).unwrap_or(&Value::Null),
-        }
+        Self { path: format!("{}{dot}{key}", self.path), value: self.value.get(key).unwrap_or(&Value::Null) }
     }
 
     fn items(&self) -> impl Iterator<Item = Field<'a>> {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
-        items.iter().enumerate().map(|(at, value)| Field {
-            path: format!("{}[{at}]", self.path),
-            value,
-        })
+        items.iter().enumerate().map(|(at, value)| Field { path: format!("{}[{at}]", self.path), value })
     }
 
     fn unsupported(&self, wanted: &'static str) -> TokenizerError {
@@ -59,28 +46,18 @@ impl<'a> Field<'a> {
         if found.chars().count() > 60 {
             found = found.chars().take(60).chain("…".chars()).collect();
         }
-        TokenizerError::Unsupported {
-            field: self.path.clone(),
-            found,
-            wanted,
-        }
+        TokenizerError::Unsupported { field: self.path.clone(), found, wanted }
     }
 
     fn must_be<T: Wanted>(&self, wanted: T) -> Result<(), TokenizerError>
     where
         Value: PartialEq<T>,
     {
-        if *self.value == wanted {
-            Ok(())
-        } else {
-            Err(self.unsupported(wanted.text()))
-        }
+        if *self.value == wanted { Ok(()) } else { Err(self.unsupported(wanted.text())) }
     }
 
     fn flag(&self) -> Result<bool, TokenizerError> {
-        self.value
-            .as_bool()
-            .ok_or_else(|| self.unsupported("true or false"))
+        self.value.as_bool().ok_or_else(|| self.unsupported("true or false"))
     }
 }
 
@@ -115,11 +92,7 @@ fn rules(normalizer: &Field<'_>) -> Result<Rules, TokenizerError> {
         clean_text: normalizer.get("clean_text").flag()?,
         handle_chinese_chars: normalizer.get("handle_chinese_chars").flag()?,
         // `null` follows `lowercase`, as in BERT's own code.
-        strip_accents: if strip_accents.value.is_null() {
-            lowercase
-        } else {
-            strip_accents.flag()?
-        },
+        strip_accents: if strip_accents.value.is_null() { lowercase } else { strip_accents.flag()? },
         lowercase,
     })
 }
@@ -128,16 +101,11 @@ type Ids<'a> = BTreeMap<&'a str, u64>;
 
 fn ids<'a>(vocab: &Field<'a>) -> Result<Ids<'a>, TokenizerError> {
     let wanted = "an object of tokens and their ids";
-    let vocab_object = vocab
-        .value
-        .as_object()
-        .ok_or_else(|| vocab.unsupported(wanted))?;
+    let vocab_object = vocab.value.as_object().ok_or_else(|| vocab.unsupported(wanted))?;
     vocab_object
         .iter()
         .map(|(token, id)| {
-            let id = id
-                .as_u64()
-                .ok_or_else(|| vocab.get(token).unsupported("an id"))?;
+            let id = id.as_u64().ok_or_else(|| vocab.get(token).unsupported("an id"))?;
             Ok((token.as_str(), id))
         })
         .collect()
@@ -145,10 +113,7 @@ fn ids<'a>(vocab: &Field<'a>) -> Result<Ids<'a>, TokenizerError> {
 
 /// Added tokens may only be the family's special ones with their usual meaning.
 fn added_tokens(added: &Field<'_>, ids: &Ids<'_>) -> Result<(), TokenizerError> {
-    let mut missing: Vec<_> = SPECIAL
-        .into_iter()
-        .filter(|token| ids.contains_key(token))
-        .collect();
+    let mut missing: Vec<_> = SPECIAL.into_iter().filter(|token| ids.contains_key(token)).collect();
     for token in added.items() {
         let content = token.get("content");
         let text = content.value.as_str().unwrap_or_default();
@@ -192,16 +157,8 @@ fn post_processor(post: &Field<'_>, ids: &Ids<'_>) -> Result<(), TokenizerError>
         Some("TemplateProcessing") => {
             let single = post.get("single");
             let parts: Vec<_> = single.items().collect();
-            let name = |at: usize, kind| {
-                parts
-                    .get(at)
-                    .and_then(|part| part.get(kind).get("id").value.as_str())
-            };
-            let names = [
-                name(0, "SpecialToken"),
-                name(1, "Sequence"),
-                name(2, "SpecialToken"),
-            ];
+            let name = |at: usize, kind| parts.get(at).and_then(|part| part.get(kind).get("id").value.as_str());
+            let names = [name(0, "SpecialToken"), name(1, "Sequence"), name(2, "SpecialToken")];
             if parts.len() != 3 || names != [Some(FIRST), Some("A"), Some(LAST)] {
                 return Err(single.unsupported("[CLS], the text and [SEP]"));
             }
@@ -225,9 +182,7 @@ fn lines(ids: &Ids<'_>, vocab: &Field<'_>) -> Result<Vec<u8>, TokenizerError> {
     let mut out = Vec::new();
     for (expected, (id, token)) in (0..).zip(order) {
         if id != expected {
-            return Err(vocab
-                .get(token)
-                .unsupported("ids from 0 on, without gaps and doubles"));
+            return Err(vocab.get(token).unsupported("ids from 0 on, without gaps and doubles"));
         }
         if token.contains('\n') {
             return Err(vocab.get(token).unsupported("tokens without a line break"));
@@ -237,3 +192,6 @@ fn lines(ids: &Ids<'_>, vocab: &Field<'_>) -> Result<Vec<u8>, TokenizerError> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ impl Place {
 
     fn of(token: &[u8]) -> (Self, &[u8]) {
         match token.strip_prefix(CONTINUING) {
-            Some(rest) if !rest.is_empty() => (Self::Continuing, rest),
+            Some(rest) if !rest.is_empty() && rest[0] != b'\n' => (Self::Continuing, rest),
             _ => (Self::Start, token),
         }
     }
@@ -60,65 +60,54 @@ fn step(hash: u64, byte: u8) -> u64 {
 impl Vocabulary {
     pub(super) fn new(bytes: Cow<'static, [u8]>) -> Result<Self, TokenizerError> {
         if bytes.len() > MOST_BYTES {
-            return Err(TokenizerError::TooLarge {
-                size: bytes.len(),
-                most: MOST_BYTES,
-            });
+            return Err(TokenizerError::TooLarge { size: bytes.len(), most: MOST_BYTES });
         }
-        let not_utf8 = |error: std::str::Utf8Error| TokenizerError::NotUtf8 {
-            at: error.valid_up_to(),
-        };
+        let not_utf8 = |error: std::str::Utf8Error| TokenizerError::NotUtf8 { at: error.valid_up_to() };
         let text = match bytes {
             Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).map_err(not_utf8)?),
-            Cow::Owned(bytes) => {
-                Cow::Owned(String::from_utf8(bytes).map_err(|error| not_utf8(error.utf8_error()))?)
-            }
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).map_err(|error| not_utf8(error.utf8_error()))?),
         };
-        let mut starts = Vec::with_capacity(text.len() / 7);
-        starts.push(0);
-        starts.extend(
-            text.bytes()
-                .enumerate()
-                .filter(|(_, byte)| *byte == b'\n')
-                .map(|(at, _)| at as u32 + 1),
-        );
-        if !text.ends_with('\n') {
-            starts.push(text.len() as u32 + 1);
-        }
-        let count = (starts.len() - 1) as u32;
-        let size = (count as usize * 2).next_power_of_two();
+        let bytes = text.as_bytes();
+        // All but the last line end in a line feed, and that one may.
+        let ended = bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let count = ended + usize::from(!text.ends_with('\n'));
+        let size = (count * 2).next_power_of_two();
         let mut vocabulary = Self {
-            text,
-            starts,
+            starts: Vec::with_capacity(count + 1),
             slots: vec![0; size],
-            id_mask: (1 << (u32::BITS - count.leading_zeros())) - 1,
+            id_mask: u32::MAX >> (count as u32).leading_zeros(),
             index_shift: u64::BITS - size.trailing_zeros(),
             longest: [0; 2],
+            text,
         };
-        for id in 0..count {
+        vocabulary.starts.push(0);
+        for id in 0..count as u32 {
             vocabulary.insert(id)?;
         }
         Ok(vocabulary)
     }
 
+    /// Adds the token with this id, which starts where the one before it ended.
     fn insert(&mut self, id: u32) -> Result<(), TokenizerError> {
-        let token = self.bytes(id);
-        if token.is_empty() {
+        let start = self.starts[id as usize] as usize;
+        let rest = &self.text.as_bytes()[start..];
+        let (place, text) = Place::of(rest);
+        // Finding the end and the hash in one loop: this is most of a start's time.
+        let mut hash = place.seed();
+        let mut len = 0;
+        for &byte in text.iter().take_while(|&&byte| byte != b'\n') {
+            hash = step(hash, byte);
+            len += 1;
+        }
+        let end = start + rest.len() - text.len() + len;
+        self.starts.push(end as u32 + 1);
+        if len == 0 {
             return Err(TokenizerError::EmptyToken { id });
         }
-        let (place, text) = Place::of(token);
-        let len = text.len();
-        let hash = text
-            .iter()
-            .fold(place.seed(), |hash, &byte| step(hash, byte));
-        match self.find(place, text, hash) {
+        match self.find(place, &text[..len], hash) {
             Ok(first) => {
-                let token = String::from_utf8_lossy(token).into_owned();
-                Err(TokenizerError::DuplicateToken {
-                    token,
-                    first,
-                    second: id,
-                })
+                let token = String::from_utf8_lossy(self.bytes(id)).into_owned();
+                Err(TokenizerError::DuplicateToken { token, first, second: id })
             }
             Err(free) => {
                 self.slots[free] = (hash as u32 & !self.id_mask) | (id + 1);
@@ -159,9 +148,7 @@ impl Vocabulary {
 
     pub(super) fn id(&self, token: &str) -> Option<u32> {
         let (place, text) = Place::of(token.as_bytes());
-        let hash = text
-            .iter()
-            .fold(place.seed(), |hash, &byte| step(hash, byte));
+        let hash = text.iter().fold(place.seed(), |hash, &byte| step(hash, byte));
         self.find(place, text, hash).ok()
     }
 

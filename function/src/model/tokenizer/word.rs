@@ -12,22 +12,17 @@ pub(super) struct Word {
     bytes: [u8; LONGEST_WORD],
     len: usize,
     characters: usize,
-    /// Where the combining marks begin with which the word ends.
-    marks: usize,
+    /// No mark moves to a place before this one.
+    fixed: usize,
 }
 
 impl Word {
     pub(super) fn new() -> Self {
-        Self {
-            bytes: [0; LONGEST_WORD],
-            len: 0,
-            characters: 0,
-            marks: 0,
-        }
+        Self { bytes: [0; LONGEST_WORD], len: 0, characters: 0, fixed: 0 }
     }
 
     pub(super) fn clear(&mut self) {
-        (self.len, self.characters, self.marks) = (0, 0, 0);
+        (self.len, self.characters, self.fixed) = (0, 0, 0);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -53,20 +48,18 @@ impl Word {
         if self.count() {
             self.bytes[self.len] = byte;
             self.len += 1;
-            self.marks = self.len;
         }
     }
 
     pub(super) fn push(&mut self, c: char) {
         if self.count() {
             self.len += c.encode_utf8(&mut self.bytes[self.len..]).len();
-            self.marks = self.len;
         }
     }
 
     /// The marks so far keep their places, whatever follows.
     pub(super) fn end_marks(&mut self) {
-        self.marks = self.len;
+        self.fixed = self.len;
     }
 
     /// Adds a combining mark in canonical order: before the marks of a higher class that have no character of class 0
@@ -75,13 +68,9 @@ impl Word {
         if !self.count() {
             return;
         }
-        let marks = std::str::from_utf8(&self.bytes[self.marks..self.len]).unwrap_or_default();
-        let higher: usize = marks
-            .chars()
-            .rev()
-            .take_while(|&mark| canonical_combining_class(mark) > class)
-            .map(char::len_utf8)
-            .sum();
+        let movable = std::str::from_utf8(&self.bytes[self.fixed..self.len]).unwrap_or_default();
+        let higher: usize =
+            movable.chars().rev().take_while(|&mark| canonical_combining_class(mark) > class).map(char::len_utf8).sum();
         let at = self.len - higher;
         let len = c.len_utf8();
         self.bytes.copy_within(at..self.len, at + len);

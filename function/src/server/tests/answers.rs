@@ -75,9 +75,7 @@ async fn other_requests_are_refused() {
 #[tokio::test]
 async fn a_batch_has_an_entry_an_event_and_the_worst_status() {
     let server = Server::start(&[]).await;
-    let event = |id: &str, data: &str| {
-        json!({ "specversion": "1.0", "id": id, "source": "/test", "type": "a.b", "datacontenttype": "text/plain", "data": data })
-    };
+    let event = |id: &str, data: &str| json!({ "specversion": "1.0", "id": id, "source": "/test", "type": "a.b", "datacontenttype": "text/plain", "data": data });
     let send = async |events: Value| {
         let request = server.client.post(server.url("/")).body(events.to_string());
         let kind = "application/cloudevents-batch+json";
@@ -174,11 +172,8 @@ async fn a_program_that_cannot_serve_says_why() {
         assert!(error.contains(says), "{error}");
     }
     // A task of one's own takes the place of the model's.
-    let server = Server::with(
-        Function::new().with_model_tasks().task(Named("embed")),
-        Obey::default(),
-        &["--model-threads=1"],
-    )
-    .await;
+    let server =
+        Server::with(Function::new().with_model_tasks().task(Named("embed")), Obey::default(), &["--model-threads=1"])
+            .await;
     assert_eq!(server.push("hello").await.json::<Value>().await.unwrap(), json!({}));
 }

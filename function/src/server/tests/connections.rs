@@ -8,6 +8,7 @@ use super::*;
 #[tokio::test]
 async fn both_protocols_on_one_port() {
     let server = Server::start(&[]).await;
+    crate::cloud::use_ring();
     let client = Client::builder().http2_prior_knowledge().build().unwrap();
     for (client, version) in [(&server.client, reqwest::Version::HTTP_11), (&client, reqwest::Version::HTTP_2)] {
         let response = client.post(server.url("/")).body(push("hello", &json!({}))).send().await.unwrap();
@@ -20,7 +21,9 @@ async fn both_protocols_on_one_port() {
 async fn a_client_that_sends_no_request_is_cut_off() {
     let server = Server::start(&[]).await;
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    for start in ["", "P", "PRI * HT", preface, "POST / HTTP/1.1\r\n", "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\nGET"] {
+    for start in
+        ["", "P", "PRI * HT", preface, "POST / HTTP/1.1\r\n", "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\nGET"]
+    {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(start.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

@@ -175,8 +175,10 @@ async fn every_message_is_answered_once_under_load_and_closing_finishes_what_wai
         }
     }
     assert_eq!(finished.len() + refused + cancelled, 2900);
-    let state = (batcher.shared.lock().queue.len(), batcher.shared.lock().tokens);
-    assert_eq!(state, (0, 0));
+    {
+        let state = batcher.shared.lock();
+        assert_eq!((state.queue.len(), state.tokens), (0, 0));
+    }
     let mut ran: Vec<usize> = task.batches.lock().unwrap().concat();
     let total = ran.len();
     ran.sort_unstable();

@@ -42,7 +42,11 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn is_ready(&self) -> bool {
-        self.warm.load(Ordering::Acquire) && !self.draining.load(Ordering::Acquire)
+        self.warm.load(Ordering::Acquire) && !self.is_draining()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     pub(crate) fn service_name(&self) -> &str {

@@ -23,7 +23,10 @@ pub(crate) fn route(
         let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
         Outcome::rejected(
             "unknown-task",
-            format!("there is no task `{shown}`; this service has: {}", tasks.join(", ")),
+            format!(
+                "there is no task `{shown}`; this service has: {}",
+                tasks.join(", ")
+            ),
         )
     })
 }

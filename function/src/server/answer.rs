@@ -25,8 +25,8 @@ use crate::{Outcome, TaskResult};
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Problem {
     /// `about:blank` would do; a stable word tells programs more.
-    #[serde(rename = "type")]
-    kind: String,
+    #[serde(rename = "type", serialize_with = "problem_type")]
+    reason: &'static str,
     title: &'static str,
     #[serde(serialize_with = "status_number")]
     status: StatusCode,
@@ -38,14 +38,18 @@ pub(super) struct Problem {
     retry_after: Option<Duration>,
 }
 
+fn problem_type<S: serde::Serializer>(reason: &&'static str, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("urn:ai-workloads:problem:{reason}"))
+}
+
 fn status_number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_u16(status.as_u16())
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, reason: &str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:ai-workloads:problem:{reason}"),
+            reason,
             title: status.canonical_reason().unwrap_or("Error"),
             status,
             detail: detail.into(),
@@ -81,7 +85,9 @@ impl IntoResponse for Problem {
         let mut response = json(self.status, "application/problem+json", body.into());
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs_f64().ceil() as u64;
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -92,7 +98,13 @@ pub(super) enum Reply {
     /// The work is done and the body is not asked for.
     Empty,
     /// The result, as a CloudEvent in binary mode.
-    Result { id: String, source: String, kind: String, time: String, body: Bytes },
+    Result {
+        id: String,
+        source: String,
+        kind: String,
+        time: String,
+        body: Bytes,
+    },
     Problem(Problem),
 }
 
@@ -102,12 +114,23 @@ impl Reply {
         let word = outcome.word();
         let (status, reason, detail, retry_after) = match outcome {
             Outcome::Done(_) => return Self::Empty,
-            Outcome::Rejected { reason, detail } if dead_lettered => (StatusCode::OK, reason, detail, None),
-            Outcome::Rejected { reason, detail } => (StatusCode::UNPROCESSABLE_ENTITY, reason, detail, None),
-            Outcome::Retry { detail, after } => (StatusCode::SERVICE_UNAVAILABLE, "retry", detail, after),
+            Outcome::Rejected { reason, detail } if dead_lettered => {
+                (StatusCode::OK, reason, detail, None)
+            }
+            Outcome::Rejected { reason, detail } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, reason, detail, None)
+            }
+            Outcome::Retry { detail, after } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "retry", detail, after)
+            }
             Outcome::Overloaded { after } => {
                 let detail = "the queue is full; send it again later".to_owned();
-                (StatusCode::TOO_MANY_REQUESTS, "overloaded", detail, Some(after))
+                (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "overloaded",
+                    detail,
+                    Some(after),
+                )
             }
         };
         let mut problem = Problem::new(status, reason, detail);
@@ -148,13 +171,26 @@ impl IntoResponse for Reply {
         match self {
             Self::Empty => StatusCode::NO_CONTENT.into_response(),
             Self::Problem(problem) => problem.into_response(),
-            Self::Result { id, source, kind, time, body } => {
+            Self::Result {
+                id,
+                source,
+                kind,
+                time,
+                body,
+            } => {
                 let mut response = json(StatusCode::OK, "application/json", body);
-                let attributes =
-                    [("specversion", "1.0".to_owned()), ("id", id), ("source", source), ("type", kind), ("time", time)];
+                let attributes = [
+                    ("specversion", "1.0".to_owned()),
+                    ("id", id),
+                    ("source", source),
+                    ("type", kind),
+                    ("time", time),
+                ];
                 for (name, value) in attributes {
                     let name = HeaderName::from_bytes(format!("ce-{name}").as_bytes());
-                    if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(header_text(&value))) {
+                    if let (Ok(name), Ok(value)) =
+                        (name, HeaderValue::try_from(header_text(&value)))
+                    {
                         response.headers_mut().insert(name, value);
                     }
                 }
@@ -204,7 +240,13 @@ pub(super) fn batch(replies: Vec<Reply>) -> Response {
         .map(|reply| match reply {
             Reply::Empty => Entry::Done { outcome: "done" },
             Reply::Problem(problem) => Entry::Problem(problem),
-            Reply::Result { id, source, kind, time, body } => match serde_json::from_slice(body) {
+            Reply::Result {
+                id,
+                source,
+                kind,
+                time,
+                body,
+            } => match serde_json::from_slice(body) {
                 Ok(data) => Entry::Result {
                     specversion: "1.0",
                     id,
@@ -225,7 +267,10 @@ pub(super) fn batch(replies: Vec<Reply>) -> Response {
         _ => None,
     });
     if let Some(after) = longest.max() {
-        response.headers_mut().insert(header::RETRY_AFTER, (after.as_secs_f64().ceil() as u64).into());
+        response.headers_mut().insert(
+            header::RETRY_AFTER,
+            (after.as_secs_f64().ceil() as u64).into(),
+        );
     }
     response
 }
@@ -242,16 +287,33 @@ mod tests {
             (rejected.clone(), true, 200),
             (rejected, false, 422),
             (Outcome::retry("d"), false, 503),
-            (Outcome::Overloaded { after: Duration::from_secs(2) }, false, 429),
+            (
+                Outcome::Overloaded {
+                    after: Duration::from_secs(2),
+                },
+                false,
+                429,
+            ),
         ] {
-            assert_eq!(Reply::new(outcome, "1", dead_lettered).status().as_u16(), status);
+            assert_eq!(
+                Reply::new(outcome, "1", dead_lettered).status().as_u16(),
+                status
+            );
         }
     }
 
     #[test]
     fn a_batch_has_the_worst_status_and_the_longest_wait() {
         let done = || Reply::new(Outcome::Done(Bytes::new()), "1", false);
-        let full = |s| Reply::new(Outcome::Overloaded { after: Duration::from_secs(s) }, "2", false);
+        let full = |s| {
+            Reply::new(
+                Outcome::Overloaded {
+                    after: Duration::from_secs(s),
+                },
+                "2",
+                false,
+            )
+        };
         assert_eq!(batch(vec![done(), done()]).status(), 200);
         let response = batch(vec![
             done(),
@@ -260,6 +322,12 @@ mod tests {
             full(7),
             Reply::new(Outcome::retry("d"), "4", false),
         ]);
-        assert_eq!((response.status().as_u16(), response.headers()["retry-after"].as_bytes()), (429, &b"7"[..]));
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                response.headers()["retry-after"].as_bytes()
+            ),
+            (429, &b"7"[..])
+        );
     }
 }

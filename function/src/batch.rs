@@ -74,28 +74,14 @@ impl Batcher {
         bounds: Bounds,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let state = State {
-            queue: VecDeque::new(),
-            tokens: 0,
-            next_id: 0,
-            head_waited: false,
-            rate: 0.0,
-            closed: false,
-        };
-        let shared = Arc::new(Shared {
-            tasks,
-            bounds,
-            metrics,
-            state: Mutex::new(state),
-            arrival: Condvar::new(),
-        });
+        let state =
+            State { queue: VecDeque::new(), tokens: 0, next_id: 0, head_waited: false, rate: 0.0, closed: false };
+        let shared = Arc::new(Shared { tasks, bounds, metrics, state: Mutex::new(state), arrival: Condvar::new() });
         // Made before the threads, so that those that did start end if a later one does not.
         let batcher = Self { shared };
         for n in 0..bounds.workers.max(1) {
             let shared = Arc::clone(&batcher.shared);
-            std::thread::Builder::new()
-                .name(format!("batch-{n}"))
-                .spawn(move || shared.work())?;
+            std::thread::Builder::new().name(format!("batch-{n}")).spawn(move || shared.work())?;
         }
         Ok(batcher)
     }
@@ -119,29 +105,17 @@ impl Batcher {
                 );
             }
             if state.tokens + work.cost > bounds.queue_tokens {
-                return Outcome::Overloaded {
-                    after: state.time_to_empty(bounds.workers),
-                };
+                return Outcome::Overloaded { after: state.time_to_empty(bounds.workers) };
             }
             let id = state.next_id;
             state.next_id += 1;
             state.tokens += work.cost;
             self.shared.metrics.queue_tokens(state.tokens);
-            state.queue.push_back(Job {
-                id,
-                task,
-                input: work.input,
-                cost: work.cost,
-                arrived: Instant::now(),
-                reply,
-            });
+            state.queue.push_back(Job { id, task, input: work.input, cost: work.cost, arrived: Instant::now(), reply });
             id
         };
         self.shared.arrival.notify_one();
-        let mut waiting = Waiting {
-            shared: &self.shared,
-            id: Some(id),
-        };
+        let mut waiting = Waiting { shared: &self.shared, id: Some(id) };
         let outcome = outcome.await;
         waiting.id = None;
         outcome.unwrap_or_else(|_| Outcome::retry("the worker ended before the work was done"))
@@ -178,20 +152,14 @@ impl State {
     /// How long what waits will take at the measured rate, from 1 s, the least that `Retry-After` can say, to 30 s.
     fn time_to_empty(&self, workers: usize) -> Duration {
         let rate = self.rate * workers.max(1) as f64;
-        let seconds = if rate > 0.0 {
-            self.tokens as f64 / rate
-        } else {
-            1.0
-        };
+        let seconds = if rate > 0.0 { self.tokens as f64 / rate } else { 1.0 };
         Duration::from_secs_f64(seconds.clamp(1.0, 30.0))
     }
 
     /// Takes the next batch out of the queue.
     fn cut(&mut self, bound: usize) -> Vec<Job> {
         let large = self.queue.front().is_some_and(|job| job.cost > bound);
-        let skip = usize::from(
-            large && !self.head_waited && self.queue.get(1).is_some_and(|job| job.cost <= bound),
-        );
+        let skip = usize::from(large && !self.head_waited && self.queue.get(1).is_some_and(|job| job.cost <= bound));
         self.head_waited = skip == 1;
         let mut tokens = 0;
         let count = self.queue.iter().skip(skip).take_while(|job| {
@@ -199,10 +167,7 @@ impl State {
             tokens <= bound
         });
         let count = count.count().max(1);
-        let batch: Vec<Job> = self
-            .queue
-            .drain(skip..(skip + count).min(self.queue.len()))
-            .collect();
+        let batch: Vec<Job> = self.queue.drain(skip..(skip + count).min(self.queue.len())).collect();
         self.tokens -= batch.iter().map(|job| job.cost).sum::<usize>();
         batch
     }
@@ -226,11 +191,7 @@ impl Shared {
             self.metrics.batch(messages, tokens, elapsed);
             let mut state = self.lock();
             let rate = tokens as f64 / elapsed.max(1e-6);
-            state.rate = if state.rate == 0.0 {
-                rate
-            } else {
-                0.8 * state.rate + 0.2 * rate
-            };
+            state.rate = if state.rate == 0.0 { rate } else { 0.8 * state.rate + 0.2 * rate };
         }
     }
 
@@ -242,10 +203,7 @@ impl Shared {
                 if state.closed {
                     return None;
                 }
-                state = self
-                    .arrival
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let left = self.bounds.wait.saturating_sub(first.arrived.elapsed());
@@ -258,11 +216,7 @@ impl Shared {
                 }
                 return Some(batch);
             }
-            state = self
-                .arrival
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.arrival.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -298,15 +252,11 @@ fn run_apart(task: &dyn AnyTask, inputs: &[&AnyInput]) -> Vec<Outcome> {
                 outcomes = outcomes.len(),
                 "the task returned another number of outcomes than it had inputs"
             );
-            inputs
-                .iter()
-                .map(|_| Outcome::retry("the task failed"))
-                .collect()
+            inputs.iter().map(|_| Outcome::retry("the task failed")).collect()
         }
-        Err(_) if inputs.len() > 1 => inputs
-            .iter()
-            .flat_map(|input| run_apart(task, std::slice::from_ref(input)))
-            .collect(),
+        Err(_) if inputs.len() > 1 => {
+            inputs.iter().flat_map(|input| run_apart(task, std::slice::from_ref(input))).collect()
+        }
         Err(_) => {
             tracing::error!(task = task.name(), "the task panicked");
             vec![Outcome::retry("the task failed")]

@@ -70,26 +70,20 @@ pub struct Config {
 }
 
 fn port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| "it takes a whole number from 0 to 65535".to_owned())
+    text.parse().map_err(|_| "it takes a whole number from 0 to 65535".to_owned())
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
-        .map_err(|_| "it takes an IP address, 127.0.0.1 or :: for example".to_owned())
+    text.parse().map_err(|_| "it takes an IP address, 127.0.0.1 or :: for example".to_owned())
 }
 
 fn wait(text: &str) -> Result<u64, String> {
-    let milliseconds = text
-        .parse()
-        .ok()
-        .filter(|milliseconds| *milliseconds <= 10_000);
+    let milliseconds = text.parse().ok().filter(|milliseconds| *milliseconds <= 10_000);
     milliseconds.ok_or_else(|| "it takes a whole number from 0 to 10000".to_owned())
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
-    text.parse()
-        .map_err(|_| "it takes a whole number of bytes".to_owned())
+    text.parse().map_err(|_| "it takes a whole number of bytes".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -108,27 +102,17 @@ impl Config {
 
     /// Where to listen.
     pub fn address(&self) -> IpAddr {
-        self.host.unwrap_or(if self.on_cloud_run() {
-            IpAddr::from([0, 0, 0, 0])
-        } else {
-            IpAddr::from([127, 0, 0, 1])
-        })
+        self.host.unwrap_or(if self.on_cloud_run() { IpAddr::from([0, 0, 0, 0]) } else { IpAddr::from([127, 0, 0, 1]) })
     }
 
     /// Form of the log.
     pub fn log_format(&self) -> LogFormat {
-        self.log_format.unwrap_or(if self.on_cloud_run() {
-            LogFormat::Json
-        } else {
-            LogFormat::Text
-        })
+        self.log_format.unwrap_or(if self.on_cloud_run() { LogFormat::Json } else { LogFormat::Text })
     }
 
     /// Threads of the forward pass. The standard library's count honours affinity and cgroup quotas.
     pub fn threads(&self) -> usize {
-        self.model_threads
-            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-            .unwrap_or(1)
+        self.model_threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1)
     }
 }
 
@@ -155,37 +139,18 @@ mod tests {
             let error = Config::try_parse_from(["main", &format!("{flag}={value}")]).unwrap_err();
             let text = error.to_string();
             assert_eq!(error.exit_code(), 2, "{text}");
-            assert!(
-                text.contains(flag) && text.contains(value) && text.contains(right),
-                "{text}"
-            );
+            assert!(text.contains(flag) && text.contains(value) && text.contains(right), "{text}");
         }
     }
 
     #[test]
     fn cloud_run_changes_the_defaults() {
         let local = Config::try_parse_from(["main"]).unwrap();
-        assert_eq!(
-            (local.address().to_string().as_str(), local.log_format()),
-            ("127.0.0.1", LogFormat::Text)
-        );
+        assert_eq!((local.address().to_string().as_str(), local.log_format()), ("127.0.0.1", LogFormat::Text));
         let cloud = Config::try_parse_from(["main", "--k-service", "s"]).unwrap();
-        assert_eq!(
-            (cloud.address().to_string().as_str(), cloud.log_format()),
-            ("0.0.0.0", LogFormat::Json)
-        );
-        let chosen = Config::try_parse_from([
-            "main",
-            "--k-service",
-            "s",
-            "--host=::1",
-            "--log-format=text",
-        ])
-        .unwrap();
-        assert_eq!(
-            (chosen.address().to_string().as_str(), chosen.log_format()),
-            ("::1", LogFormat::Text)
-        );
+        assert_eq!((cloud.address().to_string().as_str(), cloud.log_format()), ("0.0.0.0", LogFormat::Json));
+        let chosen = Config::try_parse_from(["main", "--k-service", "s", "--host=::1", "--log-format=text"]).unwrap();
+        assert_eq!((chosen.address().to_string().as_str(), chosen.log_format()), ("::1", LogFormat::Text));
     }
 
     #[test]

@@ -33,18 +33,12 @@ pub enum Outcome {
 impl Outcome {
     /// A rejection with its stable reason and a sentence for people.
     pub fn rejected(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self::Rejected {
-            reason,
-            detail: detail.into(),
-        }
+        Self::Rejected { reason, detail: detail.into() }
     }
 
     /// A passing fault without a known time for the next try.
     pub fn retry(detail: impl Into<String>) -> Self {
-        Self::Retry {
-            detail: detail.into(),
-            after: None,
-        }
+        Self::Retry { detail: detail.into(), after: None }
     }
 
     /// The outcome's name, as logs, metrics and answers give it.

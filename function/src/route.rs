@@ -9,24 +9,13 @@ const ATTRIBUTE: &str = "task";
 
 /// The index of the message's task in `tasks`: the first rule of `service` that takes it decides, else its attribute `task`,
 /// else `default`.
-pub(crate) fn route(
-    service: &Service,
-    tasks: &[&str],
-    default: &str,
-    message: &Message,
-) -> Result<usize, Outcome> {
+pub(crate) fn route(service: &Service, tasks: &[&str], default: &str, message: &Message) -> Result<usize, Outcome> {
     let name = service
         .route(&message.attributes)
         .or_else(|| message.attributes.get(ATTRIBUTE).map(String::as_str))
         .unwrap_or(default);
     tasks.iter().position(|task| *task == name).ok_or_else(|| {
         let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-        Outcome::rejected(
-            "unknown-task",
-            format!(
-                "there is no task `{shown}`; this service has: {}",
-                tasks.join(", ")
-            ),
-        )
+        Outcome::rejected("unknown-task", format!("there is no task `{shown}`; this service has: {}", tasks.join(", ")))
     })
 }

@@ -55,11 +55,7 @@ pub enum StartError {
 
 impl StartError {
     fn setting(setting: &'static str, value: impl Into<String>, why: impl ToString) -> Self {
-        Self::Setting {
-            setting,
-            value: value.into(),
-            why: why.to_string(),
-        }
+        Self::Setting { setting, value: value.into(), why: why.to_string() }
     }
 }
 
@@ -93,10 +89,8 @@ impl Function {
     pub fn run(self) -> ExitCode {
         let config = Config::parse();
         telemetry::start(config.log_format());
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| StartError::System {
-            what: "starting the runtime".to_owned(),
-            error,
-        });
+        let runtime = tokio::runtime::Runtime::new()
+            .map_err(|error| StartError::System { what: "starting the runtime".to_owned(), error });
         let ended = runtime.and_then(|runtime| {
             let ended = runtime.block_on(self.listen(config));
             runtime.shutdown_background(); // work that outlasts the drain must not outlast the process
@@ -106,11 +100,7 @@ impl Function {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error}");
-                ExitCode::from(if matches!(error, StartError::Setting { .. }) {
-                    2
-                } else {
-                    1
-                })
+                ExitCode::from(if matches!(error, StartError::Setting { .. }) { 2 } else { 1 })
             }
         }
     }
@@ -118,23 +108,17 @@ impl Function {
     async fn listen(self, config: Config) -> Result<(), StartError> {
         let program = self.build(&config)?;
         let address = (config.address(), config.port);
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| StartError::System {
-                what: format!("listening on {}:{} (HOST, PORT)", address.0, address.1),
-                error,
-            })?;
-        let local = listener.local_addr().map_err(|error| StartError::System {
-            what: "reading the address".to_owned(),
+        let listener = TcpListener::bind(address).await.map_err(|error| StartError::System {
+            what: format!("listening on {}:{} (HOST, PORT)", address.0, address.1),
             error,
         })?;
+        let local = listener
+            .local_addr()
+            .map_err(|error| StartError::System { what: "reading the address".to_owned(), error })?;
         if config.on_cloud_run() {
             tracing::info!("listening on {local}");
         } else {
-            let text = format!(
-                "listening on http://{local}; try:\n{}\n",
-                example(&local.to_string())
-            );
+            let text = format!("listening on http://{local}; try:\n{}\n", example(&local.to_string()));
             let _ = std::io::stdout().write_all(text.as_bytes()); // nobody may be reading
         }
         program.serve(listener, stopped()).await;
@@ -174,10 +158,7 @@ impl Function {
         let cloud = Cloud::from_env();
         let project = cloud.project.clone();
         let clients = Arc::new(Clients::new(cloud));
-        let results = config
-            .results
-            .clone()
-            .unwrap_or_else(|| vec![Destination::Response]);
+        let results = config.results.clone().unwrap_or_else(|| vec![Destination::Response]);
         let dead_letter = match &config.dead_letter_topic {
             Some(topic) => Some(
                 DeadLetter::new(topic, &clients)
@@ -202,12 +183,8 @@ impl Function {
             workers: self.workers,
         };
         let flow = Flow {
-            batcher: Batcher::start(Arc::clone(&tasks), bounds, Arc::clone(&metrics)).map_err(
-                |error| StartError::System {
-                    what: "starting the batch workers".to_owned(),
-                    error,
-                },
-            )?,
+            batcher: Batcher::start(Arc::clone(&tasks), bounds, Arc::clone(&metrics))
+                .map_err(|error| StartError::System { what: "starting the batch workers".to_owned(), error })?,
             payloads: Payloads::new(&clients, buckets, config.max_payload_bytes),
             sinks: Sinks::new(&results, &clients),
             model: encoder.as_ref().map(|encoder| encoder.about().name.clone()),
@@ -221,10 +198,7 @@ impl Function {
             service,
             tasks,
         };
-        Ok(Program {
-            flow: Arc::new(flow),
-            encoder,
-        })
+        Ok(Program { flow: Arc::new(flow), encoder })
     }
 }
 
@@ -252,10 +226,7 @@ impl Program {
             tracing::info!("draining");
         };
         serve(listener, router(Arc::clone(&flow)), shutdown).await;
-        if tokio::time::timeout(Duration::from_millis(500), flow.flush())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(Duration::from_millis(500), flow.flush()).await.is_err() {
             tracing::warn!("publishers still held results");
         }
     }
@@ -268,14 +239,10 @@ fn check_names(tasks: &[Box<dyn AnyTask>]) -> Result<(), StartError> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || name.len() > 63 || !name.chars().all(fits) {
             let why = "a task's name has 1 to 63 lower-case letters, digits and `-`";
-            return Err(StartError::Tasks(format!(
-                "the task name {name:?} cannot be used: {why}"
-            )));
+            return Err(StartError::Tasks(format!("the task name {name:?} cannot be used: {why}")));
         }
         if tasks.iter().take(n).any(|other| other.name() == name) {
-            return Err(StartError::Tasks(format!(
-                "two tasks are named `{name}`: rename one of them"
-            )));
+            return Err(StartError::Tasks(format!("two tasks are named `{name}`: rename one of them")));
         }
     }
     Ok(())
@@ -284,15 +251,10 @@ fn check_names(tasks: &[Box<dyn AnyTask>]) -> Result<(), StartError> {
 /// The service's default task if this program has it, else the program's first.
 fn default_task(service: &Service, tasks: &[Box<dyn AnyTask>]) -> Result<String, StartError> {
     let declared = service.default_task();
-    let found = tasks
-        .iter()
-        .find(|task| task.name() == declared)
-        .or(tasks.first());
+    let found = tasks.iter().find(|task| task.name() == declared).or(tasks.first());
     let Some(task) = found else {
         let right = "add one with `Function::task`, or those of the model with `Function::with_model_tasks`";
-        return Err(StartError::Tasks(format!(
-            "this program has no tasks: {right}"
-        )));
+        return Err(StartError::Tasks(format!("this program has no tasks: {right}")));
     };
     Ok(task.name().to_owned())
 }

@@ -44,20 +44,12 @@ pub(crate) fn router(flow: Arc<Flow>) -> Router {
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .fallback(|| async {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "not-found",
-                "there is nothing here; events are posted to /",
-            )
-            .into_response()
+            Problem::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here; events are posted to /")
+                .into_response()
         })
         .method_not_allowed_fallback(|| async {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "events are sent with POST to /",
-            )
-            .into_response()
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "events are sent with POST to /")
+                .into_response()
         })
         .with_state(flow)
 }
@@ -101,11 +93,7 @@ async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
         Err(problem) => problem,
     };
     flow.metrics.refused(refused.status().as_u16());
-    tracing::warn!(
-        status = refused.status().as_u16(),
-        detail = refused.detail(),
-        "refused request"
-    );
+    tracing::warn!(status = refused.status().as_u16(), detail = refused.detail(), "refused request");
     refused.into_response()
 }
 
@@ -116,11 +104,9 @@ async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Respons
             let replies = join_all(events.into_iter().map(|event| async move {
                 match event {
                     Ok(message) => flow.answer(headers, message).await,
-                    Err(error) => Reply::refused(Problem::new(
-                        StatusCode::BAD_REQUEST,
-                        error.code(),
-                        error.to_string(),
-                    )),
+                    Err(error) => {
+                        Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))
+                    }
                 }
             }))
             .await;

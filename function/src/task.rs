@@ -51,18 +51,12 @@ impl<T: Task> AnyTask for T {
 
     fn accept(&self, message: &Message) -> Result<Work<AnyInput>, Outcome> {
         let work = Task::accept(self, message)?;
-        Ok(Work {
-            input: Box::new(work.input),
-            cost: work.cost.max(1),
-        })
+        Ok(Work { input: Box::new(work.input), cost: work.cost.max(1) })
     }
 
     fn run(&self, batch: &[&AnyInput]) -> Vec<Outcome> {
         // Every input of this task was made by its own `accept`, so none is left out.
-        let inputs: Vec<&T::Input> = batch
-            .iter()
-            .filter_map(|input| input.downcast_ref())
-            .collect();
+        let inputs: Vec<&T::Input> = batch.iter().filter_map(|input| input.downcast_ref()).collect();
         Task::run(self, &inputs)
     }
 }

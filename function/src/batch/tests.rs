@@ -29,11 +29,7 @@ impl Task for Handle {
         if let Some(gate) = &self.0.gate {
             let _ = gate.lock().unwrap().recv();
         }
-        self.0
-            .batches
-            .lock()
-            .unwrap()
-            .push(batch.iter().map(|n| **n).collect());
+        self.0.batches.lock().unwrap().push(batch.iter().map(|n| **n).collect());
         assert!(!batch.contains(&&13), "unlucky");
         let mut outcomes: Vec<Outcome> = batch.iter().map(|n| done(**n)).collect();
         if batch.contains(&&17) {
@@ -48,37 +44,19 @@ fn done(n: usize) -> Outcome {
 }
 
 fn work(n: usize, cost: usize) -> Work<AnyInput> {
-    Work {
-        input: Box::new(n),
-        cost,
-    }
+    Work { input: Box::new(n), cost }
 }
 
 fn start(task: Double, batch_tokens: usize, queue_tokens: usize) -> (Arc<Batcher>, Arc<Double>) {
     let task = Arc::new(task);
-    let bounds = Bounds {
-        batch_tokens,
-        queue_tokens,
-        wait: Duration::ZERO,
-        workers: 1,
-    };
-    let tasks: Arc<[Box<dyn AnyTask>]> =
-        Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
-    (
-        Arc::new(Batcher::start(tasks, bounds, Arc::default()).unwrap()),
-        task,
-    )
+    let bounds = Bounds { batch_tokens, queue_tokens, wait: Duration::ZERO, workers: 1 };
+    let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
+    (Arc::new(Batcher::start(tasks, bounds, Arc::default()).unwrap()), task)
 }
 
 fn gated() -> (Double, mpsc::Sender<()>) {
     let (open, gate) = mpsc::channel();
-    (
-        Double {
-            gate: Some(Mutex::new(gate)),
-            ..Double::default()
-        },
-        open,
-    )
+    (Double { gate: Some(Mutex::new(gate)), ..Double::default() }, open)
 }
 
 fn submit(batcher: &Arc<Batcher>, n: usize, cost: usize) -> tokio::task::JoinHandle<Outcome> {
@@ -108,10 +86,7 @@ async fn what_arrives_during_a_batch_is_the_next_one_in_order() {
     for (n, outcome) in rest.into_iter().enumerate() {
         assert_eq!(outcome.await.unwrap(), done(n + 1));
     }
-    assert_eq!(
-        *task.batches.lock().unwrap(),
-        [vec![0], vec![1, 2, 3], vec![4, 5, 6], vec![7]]
-    );
+    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![1, 2, 3], vec![4, 5, 6], vec![7]]);
 }
 
 #[tokio::test]
@@ -122,26 +97,14 @@ async fn a_full_queue_refuses_at_once_and_a_gone_client_makes_room() {
     until(|| task.started.load(Ordering::SeqCst) == 1).await;
     let waiting = submit(&batcher, 1, 8);
     until(|| batcher.shared.lock().tokens == 8).await;
-    assert!(matches!(
-        batcher.submit(0, work(2, 3)).await,
-        Outcome::Overloaded { .. }
-    ));
-    assert!(matches!(
-        batcher.submit(0, work(2, 11)).await,
-        Outcome::Rejected {
-            reason: "message-too-large",
-            ..
-        }
-    ));
+    assert!(matches!(batcher.submit(0, work(2, 3)).await, Outcome::Overloaded { .. }));
+    assert!(matches!(batcher.submit(0, work(2, 11)).await, Outcome::Rejected { reason: "message-too-large", .. }));
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
     assert_eq!(batcher.shared.lock().tokens, 0);
     let later = submit(&batcher, 3, 10);
     drop(open);
-    assert_eq!(
-        (running.await.unwrap(), later.await.unwrap()),
-        (done(0), done(3))
-    );
+    assert_eq!((running.await.unwrap(), later.await.unwrap()), (done(0), done(3)));
     assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![3]]);
 }
 
@@ -159,17 +122,11 @@ async fn a_panic_costs_its_own_message_alone() {
     for job in jobs {
         outcomes.push(job.await.unwrap());
     }
-    assert_eq!(
-        outcomes,
-        [done(12), Outcome::retry("the task failed"), done(14)]
-    );
+    assert_eq!(outcomes, [done(12), Outcome::retry("the task failed"), done(14)]);
     // The worker lives on.
     assert_eq!(batcher.submit(0, work(5, 1)).await, done(5));
     // Too few outcomes: nobody gets another's.
-    assert_eq!(
-        batcher.submit(0, work(17, 1)).await,
-        Outcome::retry("the task failed")
-    );
+    assert_eq!(batcher.submit(0, work(17, 1)).await, Outcome::retry("the task failed"));
 }
 
 #[tokio::test]
@@ -186,18 +143,13 @@ async fn large_work_lets_one_batch_go_first() {
     for job in jobs {
         assert!(matches!(job.await.unwrap(), Outcome::Done(_)));
     }
-    assert_eq!(
-        *task.batches.lock().unwrap(),
-        [vec![0], vec![2, 3], vec![1], vec![4], vec![5]]
-    );
+    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![2, 3], vec![1], vec![4], vec![5]]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_message_is_answered_once_under_load_and_closing_finishes_what_waits() {
     let (batcher, task) = start(Double::default(), 50, 400);
-    let jobs: Vec<_> = (100..3000)
-        .map(|n| (n, submit(&batcher, n, 1 + n % 7)))
-        .collect();
+    let jobs: Vec<_> = (100..3000).map(|n| (n, submit(&batcher, n, 1 + n % 7))).collect();
     let (mut finished, mut refused, mut cancelled) = (Vec::new(), 0, 0);
     for (n, job) in jobs {
         if n % 11 == 0 {
@@ -258,47 +210,22 @@ impl Task for Meet {
 
 #[tokio::test]
 async fn several_workers_run_batches_at_the_same_time() {
-    let bounds = Bounds {
-        batch_tokens: 1,
-        queue_tokens: 100,
-        wait: Duration::ZERO,
-        workers: 2,
-    };
+    let bounds = Bounds { batch_tokens: 1, queue_tokens: 100, wait: Duration::ZERO, workers: 2 };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
     let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
-    let submit = || {
-        batcher.submit(
-            0,
-            Work {
-                input: Box::new(()),
-                cost: 1,
-            },
-        )
-    };
-    assert_eq!(
-        tokio::join!(submit(), submit(), submit(), submit()),
-        (done(1), done(1), done(1), done(1))
-    );
+    let submit = || batcher.submit(0, Work { input: Box::new(()), cost: 1 });
+    assert_eq!(tokio::join!(submit(), submit(), submit(), submit()), (done(1), done(1), done(1), done(1)));
 }
 
 #[tokio::test]
 async fn with_a_wait_a_message_gets_company_until_the_batch_is_full() {
     let task = Arc::new(Double::default());
     // Longer than any test runs: only a full batch ends the wait.
-    let bounds = Bounds {
-        batch_tokens: 3,
-        queue_tokens: 100,
-        wait: Duration::from_secs(3600),
-        workers: 2,
-    };
-    let tasks: Arc<[Box<dyn AnyTask>]> =
-        Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
+    let bounds = Bounds { batch_tokens: 3, queue_tokens: 100, wait: Duration::from_secs(3600), workers: 2 };
+    let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
     let batcher = Batcher::start(tasks, bounds, Arc::default()).unwrap();
     let submit = |n| batcher.submit(0, work(n, 1));
-    assert_eq!(
-        tokio::join!(submit(1), submit(2), submit(3)),
-        (done(1), done(2), done(3))
-    );
+    assert_eq!(tokio::join!(submit(1), submit(2), submit(3)), (done(1), done(2), done(3)));
     assert_eq!(*task.batches.lock().unwrap(), [vec![1, 2, 3]]);
 }
 
@@ -328,23 +255,10 @@ impl Task for Hold {
 
 #[tokio::test]
 async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
-    let bounds = Bounds {
-        batch_tokens: 1,
-        queue_tokens: 100,
-        wait: Duration::ZERO,
-        workers: 1,
-    };
+    let bounds = Bounds { batch_tokens: 1, queue_tokens: 100, wait: Duration::ZERO, workers: 1 };
     let task: Box<dyn AnyTask> = Box::new(Hold);
     let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
-    let submit = |panics| {
-        batcher.submit(
-            0,
-            Work {
-                input: Box::new(Mine(panics)),
-                cost: 1,
-            },
-        )
-    };
+    let submit = |panics| batcher.submit(0, Work { input: Box::new(Mine(panics)), cost: 1 });
     assert_eq!(submit(true).await, done(1));
     assert_eq!(submit(false).await, done(1));
 }

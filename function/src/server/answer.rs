@@ -85,9 +85,7 @@ impl IntoResponse for Problem {
         let mut response = json(self.status, "application/problem+json", body.into());
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs_f64().ceil() as u64;
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.into());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -114,23 +112,12 @@ impl Reply {
         let word = outcome.word();
         let (status, reason, detail, retry_after) = match outcome {
             Outcome::Done(_) => return Self::Empty,
-            Outcome::Rejected { reason, detail } if dead_lettered => {
-                (StatusCode::OK, reason, detail, None)
-            }
-            Outcome::Rejected { reason, detail } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, reason, detail, None)
-            }
-            Outcome::Retry { detail, after } => {
-                (StatusCode::SERVICE_UNAVAILABLE, "retry", detail, after)
-            }
+            Outcome::Rejected { reason, detail } if dead_lettered => (StatusCode::OK, reason, detail, None),
+            Outcome::Rejected { reason, detail } => (StatusCode::UNPROCESSABLE_ENTITY, reason, detail, None),
+            Outcome::Retry { detail, after } => (StatusCode::SERVICE_UNAVAILABLE, "retry", detail, after),
             Outcome::Overloaded { after } => {
                 let detail = "the queue is full; send it again later".to_owned();
-                (
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "overloaded",
-                    detail,
-                    Some(after),
-                )
+                (StatusCode::TOO_MANY_REQUESTS, "overloaded", detail, Some(after))
             }
         };
         let mut problem = Problem::new(status, reason, detail);
@@ -171,26 +158,13 @@ impl IntoResponse for Reply {
         match self {
             Self::Empty => StatusCode::NO_CONTENT.into_response(),
             Self::Problem(problem) => problem.into_response(),
-            Self::Result {
-                id,
-                source,
-                kind,
-                time,
-                body,
-            } => {
+            Self::Result { id, source, kind, time, body } => {
                 let mut response = json(StatusCode::OK, "application/json", body);
-                let attributes = [
-                    ("specversion", "1.0".to_owned()),
-                    ("id", id),
-                    ("source", source),
-                    ("type", kind),
-                    ("time", time),
-                ];
+                let attributes =
+                    [("specversion", "1.0".to_owned()), ("id", id), ("source", source), ("type", kind), ("time", time)];
                 for (name, value) in attributes {
                     let name = HeaderName::from_bytes(format!("ce-{name}").as_bytes());
-                    if let (Ok(name), Ok(value)) =
-                        (name, HeaderValue::try_from(header_text(&value)))
-                    {
+                    if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(header_text(&value))) {
                         response.headers_mut().insert(name, value);
                     }
                 }
@@ -240,13 +214,7 @@ pub(super) fn batch(replies: Vec<Reply>) -> Response {
         .map(|reply| match reply {
             Reply::Empty => Entry::Done { outcome: "done" },
             Reply::Problem(problem) => Entry::Problem(problem),
-            Reply::Result {
-                id,
-                source,
-                kind,
-                time,
-                body,
-            } => match serde_json::from_slice(body) {
+            Reply::Result { id, source, kind, time, body } => match serde_json::from_slice(body) {
                 Ok(data) => Entry::Result {
                     specversion: "1.0",
                     id,
@@ -267,10 +235,7 @@ pub(super) fn batch(replies: Vec<Reply>) -> Response {
         _ => None,
     });
     if let Some(after) = longest.max() {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            (after.as_secs_f64().ceil() as u64).into(),
-        );
+        response.headers_mut().insert(header::RETRY_AFTER, (after.as_secs_f64().ceil() as u64).into());
     }
     response
 }
@@ -287,33 +252,16 @@ mod tests {
             (rejected.clone(), true, 200),
             (rejected, false, 422),
             (Outcome::retry("d"), false, 503),
-            (
-                Outcome::Overloaded {
-                    after: Duration::from_secs(2),
-                },
-                false,
-                429,
-            ),
+            (Outcome::Overloaded { after: Duration::from_secs(2) }, false, 429),
         ] {
-            assert_eq!(
-                Reply::new(outcome, "1", dead_lettered).status().as_u16(),
-                status
-            );
+            assert_eq!(Reply::new(outcome, "1", dead_lettered).status().as_u16(), status);
         }
     }
 
     #[test]
     fn a_batch_has_the_worst_status_and_the_longest_wait() {
         let done = || Reply::new(Outcome::Done(Bytes::new()), "1", false);
-        let full = |s| {
-            Reply::new(
-                Outcome::Overloaded {
-                    after: Duration::from_secs(s),
-                },
-                "2",
-                false,
-            )
-        };
+        let full = |s| Reply::new(Outcome::Overloaded { after: Duration::from_secs(s) }, "2", false);
         assert_eq!(batch(vec![done(), done()]).status(), 200);
         let response = batch(vec![
             done(),
@@ -322,12 +270,6 @@ mod tests {
             full(7),
             Reply::new(Outcome::retry("d"), "4", false),
         ]);
-        assert_eq!(
-            (
-                response.status().as_u16(),
-                response.headers()["retry-after"].as_bytes()
-            ),
-            (429, &b"7"[..])
-        );
+        assert_eq!((response.status().as_u16(), response.headers()["retry-after"].as_bytes()), (429, &b"7"[..]));
     }
 }

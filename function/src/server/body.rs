@@ -34,13 +34,8 @@ impl Bodies {
     /// `max_bytes` bounds one body.
     pub(crate) fn new(max_bytes: usize) -> Self {
         let largest = max_bytes.div_ceil(1024).max(LEAST);
-        let units = largest
-            .saturating_mul(LARGEST_AT_ONCE)
-            .min(u32::MAX as usize);
-        Self {
-            max_bytes,
-            room: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
-        }
+        let units = largest.saturating_mul(LARGEST_AT_ONCE).min(u32::MAX as usize);
+        Self { max_bytes, room: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
     }
 
     /// Reads a body to its end. Memory is claimed as bytes arrive: announcing a length costs nothing, and holds nothing up.
@@ -61,9 +56,7 @@ impl Bodies {
         let mut whole = BytesMut::new(); // only if there is more than one frame
         while let Some(frame) = body.frame().await {
             let unreadable = "the body did not arrive whole";
-            let frame = frame.map_err(|_| {
-                Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", unreadable)
-            })?;
+            let frame = frame.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", unreadable))?;
             let Ok(data) = frame.into_data() else {
                 continue;
             };
@@ -72,10 +65,7 @@ impl Bodies {
                 return Err(Problem::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "body-too-large",
-                    format!(
-                        "a body has at most {} bytes; send large payloads as claim checks",
-                        self.max_bytes
-                    ),
+                    format!("a body has at most {} bytes; send large payloads as claim checks", self.max_bytes),
                 ));
             }
             let missing = length.div_ceil(1024).saturating_sub(permit.num_permits());
@@ -91,23 +81,16 @@ impl Bodies {
             }
             whole.extend_from_slice(&data);
         }
-        let body = if whole.is_empty() {
-            first
-        } else {
-            whole.freeze()
-        };
+        let body = if whole.is_empty() { first } else { whole.freeze() };
         Ok((body, Held { _permit: permit }))
     }
 
     fn claim(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        Arc::clone(&self.room)
-            .try_acquire_many_owned(units)
-            .map_err(|_| {
-                let detail = "too many requests are in flight; send it again later";
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", detail)
-                    .retry_after(Duration::from_secs(1))
-            })
+        Arc::clone(&self.room).try_acquire_many_owned(units).map_err(|_| {
+            let detail = "too many requests are in flight; send it again later";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", detail).retry_after(Duration::from_secs(1))
+        })
     }
 }
 
@@ -120,9 +103,7 @@ mod tests {
     use super::*;
 
     fn frames(frames: Vec<Vec<u8>>) -> Body {
-        Body::from_stream(futures_util::stream::iter(
-            frames.into_iter().map(Ok::<_, std::io::Error>),
-        ))
+        Body::from_stream(futures_util::stream::iter(frames.into_iter().map(Ok::<_, std::io::Error>)))
     }
 
     #[tokio::test]
@@ -134,21 +115,12 @@ mod tests {
         }
         held.push(bodies.read(Body::from("small")).await.unwrap());
         // 16 KiB are left: a large body ends where they do, a small one fits.
-        let refused = bodies
-            .read(frames(vec![vec![0; 10 << 10]; 3]))
-            .await
-            .err()
-            .unwrap();
+        let refused = bodies.read(frames(vec![vec![0; 10 << 10]; 3])).await.err().unwrap();
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         held.push(bodies.read(Body::from("small")).await.unwrap());
         assert!(bodies.read(Body::empty()).await.is_err());
         held.clear();
-        assert!(
-            bodies
-                .read(frames(vec![vec![0; 10 << 10]; 3]))
-                .await
-                .is_ok()
-        );
+        assert!(bodies.read(frames(vec![vec![0; 10 << 10]; 3])).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

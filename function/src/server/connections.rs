@@ -25,16 +25,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(9);
 
 /// Serves until `shutdown` is ready, then until the requests in flight have ended. Meanwhile the port stays open, so that
 /// whoever asks learns that this process is draining; `router` refuses work then.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()>,
-) {
-    let server = Server {
-        builder: builder(),
-        router,
-        room: Arc::new(Semaphore::new(CONNECTIONS)),
-    };
+pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let server = Server { builder: builder(), router, room: Arc::new(Semaphore::new(CONNECTIONS)) };
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -51,20 +43,13 @@ pub(crate) async fn serve(
         }
     };
     if ended.is_err() {
-        tracing::warn!(
-            "requests still in flight after {} s are cut off",
-            DRAIN_TIME.as_secs()
-        );
+        tracing::warn!("requests still in flight after {} s are cut off", DRAIN_TIME.as_secs());
     }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(64 << 10);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(64 << 10);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -108,10 +93,7 @@ impl Server {
             mark.store(true, Ordering::Relaxed);
             router.call(request)
         });
-        let connection = self
-            .builder
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
         match graceful {
             Some(graceful) => tokio::spawn(attend(graceful.watch(connection), used, permit)),
             None => tokio::spawn(attend(connection, used, permit)),

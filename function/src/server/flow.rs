@@ -68,12 +68,7 @@ impl Flow {
     /// Takes a message to its end and logs it in one line.
     pub(super) async fn answer(&self, headers: &HeaderMap, message: Message) -> Reply {
         let start = Instant::now();
-        let task = route(
-            &self.service,
-            &self.task_names(),
-            &self.default_task,
-            &message,
-        );
+        let task = route(&self.service, &self.task_names(), &self.default_task, &message);
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
         let (outcome, reply) = match task {
             Ok(task) => self.work(task, name, &message).await,
@@ -88,15 +83,7 @@ impl Flow {
         let (trace, span_id) = (known(trace.as_str()), known(span_id.as_str()));
         let (id, ms) = (message.id.as_str(), seconds * 1e3);
         match outcome.detail() {
-            None => tracing::info!(
-                task = name,
-                message_id = id,
-                outcome = word,
-                ms,
-                trace,
-                span_id,
-                "message"
-            ),
+            None => tracing::info!(task = name, message_id = id, outcome = word, ms, trace, span_id, "message"),
             Some(detail) => {
                 tracing::warn!(
                     task = name,
@@ -148,24 +135,14 @@ impl Flow {
 
     /// Publishes a rejected message to the dead-letter topic, if there is one; without success it comes again.
     async fn bury(&self, message: &Message, outcome: Outcome) -> (Outcome, bool) {
-        let (Outcome::Rejected { reason, detail }, Some(dead_letter)) =
-            (&outcome, &self.dead_letter)
-        else {
+        let (Outcome::Rejected { reason, detail }, Some(dead_letter)) = (&outcome, &self.dead_letter) else {
             return (outcome, false);
         };
-        match dead_letter
-            .publish(message, reason, detail, self.service_name())
-            .await
-        {
+        match dead_letter.publish(message, reason, detail, self.service_name()).await {
             Ok(()) => (outcome, true),
             Err(error) => {
                 tracing::error!(message_id = message.id, %error, "dead letter not published");
-                (
-                    Outcome::retry(
-                        "the rejected message could not be dead-lettered; it will be tried again",
-                    ),
-                    false,
-                )
+                (Outcome::retry("the rejected message could not be dead-lettered; it will be tried again"), false)
             }
         }
     }
@@ -173,16 +150,10 @@ impl Flow {
 
 /// A panic in a task's `accept` costs its own message alone.
 fn accept(task: &dyn AnyTask, message: &Message) -> Result<Work<AnyInput>, Outcome> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task.accept(message))).unwrap_or_else(
-        |_| {
-            tracing::error!(
-                task = task.name(),
-                message_id = message.id,
-                "the task panicked"
-            );
-            Err(Outcome::retry("the task failed"))
-        },
-    )
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task.accept(message))).unwrap_or_else(|_| {
+        tracing::error!(task = task.name(), message_id = message.id, "the task panicked");
+        Err(Outcome::retry("the task failed"))
+    })
 }
 
 /// Cloud Logging's trace name and the span id: from the message's `traceparent`, its producer's, else the request's, else
@@ -201,8 +172,7 @@ fn trace(headers: &HeaderMap, message: &Message, project: Option<&str>) -> (Stri
         let span: u64 = rest.split(';').next()?.parse().ok()?;
         Some((trace, format!("{span:016x}")))
     };
-    let hexadecimal =
-        |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let hexadecimal = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
     match parent.or_else(cloud) {
         Some((trace, span)) if hexadecimal(trace, 32) && hexadecimal(&span, 16) => {
             let name = match project {
@@ -227,29 +197,20 @@ mod tests {
         let of = |attribute: Option<&str>, header: Option<(&'static str, &str)>| {
             let mut message = Message::default();
             if let Some(value) = attribute {
-                message
-                    .attributes
-                    .insert("traceparent".into(), value.into());
+                message.attributes.insert("traceparent".into(), value.into());
             }
-            let headers =
-                header.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let headers = header.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             trace(&headers.into_iter().collect(), &message, Some("p"))
         };
         let parent = format!("00-{ID}-00f067aa0ba902b7-01");
-        let found = (
-            format!("projects/p/traces/{ID}"),
-            "00f067aa0ba902b7".to_owned(),
-        );
+        let found = (format!("projects/p/traces/{ID}"), "00f067aa0ba902b7".to_owned());
         assert_eq!(of(Some(&parent), Some(("traceparent", "00-0-1-00"))), found);
         assert_eq!(of(None, Some(("traceparent", &parent))), found);
         let cloud = format!("{ID}/67667974448284343;o=1");
         assert_eq!(of(None, Some(("x-cloud-trace-context", &cloud))), found);
         for nonsense in ["", "00", "00-zz-00f067aa0ba902b7-01", "00--", "x/y;z"] {
             assert_eq!(of(Some(nonsense), None), Default::default());
-            assert_eq!(
-                of(None, Some(("x-cloud-trace-context", nonsense))),
-                Default::default()
-            );
+            assert_eq!(of(None, Some(("x-cloud-trace-context", nonsense))), Default::default());
         }
     }
 }

@@ -53,27 +53,17 @@ impl Task for Obey {
         if input.starts_with("reject") {
             return Err(Outcome::rejected("bad-payload", "it asks for it"));
         }
-        Ok(Work {
-            cost: input.len(),
-            input,
-        })
+        Ok(Work { cost: input.len(), input })
     }
     fn run(&self, batch: &[&String]) -> Vec<Outcome> {
-        self.0
-            .batches
-            .lock()
-            .unwrap()
-            .push(batch.iter().map(|text| (*text).clone()).collect());
+        self.0.batches.lock().unwrap().push(batch.iter().map(|text| (*text).clone()).collect());
         if batch.iter().any(|text| text.starts_with("wait")) {
             let open = self.0.open.lock().unwrap();
             drop(self.0.opened.wait_while(open, |open| !*open).unwrap());
         }
         assert!(!batch.iter().any(|text| text.starts_with("panic")));
         let outcome = |text: &&String| match text.as_str() {
-            "retry" => Outcome::Retry {
-                detail: "not yet".into(),
-                after: Some(std::time::Duration::from_millis(2500)),
-            },
+            "retry" => Outcome::Retry { detail: "not yet".into(), after: Some(std::time::Duration::from_millis(2500)) },
             text => Outcome::Done(json!({ "length": text.len() }).to_string().into()),
         };
         batch.iter().map(outcome).collect()
@@ -104,13 +94,7 @@ impl Server {
         let ended = tokio::spawn(function.serve(config, listener, async move {
             let _ = stopped.await;
         }));
-        Self {
-            address,
-            task,
-            client: Client::new(),
-            stop,
-            ended,
-        }
+        Self { address, task, client: Client::new(), stop, ended }
     }
 
     fn url(&self, path: &str) -> String {
@@ -122,12 +106,7 @@ impl Server {
     }
 
     async fn post(&self, body: impl Into<reqwest::Body>) -> Response {
-        self.client
-            .post(self.url("/"))
-            .body(body)
-            .send()
-            .await
-            .unwrap()
+        self.client.post(self.url("/")).body(body).send().await.unwrap()
     }
 
     async fn push(&self, text: &str) -> Response {
@@ -142,16 +121,7 @@ impl Server {
 
     /// Waits until the metrics have this line.
     async fn until_metric(&self, line: &str) {
-        until(async || {
-            self.get("/metrics")
-                .await
-                .text()
-                .await
-                .unwrap()
-                .lines()
-                .any(|found| found == line)
-        })
-        .await;
+        until(async || self.get("/metrics").await.text().await.unwrap().lines().any(|found| found == line)).await;
     }
 
     async fn until_batches(&self, count: usize) {
@@ -180,25 +150,10 @@ async fn until(condition: impl AsyncFn() -> bool) {
 /// Checks that an answer is a whole problem after RFC 9457, and gives its `type`'s last word, `outcome` and `message_id`.
 async fn problem(response: Response, status: u16) -> (String, String, Value) {
     assert_eq!(response.status().as_u16(), status);
-    assert_eq!(
-        response.headers()["content-type"],
-        "application/problem+json"
-    );
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["status"], status);
-    assert!(
-        !body["title"].as_str().unwrap().is_empty() && !body["detail"].as_str().unwrap().is_empty()
-    );
-    let kind = body["type"]
-        .as_str()
-        .unwrap()
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .to_owned();
-    (
-        kind,
-        body["outcome"].as_str().unwrap().to_owned(),
-        body["message_id"].clone(),
-    )
+    assert!(!body["title"].as_str().unwrap().is_empty() && !body["detail"].as_str().unwrap().is_empty());
+    let kind = body["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    (kind, body["outcome"].as_str().unwrap().to_owned(), body["message_id"].clone())
 }

@@ -34,11 +34,7 @@ where
 {
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     match format {
-        LogFormat::Text => log
-            .with_target(false)
-            .with_ansi(false)
-            .with_writer(Lines(writer))
-            .into(),
+        LogFormat::Text => log.with_target(false).with_ansi(false).with_writer(Lines(writer)).into(),
         LogFormat::Json => log.event_format(CloudLogging).with_writer(writer).into(),
     }
 }
@@ -61,11 +57,7 @@ impl<W: Write> Write for Lines<W> {
         let text = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
         let mut line = String::with_capacity(event.len());
         for c in text.chars() {
-            if c.is_control() {
-                line.extend(c.escape_default())
-            } else {
-                line.push(c)
-            }
+            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
         }
         line.push('\n');
         self.0.write_all(line.as_bytes())?;
@@ -84,12 +76,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields(Map::new());
         event.record(&mut fields);
         let mut line = fields.0;
@@ -101,10 +88,7 @@ where
         };
         line.insert("severity".to_owned(), severity.into());
         line.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
-        for (field, name) in [
-            ("trace", "logging.googleapis.com/trace"),
-            ("span_id", "logging.googleapis.com/spanId"),
-        ] {
+        for (field, name) in [("trace", "logging.googleapis.com/trace"), ("span_id", "logging.googleapis.com/spanId")] {
             if let Some(value) = line.remove(field) {
                 line.insert(name.to_owned(), value);
             }
@@ -132,8 +116,7 @@ impl Visit for Fields {
         self.0.insert(field.name().to_owned(), value.into());
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0
-            .insert(field.name().to_owned(), format!("{value:?}").into());
+        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
     }
 }
 
@@ -184,43 +167,19 @@ mod tests {
     fn cloud_logging_finds_severity_time_and_trace() {
         let text = logged(LogFormat::Json, || {
             let trace = "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736";
-            tracing::warn!(
-                message_id = EVIL,
-                ms = 1.5,
-                trace,
-                span_id = "00f067aa0ba902b7",
-                "message"
-            );
+            tracing::warn!(message_id = EVIL, ms = 1.5, trace, span_id = "00f067aa0ba902b7", "message");
             tracing::info!(trace = None::<&str>, "next");
             tracing::debug!("not shown");
         });
-        let lines: Vec<Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["severity"], "WARNING");
         assert_eq!(lines[0]["message"], "message");
-        assert_eq!(
-            (&lines[0]["message_id"], &lines[0]["ms"]),
-            (&EVIL.into(), &1.5.into())
-        );
-        assert!(
-            lines[0]["time"]
-                .as_str()
-                .unwrap()
-                .parse::<jiff::Timestamp>()
-                .is_ok()
-        );
+        assert_eq!((&lines[0]["message_id"], &lines[0]["ms"]), (&EVIL.into(), &1.5.into()));
+        assert!(lines[0]["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
         let trace = "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(lines[0]["logging.googleapis.com/trace"], trace);
-        assert_eq!(
-            lines[0]["logging.googleapis.com/spanId"],
-            "00f067aa0ba902b7"
-        );
-        assert!(
-            lines[0].get("trace").is_none()
-                && lines[1].get("logging.googleapis.com/trace").is_none()
-        );
+        assert_eq!(lines[0]["logging.googleapis.com/spanId"], "00f067aa0ba902b7");
+        assert!(lines[0].get("trace").is_none() && lines[1].get("logging.googleapis.com/trace").is_none());
     }
 }

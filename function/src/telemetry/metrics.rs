@@ -57,39 +57,17 @@ impl Default for Metrics {
             message_seconds.clone(),
         );
         let queue_tokens = Gauge::default();
-        registry.register(
-            "queue_tokens",
-            "Tokens waiting for a batch",
-            queue_tokens.clone(),
-        );
+        registry.register("queue_tokens", "Tokens waiting for a batch", queue_tokens.clone());
         let batch_messages = Histogram::new(exponential_buckets(1.0, 2.0, 11));
-        registry.register(
-            "batch_messages",
-            "Messages of a batch",
-            batch_messages.clone(),
-        );
+        registry.register("batch_messages", "Messages of a batch", batch_messages.clone());
         let batch_tokens = Histogram::new(exponential_buckets(8.0, 2.0, 14));
         registry.register("batch_tokens", "Tokens of a batch", batch_tokens.clone());
         let batch_seconds = seconds();
-        registry.register_with_unit(
-            "batch",
-            "Run time of a batch",
-            Unit::Seconds,
-            batch_seconds.clone(),
-        );
+        registry.register_with_unit("batch", "Run time of a batch", Unit::Seconds, batch_seconds.clone());
         let busy_seconds = Counter::default();
-        registry.register_with_unit(
-            "busy",
-            "Time in which workers ran batches",
-            Unit::Seconds,
-            busy_seconds.clone(),
-        );
+        registry.register_with_unit("busy", "Time in which workers ran batches", Unit::Seconds, busy_seconds.clone());
         let refused = Family::default();
-        registry.register(
-            "refused_requests",
-            "Requests that held no message to work on, by status",
-            refused.clone(),
-        );
+        registry.register("refused_requests", "Requests that held no message to work on, by status", refused.clone());
         Self {
             registry,
             messages,
@@ -107,22 +85,12 @@ impl Default for Metrics {
 impl Metrics {
     /// `task` is one that exists, or empty.
     pub(crate) fn message(&self, task: &str, outcome: &'static str, seconds: f64) {
-        self.messages
-            .get_or_create(&MessageLabels {
-                task: task.to_owned(),
-                outcome,
-            })
-            .inc();
-        self.message_seconds
-            .get_or_create(&TaskLabel {
-                task: task.to_owned(),
-            })
-            .observe(seconds);
+        self.messages.get_or_create(&MessageLabels { task: task.to_owned(), outcome }).inc();
+        self.message_seconds.get_or_create(&TaskLabel { task: task.to_owned() }).observe(seconds);
     }
 
     pub(crate) fn queue_tokens(&self, tokens: usize) {
-        self.queue_tokens
-            .set(i64::try_from(tokens).unwrap_or(i64::MAX));
+        self.queue_tokens.set(i64::try_from(tokens).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn batch(&self, messages: usize, tokens: usize, seconds: f64) {

@@ -54,9 +54,7 @@ pub struct Clients {
 
 /// A client could not be built: no usable credentials, or an endpoint that is no URL.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot make a client for {service}: {cause}; check the credentials of this process and {variable}"
-)]
+#[error("cannot make a client for {service}: {cause}; check the credentials of this process and {variable}")]
 pub struct ClientError {
     service: &'static str,
     variable: &'static str,
@@ -71,12 +69,7 @@ impl Clients {
 
     /// The same with another bound than [`DEADLINE`] on each publish and write.
     pub fn with_deadline(cloud: Cloud, deadline: Duration) -> Self {
-        Self {
-            cloud,
-            deadline,
-            pubsub: OnceCell::new(),
-            storage: OnceCell::new(),
-        }
+        Self { cloud, deadline, pubsub: OnceCell::new(), storage: OnceCell::new() }
     }
 
     /// How long one publish or write may take, retries included.
@@ -89,15 +82,10 @@ impl Clients {
         let build = || async {
             use_ring();
             let mut builder = BasePublisher::builder()
-                .with_retry_policy(
-                    google_cloud_pubsub::retry_policy::RetryableErrors
-                        .with_time_limit(self.deadline),
-                )
+                .with_retry_policy(google_cloud_pubsub::retry_policy::RetryableErrors.with_time_limit(self.deadline))
                 .with_backoff_policy(backoff());
             if let Some(host) = &self.cloud.pubsub_emulator {
-                builder = builder
-                    .with_endpoint(plain_http(host))
-                    .with_credentials(anonymous::Builder::new().build());
+                builder = builder.with_endpoint(plain_http(host)).with_credentials(anonymous::Builder::new().build());
             }
             builder.build().await.map_err(|error| ClientError {
                 service: "Pub/Sub",
@@ -114,15 +102,10 @@ impl Clients {
             use_ring();
             let mut builder = Storage::builder()
                 .with_resumable_upload_threshold(ONE_REQUEST)
-                .with_retry_policy(
-                    google_cloud_storage::retry_policy::RetryableErrors
-                        .with_time_limit(self.deadline),
-                )
+                .with_retry_policy(google_cloud_storage::retry_policy::RetryableErrors.with_time_limit(self.deadline))
                 .with_backoff_policy(backoff());
             if let Some(host) = &self.cloud.storage_emulator {
-                builder = builder
-                    .with_endpoint(plain_http(host))
-                    .with_credentials(anonymous::Builder::new().build());
+                builder = builder.with_endpoint(plain_http(host)).with_credentials(anonymous::Builder::new().build());
             }
             builder.build().await.map_err(|error| ClientError {
                 service: "Cloud Storage",
@@ -154,11 +137,7 @@ fn backoff() -> ExponentialBackoff {
 
 fn plain_http(host: &str) -> String {
     let host = host.trim_end_matches('/');
-    if host.contains("://") {
-        host.to_owned()
-    } else {
-        format!("http://{host}")
-    }
+    if host.contains("://") { host.to_owned() } else { format!("http://{host}") }
 }
 
 /// An error and all its causes in one line, for the log.
@@ -183,10 +162,7 @@ mod tests {
     #[test]
     fn emulator_hosts_become_urls() {
         assert_eq!(plain_http("localhost:8085"), "http://localhost:8085");
-        assert_eq!(
-            plain_http("http://localhost:4443/"),
-            "http://localhost:4443"
-        );
+        assert_eq!(plain_http("http://localhost:4443/"), "http://localhost:4443");
         assert_eq!(plain_http("[::1]:8085"), "http://[::1]:8085");
     }
 }

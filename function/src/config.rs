@@ -36,7 +36,7 @@ pub struct Config {
     /// Topic for rejected messages, projects/P/topics/T [default: none, or what the service declares when K_SERVICE is set]
     #[arg(long, env, value_name = "TOPIC")]
     pub dead_letter_topic: Option<String>,
-    /// The encoder: embedded, or a directory with model.safetensors, tokenizer.json and config.json
+    /// The encoder: embedded, or a directory or gs://BUCKET/PREFIX/ with model.safetensors, tokenizer.json and config.json
     #[arg(long, env, default_value = "embedded", value_name = "MODEL")]
     pub model: String,
     /// Threads of the forward pass [default: the CPUs that this process may use]

@@ -21,9 +21,7 @@ impl DeadLetter {
     /// `topic` is `projects/P/topics/T`. Nothing connects yet.
     pub fn new(topic: &str, clients: &Arc<Clients>) -> Result<Self, DestinationError> {
         check_topic(topic).map_err(|why| DestinationError::new(topic, why))?;
-        Ok(Self {
-            topic: Topic::new(topic, clients),
-        })
+        Ok(Self { topic: Topic::new(topic, clients) })
     }
 
     /// The topic, as a destination that prints.
@@ -35,23 +33,9 @@ impl DeadLetter {
     ///
     /// `message` is the one that arrived, before any claim check was resolved. An error of either kind leaves the message
     /// with its sender: its outcome is a retry.
-    pub async fn publish(
-        &self,
-        message: &Message,
-        reason: &str,
-        detail: &str,
-        service: &str,
-    ) -> Result<(), SinkError> {
-        let attributes = attributes(
-            message,
-            reason,
-            detail,
-            service,
-            &Timestamp::now().to_string(),
-        );
-        self.topic
-            .publish(message.data.clone(), attributes, &message.ordering_key)
-            .await
+    pub async fn publish(&self, message: &Message, reason: &str, detail: &str, service: &str) -> Result<(), SinkError> {
+        let attributes = attributes(message, reason, detail, service, &Timestamp::now().to_string());
+        self.topic.publish(message.data.clone(), attributes, &message.ordering_key).await
     }
 
     /// Waits, within the deadline of a publish, for what Pub/Sub has not yet answered.
@@ -62,17 +46,8 @@ impl DeadLetter {
 
 /// The message's own attributes, unchanged but for `dead-letter-*` of an earlier rejection. Where Pub/Sub's limit leaves
 /// less room than six, the most telling ones are added: a lost message would be worse than a poor label.
-fn attributes(
-    message: &Message,
-    reason: &str,
-    detail: &str,
-    service: &str,
-    time: &str,
-) -> BTreeMap<String, String> {
-    let topic = message
-        .source
-        .strip_prefix("//pubsub.googleapis.com/")
-        .unwrap_or(&message.source);
+fn attributes(message: &Message, reason: &str, detail: &str, service: &str, time: &str) -> BTreeMap<String, String> {
+    let topic = message.source.strip_prefix("//pubsub.googleapis.com/").unwrap_or(&message.source);
     let labels = [
         ("dead-letter-reason", reason),
         ("dead-letter-detail", detail),
@@ -105,9 +80,7 @@ mod tests {
         Message {
             id: "17".into(),
             source: "//pubsub.googleapis.com/projects/p/topics/t".into(),
-            attributes: (0..attributes)
-                .map(|n| (format!("a{n:03}"), "v".into()))
-                .collect(),
+            attributes: (0..attributes).map(|n| (format!("a{n:03}"), "v".into())).collect(),
             ..Message::default()
         }
     }
@@ -115,17 +88,8 @@ mod tests {
     #[test]
     fn original_attributes_and_six_more() {
         let mut message = message(1);
-        message.attributes.insert(
-            "dead-letter-detail".into(),
-            "of an earlier rejection".into(),
-        );
-        let found = attributes(
-            &message,
-            "bad-payload",
-            "no input",
-            "service",
-            "2026-01-02T03:04:05Z",
-        );
+        message.attributes.insert("dead-letter-detail".into(), "of an earlier rejection".into());
+        let found = attributes(&message, "bad-payload", "no input", "service", "2026-01-02T03:04:05Z");
         let expected = [
             ("a000", "v"),
             ("dead-letter-detail", "no input"),
@@ -135,12 +99,7 @@ mod tests {
             ("dead-letter-source-topic", "projects/p/topics/t"),
             ("dead-letter-time", "2026-01-02T03:04:05Z"),
         ];
-        assert!(
-            found
-                .iter()
-                .map(|(k, v)| (k.as_str(), v.as_str()))
-                .eq(expected)
-        );
+        assert!(found.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(expected));
     }
 
     #[test]
@@ -149,12 +108,7 @@ mod tests {
             let message = message(own);
             let found = attributes(&message, "r", "d", "s", "t");
             assert_eq!(found.len(), own + added);
-            assert!(
-                message
-                    .attributes
-                    .keys()
-                    .all(|name| found.contains_key(name))
-            );
+            assert!(message.attributes.keys().all(|name| found.contains_key(name)));
             assert_eq!(found.contains_key("dead-letter-reason"), added > 0);
         }
     }

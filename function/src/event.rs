@@ -104,9 +104,7 @@ pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Incoming, EventError> 
         Some(Format::Batch) => structured::batch(&body).map(Incoming::Batch),
         Some(Format::Structured) => structured::one(&body).map(Incoming::One),
         None if binary::is_event(headers) => binary::decode(headers, body).map(Incoming::One),
-        None if pubsub::is_unwrapped(headers) => {
-            pubsub::unwrapped(headers, body).map(Incoming::One)
-        }
+        None if pubsub::is_unwrapped(headers) => pubsub::unwrapped(headers, body).map(Incoming::One),
         None => pubsub::wrapped(&body, None).map(Incoming::One),
     }
 }
@@ -130,28 +128,20 @@ enum Format {
 fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
     let mut found = None;
     for (place, value) in headers.get_all(CONTENT_TYPE).iter().enumerate() {
-        let media_type = value
-            .as_bytes()
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default();
+        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         let media_type = media_type.trim_ascii();
         let format = if media_type.eq_ignore_ascii_case(b"application/cloudevents+json") {
             Some(Format::Structured)
         } else if media_type.eq_ignore_ascii_case(b"application/cloudevents-batch+json") {
             Some(Format::Batch)
         } else if starts_with_ignore_case(media_type, b"application/cloudevents") {
-            return Err(EventError::UnsupportedFormat {
-                found: error::excerpt_bytes(media_type),
-            });
+            return Err(EventError::UnsupportedFormat { found: error::excerpt_bytes(media_type) });
         } else {
             None
         };
         // Two content types that ask for the same reading are no problem, as when an attribute becomes a second header.
         if place > 0 && format != found {
-            return Err(EventError::DuplicateHeader {
-                name: CONTENT_TYPE.to_string(),
-            });
+            return Err(EventError::DuplicateHeader { name: CONTENT_TYPE.to_string() });
         }
         found = format;
     }
@@ -159,6 +149,5 @@ fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
 }
 
 fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

@@ -15,11 +15,7 @@ pub const ATTRIBUTE: &str = "idempotency-key";
 pub const MAX_KEY: usize = 512;
 
 /// Everything but the unreserved characters of RFC 3986.
-const ESCAPED: AsciiSet = NON_ALPHANUMERIC
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'-');
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 
 impl Message {
     /// The attribute `idempotency-key`, else source and id joined by `/`: for Pub/Sub the topic (or, where only that is
@@ -36,19 +32,11 @@ impl Message {
 /// different segments; over [`MAX_KEY`] bytes `sha256=` and the digest of the key, which no encoded key looks like.
 pub fn object_segment(key: &str) -> Cow<'_, str> {
     let encoded: Cow<'_, str> = utf8_percent_encode(key, &ESCAPED).into();
-    if encoded.len() > MAX_KEY {
-        Cow::Owned(digest(key))
-    } else {
-        encoded
-    }
+    if encoded.len() > MAX_KEY { Cow::Owned(digest(key)) } else { encoded }
 }
 
 fn bounded(key: Cow<'_, str>) -> Cow<'_, str> {
-    if key.len() > MAX_KEY {
-        Cow::Owned(digest(&key))
-    } else {
-        key
-    }
+    if key.len() > MAX_KEY { Cow::Owned(digest(&key)) } else { key }
 }
 
 fn digest(key: &str) -> String {
@@ -58,13 +46,11 @@ fn digest(key: &str) -> String {
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -77,10 +63,7 @@ mod tests {
         Message {
             id: "17".into(),
             source: "//pubsub.googleapis.com/projects/p/topics/t".into(),
-            attributes: attribute
-                .map(|key| (ATTRIBUTE.to_owned(), key.to_owned()))
-                .into_iter()
-                .collect(),
+            attributes: attribute.map(|key| (ATTRIBUTE.to_owned(), key.to_owned())).into_iter().collect(),
             ..Message::default()
         }
     }
@@ -88,10 +71,7 @@ mod tests {
     #[test]
     fn attribute_wins_over_source_and_id() {
         assert_eq!(message(Some("order 1")).key(), "order 1");
-        assert_eq!(
-            message(None).key(),
-            "//pubsub.googleapis.com/projects/p/topics/t/17"
-        );
+        assert_eq!(message(None).key(), "//pubsub.googleapis.com/projects/p/topics/t/17");
         assert_eq!(message(Some("")).key(), message(None).key());
     }
 
@@ -106,10 +86,7 @@ mod tests {
     #[test]
     fn segments_are_readable_and_safe() {
         assert_eq!(object_segment("a-Z_0.9~"), "a-Z_0.9~");
-        assert_eq!(
-            object_segment("a/b c%\n#?é="),
-            "a%2Fb%20c%25%0A%23%3F%C3%A9%3D"
-        );
+        assert_eq!(object_segment("a/b c%\n#?é="), "a%2Fb%20c%25%0A%23%3F%C3%A9%3D");
         // Each of these characters takes nine bytes when encoded.
         assert!(object_segment(&"語".repeat(57)).starts_with("sha256="));
         assert!(object_segment(&"語".repeat(56)).starts_with("%E8"));

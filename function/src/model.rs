@@ -24,7 +24,7 @@ pub use config::Config;
 pub use file::{About, Pooling};
 pub use float::Float;
 pub use quantise::{CALIBRATION, quantise};
-pub use tokenizer::{Tokenizer, TokenizerOptions};
+pub use tokenizer::{Rules, Tokenizer, TokenizerError};
 
 use file::Weights;
 use forward::Scratch;
@@ -78,12 +78,6 @@ impl Encoder {
         Self::read(&MODEL.0)
     }
 
-    /// Reads `model.safetensors`, `tokenizer.json` and `config.json` from a directory and quantises them. Takes a second or
-    /// two for a small model, and keeps the result for the life of the process.
-    pub fn from_directory(path: &Path) -> Result<Self, ModelError> {
-        Self::from_file(&Source::read(path)?.quantise()?)
-    }
-
     /// Takes the bytes of a quantised model, as [`quantise`] makes them, and keeps a copy for the life of the process.
     pub fn from_file(file: &[u8]) -> Result<Self, ModelError> {
         let mut bytes = vec![0; file.len() + 64];
@@ -94,7 +88,8 @@ impl Encoder {
 
     fn read(file: &'static [u8]) -> Result<Self, ModelError> {
         let weights = Weights::read(file)?;
-        let tokenizer = Tokenizer::new(weights.vocabulary, weights.about.tokenizer.clone())?;
+        let tokenizer = Tokenizer::from_vocabulary(weights.vocabulary, weights.about.rules)
+            .map_err(|error| ModelError::new("quantised model", error.to_string()))?;
         Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, scratch: Mutex::default() })
     }
 
@@ -158,7 +153,14 @@ impl Encoder {
         let (mut rest, mut rest_out) = (&sequences[..], &mut out[..]);
         while !rest.is_empty() {
             let mut sum = 0;
-            let count = rest.iter().take_while(|s| { sum += s.len(); sum <= bound }).count().max(1);
+            let count = rest
+                .iter()
+                .take_while(|s| {
+                    sum += s.len();
+                    sum <= bound
+                })
+                .count()
+                .max(1);
             let (own, others) = rest.split_at(count);
             let (own_out, others_out) = std::mem::take(&mut rest_out).split_at_mut(count * h);
             chunks.push((own, own_out));
@@ -198,26 +200,52 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads `model.safetensors`, `tokenizer.json` and `config.json`; `sentence_bert_config.json` and `1_Pooling/config.json`
-    /// of sentence-transformers count where they are.
+    /// Names of the files that make a model; those from the fourth on are read where they are.
+    pub const FILES: [&str; 5] =
+        ["config.json", "tokenizer.json", "model.safetensors", "sentence_bert_config.json", "1_Pooling/config.json"];
+
+    /// Reads the [`FILES`](Self::FILES) of a directory.
     pub fn read(directory: &Path) -> Result<Self, ModelError> {
+        let name = directory.canonicalize().ok();
+        let name = name.as_deref().unwrap_or(directory).file_name();
+        let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
+        Self::from_files(&name, &directory.display().to_string(), |file| {
+            let path = directory.join(file);
+            match std::fs::read(&path) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(ModelError::new(path.display().to_string(), error.to_string())),
+            }
+        })
+    }
+
+    /// Reads a model whose [`FILES`](Self::FILES) `open` returns; `None` for one that is not there. `origin` is where they are,
+    /// for errors and [`About`].
+    pub fn from_files(
+        name: &str,
+        origin: &str,
+        open: impl Fn(&str) -> Result<Option<Vec<u8>>, ModelError>,
+    ) -> Result<Self, ModelError> {
         use sha2::Digest;
         let file = |name: &str| {
-            let path = directory.join(name);
-            std::fs::read(&path).map_err(|e| ModelError::new(path.display().to_string(), e.to_string()))
+            open(name)?.ok_or_else(|| ModelError::new(format!("{origin}: {name}"), "there is no such file"))
         };
         let config = Config::from_json(&file("config.json")?)?;
-        let tokenizer = Tokenizer::from_json(&file("tokenizer.json")?)?;
-        let count = tokenizer.vocabulary().count();
+        let tokenizer = Tokenizer::from_json(&file("tokenizer.json")?)
+            .map_err(|error| ModelError::new("tokenizer.json", error.to_string()))?;
+        let count = tokenizer.vocabulary().len();
         if count != config.vocab_size {
-            return Err(ModelError::new("tokenizer.json", format!("{count} tokens; config.json says {}", config.vocab_size)));
+            return Err(ModelError::new(
+                "tokenizer.json",
+                format!("{count} tokens; config.json says {}", config.vocab_size),
+            ));
         }
         let weights = file("model.safetensors")?;
         let source_sha256: String = sha2::Sha256::digest(&weights).iter().map(|b| format!("{b:02x}")).collect();
         let optional = |name: &str| -> Result<serde_json::Value, ModelError> {
-            match std::fs::read(directory.join(name)) {
-                Ok(text) => serde_json::from_slice(&text).map_err(|e| ModelError::new(name, e.to_string())),
-                Err(_) => Ok(serde_json::Value::Null),
+            match open(name)? {
+                Some(text) => serde_json::from_slice(&text).map_err(|e| ModelError::new(name, e.to_string())),
+                None => Ok(serde_json::Value::Null),
             }
         };
         let max_tokens = optional("sentence_bert_config.json")?["max_seq_length"].as_u64().map_or(256, |n| n as usize);
@@ -226,16 +254,21 @@ impl Source {
         let pooling = match (set("pooling_mode_mean_tokens"), set("pooling_mode_cls_token")) {
             (None | Some(true), _) => Pooling::Mean,
             (_, Some(true)) => Pooling::Cls,
-            _ => return Err(ModelError::new("1_Pooling/config.json", "neither mean nor cls pooling; others are not supported")),
+            _ => {
+                return Err(ModelError::new(
+                    "1_Pooling/config.json",
+                    "neither mean nor cls pooling; others are not supported",
+                ));
+            }
         };
         let about = About {
-            name: directory.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned()),
-            origin: directory.display().to_string(),
+            name: name.to_owned(),
+            origin: origin.to_owned(),
             license: "unknown".to_owned(),
             source_sha256,
             max_tokens: max_tokens.clamp(2, config.max_position_embeddings),
             pooling,
-            tokenizer: tokenizer.options().clone(),
+            rules: tokenizer.rules(),
             config: config.clone(),
         };
         Ok(Self { float: Float::read(&weights, config)?, tokenizer, about })

@@ -55,11 +55,7 @@ struct Claim<'a> {
 
 impl Payloads {
     /// Fetches from these buckets alone, at most `max_bytes` each. Nothing connects yet.
-    pub fn new(
-        clients: &Arc<Clients>,
-        buckets: impl IntoIterator<Item = String>,
-        max_bytes: u64,
-    ) -> Self {
+    pub fn new(clients: &Arc<Clients>, buckets: impl IntoIterator<Item = String>, max_bytes: u64) -> Self {
         Self {
             clients: Arc::clone(clients),
             buckets: buckets.into_iter().collect(),
@@ -93,11 +89,7 @@ impl Payloads {
         let data = match timeout(DEADLINE, self.fetch(&claim)).await {
             Ok(fetched) => fetched?,
             Err(_) => {
-                tracing::warn!(
-                    bucket = claim.bucket,
-                    object = claim.object,
-                    "payload not read in {DEADLINE:?}"
-                );
+                tracing::warn!(bucket = claim.bucket, object = claim.object, "payload not read in {DEADLINE:?}");
                 return Err(unreadable());
             }
         };
@@ -146,10 +138,7 @@ impl Payloads {
         if found != claim.sha256 {
             return Err(Outcome::rejected(
                 "payload-digest-mismatch",
-                format!(
-                    "the object's SHA-256 is {found}, and {SHA256} says {}",
-                    claim.sha256
-                ),
+                format!("the object's SHA-256 is {found}, and {SHA256} says {}", claim.sha256),
             ));
         }
         Ok(data.freeze())
@@ -170,9 +159,7 @@ impl<'a> Claim<'a> {
         let (bucket, object) = uri
             .strip_prefix("gs://")
             .and_then(|rest| rest.split_once('/'))
-            .filter(|(bucket, object)| {
-                check_bucket(bucket).is_ok() && !object.is_empty() && object.len() <= 1024
-            })
+            .filter(|(bucket, object)| check_bucket(bucket).is_ok() && !object.is_empty() && object.len() <= 1024)
             .ok_or_else(|| bad(format!("{URI} is no gs://BUCKET/OBJECT")))?;
         let generation = attribute(GENERATION)?;
         let generation = Some(generation)
@@ -184,36 +171,21 @@ impl<'a> Claim<'a> {
         if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(bad(format!("{SHA256} is not 64 hexadecimal digits")));
         }
-        Ok(Some(Self {
-            bucket,
-            object,
-            generation,
-            sha256: sha256.to_ascii_lowercase(),
-        }))
+        Ok(Some(Self { bucket, object, generation, sha256: sha256.to_ascii_lowercase() }))
     }
 
     fn explain(&self, error: &google_cloud_storage::Error) -> Outcome {
-        let missing = error.http_status_code() == Some(404)
-            || error
-                .status()
-                .is_some_and(|status| status.code == Code::NotFound);
+        let missing =
+            error.http_status_code() == Some(404) || error.status().is_some_and(|status| status.code == Code::NotFound);
         if missing {
             return Outcome::rejected(
                 "payload-missing",
-                format!(
-                    "there is no generation {} of the object in {URI}",
-                    self.generation
-                ),
+                format!("there is no generation {} of the object in {URI}", self.generation),
             );
         }
         // Not allowed is a retry too: an operator grants roles/storage.objectUser and the message goes through.
         let error = chain(error);
-        tracing::warn!(
-            bucket = self.bucket,
-            object = self.object,
-            error,
-            "cannot read a payload"
-        );
+        tracing::warn!(bucket = self.bucket, object = self.object, error, "cannot read a payload");
         unreadable()
     }
 }
@@ -231,10 +203,7 @@ mod tests {
 
     fn message(attributes: &[(&str, &str)]) -> Message {
         Message {
-            attributes: attributes
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect(),
+            attributes: attributes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
             ..Message::default()
         }
     }
@@ -242,16 +211,9 @@ mod tests {
     #[test]
     fn a_claim_is_three_attributes() {
         let digest = "AB".repeat(32);
-        let message = message(&[
-            (URI, "gs://bucket/a/b.json"),
-            (GENERATION, "17"),
-            (SHA256, &digest),
-        ]);
+        let message = message(&[(URI, "gs://bucket/a/b.json"), (GENERATION, "17"), (SHA256, &digest)]);
         let claim = Claim::of(&message).unwrap().unwrap();
-        assert_eq!(
-            (claim.bucket, claim.object, claim.generation),
-            ("bucket", "a/b.json", 17)
-        );
+        assert_eq!((claim.bucket, claim.object, claim.generation), ("bucket", "a/b.json", 17));
         assert_eq!(claim.sha256, digest.to_lowercase());
     }
 
@@ -267,12 +229,7 @@ mod tests {
             ("gs://bucket/o", Some("0"), Some(&digest), GENERATION),
             ("gs://bucket/o", Some("-1"), Some(&digest), GENERATION),
             ("gs://bucket/o", Some("+1"), Some(&digest), GENERATION),
-            (
-                "gs://bucket/o",
-                Some("9223372036854775808"),
-                Some(&digest),
-                GENERATION,
-            ),
+            ("gs://bucket/o", Some("9223372036854775808"), Some(&digest), GENERATION),
             ("gs://bucket/o", Some("1"), None, SHA256),
             ("gs://bucket/o", Some("1"), Some("abc"), SHA256),
         ] {
@@ -280,10 +237,7 @@ mod tests {
             attributes.extend(generation.map(|value| (GENERATION, value)));
             attributes.extend(sha256.map(|value| (SHA256, value)));
             match Claim::of(&message(&attributes)) {
-                Err(Outcome::Rejected {
-                    reason: "bad-claim-check",
-                    detail,
-                }) => {
+                Err(Outcome::Rejected { reason: "bad-claim-check", detail }) => {
                     assert!(detail.contains(named), "{attributes:?}: {detail}");
                 }
                 other => panic!("{attributes:?}: {other:?}"),
@@ -293,10 +247,7 @@ mod tests {
 
     #[test]
     fn without_uri_it_is_no_claim() {
-        assert_eq!(
-            Claim::of(&message(&[(SHA256, "x"), (GENERATION, "y")])),
-            Ok(None)
-        );
+        assert_eq!(Claim::of(&message(&[(SHA256, "x"), (GENERATION, "y")])), Ok(None));
     }
 
     proptest! {

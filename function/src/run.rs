@@ -1,13 +1,16 @@
 //! The builder that a `main` uses, and the start and end of the process.
 
+mod declared;
+mod model;
+
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
+use declared::Declared;
 use infra::topology::Service;
 use tokio::net::TcpListener;
 
@@ -106,7 +109,7 @@ impl Function {
     }
 
     async fn listen(self, config: Config) -> Result<(), StartError> {
-        let program = self.build(&config)?;
+        let program = self.build(&config).await?;
         let address = (config.address(), config.port);
         let listener = TcpListener::bind(address).await.map_err(|error| StartError::System {
             what: format!("listening on {}:{} (HOST, PORT)", address.0, address.1),
@@ -133,19 +136,23 @@ impl Function {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), StartError> {
-        self.build(&config)?.serve(listener, shutdown).await;
+        self.build(&config).await?.serve(listener, shutdown).await;
         Ok(())
     }
 
-    fn build(mut self, config: &Config) -> Result<Program, StartError> {
-        let service = service(config)?;
+    async fn build(mut self, config: &Config) -> Result<Program, StartError> {
+        let cloud = Cloud::from_env();
+        let project = cloud.project.clone();
+        let clients = Arc::new(Clients::new(cloud));
+        let declared = Declared::read(config, project.as_deref())?;
+        let service = declared.service;
         check_names(&self.tasks)?;
         let mut encoder = None;
         if self.model_tasks {
-            let model = Arc::new(load(config)?);
+            let model = Arc::new(model::load(config, &clients).await?);
             let model_tasks: [Box<dyn AnyTask>; 3] = [
                 Box::new(Embed::new(Arc::clone(&model))),
-                Box::new(Classify::new(Arc::clone(&model), Vec::new())),
+                Box::new(Classify::new(Arc::clone(&model), service.labels.clone())),
                 Box::new(Rerank::new(Arc::clone(&model))),
             ];
             for task in model_tasks {
@@ -155,11 +162,8 @@ impl Function {
             }
             encoder = Some(model);
         }
-        let cloud = Cloud::from_env();
-        let project = cloud.project.clone();
-        let clients = Arc::new(Clients::new(cloud));
-        let results = config.results.clone().unwrap_or_else(|| vec![Destination::Response]);
-        let dead_letter = match &config.dead_letter_topic {
+        let results = declared.results;
+        let dead_letter = match &declared.dead_letter_topic {
             Some(topic) => Some(
                 DeadLetter::new(topic, &clients)
                     .map_err(|error| StartError::setting("DEAD_LETTER_TOPIC", topic, error))?,
@@ -250,30 +254,13 @@ fn check_names(tasks: &[Box<dyn AnyTask>]) -> Result<(), StartError> {
 
 /// The service's default task if this program has it, else the program's first.
 fn default_task(service: &Service, tasks: &[Box<dyn AnyTask>]) -> Result<String, StartError> {
-    let declared = service.default_task();
+    let declared = service.task.as_deref().unwrap_or("embed");
     let found = tasks.iter().find(|task| task.name() == declared).or(tasks.first());
     let Some(task) = found else {
         let right = "add one with `Function::task`, or those of the model with `Function::with_model_tasks`";
         return Err(StartError::Tasks(format!("this program has no tasks: {right}")));
     };
     Ok(task.name().to_owned())
-}
-
-fn service(config: &Config) -> Result<Service, StartError> {
-    let _ = config;
-    Ok(Service::new("ai-workloads-function"))
-}
-
-fn load(config: &Config) -> Result<Encoder, StartError> {
-    let encoder = match config.model.as_str() {
-        "embedded" => Encoder::embedded(),
-        directory => Encoder::from_directory(Path::new(directory)),
-    };
-    let encoder = encoder.map_err(|error| {
-        let right = "it is `embedded` or a directory with model.safetensors, tokenizer.json and config.json";
-        StartError::setting("MODEL", &config.model, format!("{error}; {right}"))
-    })?;
-    Ok(encoder.with_threads(config.threads()))
 }
 
 /// A Pub/Sub push of the text "Pub/Sub carries the work, Rust does it." that gets an embedding.

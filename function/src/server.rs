@@ -63,8 +63,14 @@ async fn ready(State(flow): State<Arc<Flow>>) -> Response {
     }
 }
 
-async fn metrics(State(flow): State<Arc<Flow>>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+async fn metrics(State(flow): State<Arc<Flow>>, headers: HeaderMap) -> Response {
+    // The text is valid in both formats; who does not ask for the newer one gets the name of the older.
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let kind = if accepted.is_some_and(|kinds| kinds.contains("application/openmetrics-text")) {
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    } else {
+        "text/plain; version=0.0.4; charset=utf-8"
+    };
     ([(header::CONTENT_TYPE, kind)], flow.metrics.text()).into_response()
 }
 

@@ -49,14 +49,7 @@ impl<'a> TaskResult<'a> {
     /// The result of `task` for `input`, done at this moment.
     pub fn new(task: &'a str, service: &'a str, input: &'a Message, body: Bytes) -> Self {
         let key = input.key();
-        Self {
-            task,
-            service,
-            key,
-            input,
-            body,
-            time: Timestamp::now().to_string(),
-        }
+        Self { task, service, key, input, body, time: Timestamp::now().to_string() }
     }
 
     /// CloudEvents `source`: the service as a URI.
@@ -99,9 +92,7 @@ impl<'a> TaskResult<'a> {
 
 fn describes_data(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.starts_with("ce-")
-        || name == "content-type"
-        || crate::payload::ATTRIBUTES.contains(&name.as_str())
+    name.starts_with("ce-") || name == "content-type" || crate::payload::ATTRIBUTES.contains(&name.as_str())
 }
 
 /// A result or dead letter did not reach its destination. Its text is for the log; [`outcome`](Self::outcome) for the sender.
@@ -133,9 +124,7 @@ impl SinkError {
     /// [`Outcome::Rejected`].
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Passing { .. } => {
-                Outcome::retry("the result could not be delivered; it will be tried again")
-            }
+            Self::Passing { .. } => Outcome::retry("the result could not be delivered; it will be tried again"),
             Self::Permanent { reason, detail, .. } => Outcome::rejected(reason, detail.as_str()),
         }
     }
@@ -165,20 +154,13 @@ impl Sinks {
             }
         }
         let response = seen.contains(&&Destination::Response);
-        let sinks = seen
-            .into_iter()
-            .filter_map(|destination| match destination {
-                Destination::Response => None,
-                Destination::Stdout => Some(Sink::Stdout),
-                Destination::Topic(name) => Some(Sink::Topic(Topic::new(name, clients))),
-                Destination::Bucket { bucket, prefix } => {
-                    Some(Sink::Bucket(Bucket::new(bucket, prefix, clients)))
-                }
-            });
-        Self {
-            response,
-            sinks: sinks.collect(),
-        }
+        let sinks = seen.into_iter().filter_map(|destination| match destination {
+            Destination::Response => None,
+            Destination::Stdout => Some(Sink::Stdout),
+            Destination::Topic(name) => Some(Sink::Topic(Topic::new(name, clients))),
+            Destination::Bucket { bucket, prefix } => Some(Sink::Bucket(Bucket::new(bucket, prefix, clients))),
+        });
+        Self { response, sinks: sinks.collect() }
     }
 
     /// Whether the result is also the answer's body.
@@ -236,10 +218,7 @@ mod tests {
         Message {
             id: "17".into(),
             source: "//pubsub.googleapis.com/projects/p/topics/t".into(),
-            attributes: attributes
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect(),
+            attributes: attributes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
             ..Message::default()
         }
     }
@@ -268,54 +247,31 @@ mod tests {
             ("source-message-id", "17"),
             ("traceparent", "00-1-2-01"),
         ];
-        assert!(
-            attributes
-                .iter()
-                .map(|(k, v)| (k.as_str(), v.as_str()))
-                .eq(expected)
-        );
+        assert!(attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(expected));
     }
 
     #[test]
     fn hopeless_messages_are_known_before_the_work() {
         let clients = Arc::new(Clients::new(crate::cloud::Cloud::default()));
         let topic = [Destination::Topic("projects/p/topics/t".into())];
-        let many: Vec<(String, String)> =
-            (0..94).map(|n| (format!("name-{n}"), "v".into())).collect();
+        let many: Vec<(String, String)> = (0..94).map(|n| (format!("name-{n}"), "v".into())).collect();
         let mut message = input(&[]);
         message.attributes.extend(many);
         assert!(matches!(
             Sinks::new(&topic, &clients).check(&message),
-            Err(SinkError::Permanent {
-                reason: "too-many-attributes",
-                ..
-            })
+            Err(SinkError::Permanent { reason: "too-many-attributes", .. })
         ));
-        assert_eq!(
-            Sinks::new(&[Destination::Response], &clients).check(&message),
-            Ok(())
-        );
+        assert_eq!(Sinks::new(&[Destination::Response], &clients).check(&message), Ok(()));
         message.attributes.remove("name-0");
         assert_eq!(Sinks::new(&topic, &clients).check(&message), Ok(()));
     }
 
     #[test]
     fn faults_become_outcomes_without_internals() {
-        let passing = SinkError::Passing {
-            destination: "topic".into(),
-            detail: "secret".into(),
-        };
-        assert!(
-            matches!(passing.outcome(), Outcome::Retry { detail, .. } if !detail.contains("secret"))
-        );
-        let permanent = SinkError::Permanent {
-            destination: "topic".into(),
-            reason: "result-too-large",
-            detail: "d".into(),
-        };
-        assert_eq!(
-            permanent.outcome(),
-            Outcome::rejected("result-too-large", "d")
-        );
+        let passing = SinkError::Passing { destination: "topic".into(), detail: "secret".into() };
+        assert!(matches!(passing.outcome(), Outcome::Retry { detail, .. } if !detail.contains("secret")));
+        let permanent =
+            SinkError::Permanent { destination: "topic".into(), reason: "result-too-large", detail: "d".into() };
+        assert_eq!(permanent.outcome(), Outcome::rejected("result-too-large", "d"));
     }
 }

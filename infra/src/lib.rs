@@ -1,2 +1,29 @@
-//! stand-in
+//! What the project deploys and how it routes, declared in one file.
+//!
+//! `topology.toml` names the topics, subscriptions, services and accounts. [`topology`] reads it into types and refuses what would
+//! not deploy or would lose messages; the function routes by it, and everything that deploys starts from it:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use infra::topology::Topology;
+//!
+//! let topology = Topology::shipped()?;
+//! let service = topology.first_service().expect("one is declared");
+//! let attributes = BTreeMap::from([("kind".to_owned(), "ticket".to_owned())]);
+//! assert_eq!(service.route(&attributes), Some("classify"));
+//! # Ok::<(), infra::topology::Errors>(())
+//! ```
+//!
+//! # Layout
+//!
+//! - `topology.toml`: the declaration that the project ships with
+//! - [`topology`]: its types, and `Topology::parse`
+//!   - `read`, `values`: tables and values of TOML, each mistake noted with its place
+//!   - `sections`, `service`: the sections of the file
+//!   - `overlay`: environments
+//!   - `validate`: references, and mistakes that lose messages
+//!   - `error`: what is wrong, shown as the compiler shows it
+//! - [`filter`]: Pub/Sub's filter language: parse, print, match
+
+pub mod filter;
 pub mod topology;

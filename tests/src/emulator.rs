@@ -23,9 +23,7 @@ impl Emulator {
     /// Starts one at `127.0.0.1:PORT`, where another was before.
     pub fn start_at(host: &str) -> Option<Self> {
         let port = host.rsplit(':').next().and_then(|port| port.parse().ok());
-        let started = port
-            .ok_or_else(|| format!("`{host}` has no port"))
-            .and_then(Self::try_start);
+        let started = port.ok_or_else(|| format!("`{host}` has no port")).and_then(Self::try_start);
         found("Pub/Sub emulator", started)
     }
 
@@ -47,10 +45,7 @@ impl Emulator {
             format!("--port={port}"),
         ];
         let process = Process::start(&program, port, "/")?;
-        Ok(Self {
-            pubsub: PubSub::at(&format!("127.0.0.1:{port}")),
-            _process: process,
-        })
+        Ok(Self { pubsub: PubSub::at(&format!("127.0.0.1:{port}")), _process: process })
     }
 }
 
@@ -63,29 +58,16 @@ impl Deref for Emulator {
 }
 
 fn find_jar() -> Result<PathBuf, String> {
-    output("java", &["--version"])
-        .ok_or("`java` does not run; install a Java runtime of version 11 or later")?;
+    output("java", &["--version"]).ok_or("`java` does not run; install a Java runtime of version 11 or later")?;
     let root = output("gcloud", &["info", "--format=value(installation.sdk_root)"])
         .ok_or("`gcloud info` names no installation; install the Google Cloud SDK")?;
     let folder = Path::new(&root).join("platform/pubsub-emulator/lib");
-    let jars = std::fs::read_dir(&folder).map_err(|error| {
-        format!(
-            "{}: {error}; install the SDK's component pubsub-emulator",
-            folder.display()
-        )
-    })?;
+    let jars = std::fs::read_dir(&folder)
+        .map_err(|error| format!("{}: {error}; install the SDK's component pubsub-emulator", folder.display()))?;
     jars.filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             name.starts_with("cloud-pubsub-emulator-") && name.ends_with("-all.jar")
         })
-        .ok_or_else(|| {
-            format!(
-                "{} holds no cloud-pubsub-emulator-*-all.jar",
-                folder.display()
-            )
-        })
+        .ok_or_else(|| format!("{} holds no cloud-pubsub-emulator-*-all.jar", folder.display()))
 }

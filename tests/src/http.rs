@@ -6,10 +6,7 @@ use reqwest::{Client, RequestBuilder};
 /// A client without connections kept: each test has a runtime of its own, and a kept one would die with the first.
 pub(crate) fn client() -> Client {
     function::cloud::use_ring();
-    let client = Client::builder()
-        .pool_max_idle_per_host(0)
-        .no_proxy()
-        .build();
+    let client = Client::builder().pool_max_idle_per_host(0).no_proxy().build();
     client.unwrap_or_else(|error| panic!("no HTTP client: {error}"))
 }
 
@@ -27,10 +24,6 @@ pub(crate) async fn send(request: RequestBuilder) -> (u16, Bytes) {
 pub(crate) async fn ok(request: RequestBuilder) -> Bytes {
     let what = format!("{request:?}");
     let (status, body) = send(request).await;
-    assert!(
-        (200..300).contains(&status),
-        "{what}: {status} {}",
-        String::from_utf8_lossy(&body)
-    );
+    assert!((200..300).contains(&status), "{what}: {status} {}", String::from_utf8_lossy(&body));
     body
 }

@@ -69,10 +69,7 @@ fn answers(port: u16, path: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        )?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut status = [0; 12];
         stream.read_exact(&mut status)?;
         Ok(&status == b"HTTP/1.1 200")
@@ -87,8 +84,7 @@ fn answers(port: u16, path: &str) -> bool {
 /// When there is none.
 pub fn free_port() -> u16 {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
-    port.unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}"))
-        .port()
+    port.unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}")).port()
 }
 
 /// `PREFIX-N` with another N each time, so that tests share a stand-in without meeting.
@@ -102,10 +98,7 @@ pub(crate) fn found<T>(what: &str, started: Result<T, String>) -> Option<T> {
     match started {
         Ok(part) => Some(part),
         Err(why) => {
-            assert!(
-                std::env::var("REQUIRE_STAND_INS").as_deref() != Ok("1"),
-                "{what} is required and missing: {why}"
-            );
+            assert!(std::env::var("REQUIRE_STAND_INS").as_deref() != Ok("1"), "{what} is required and missing: {why}");
             eprintln!("skipped, no {what}: {why}");
             None
         }
@@ -114,11 +107,7 @@ pub(crate) fn found<T>(what: &str, started: Result<T, String>) -> Option<T> {
 
 /// What a command prints, trimmed; `None` if it cannot run, fails or prints nothing.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }

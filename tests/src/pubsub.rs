@@ -52,11 +52,7 @@ impl Received {
 impl PubSub {
     /// The one at `HOST:PORT`.
     pub fn at(host: &str) -> Self {
-        Self {
-            host: host.to_owned(),
-            project: "test-project".into(),
-            client: client(),
-        }
+        Self { host: host.to_owned(), project: "test-project".into(), client: client() }
     }
 
     /// `HOST:PORT`, as `PUBSUB_EMULATOR_HOST` takes it.
@@ -95,14 +91,12 @@ impl PubSub {
 
     /// Creates a pull subscription with ordering; returns its full name.
     pub async fn create_pull(&self, id: &str, topic: &str) -> String {
-        self.create_subscription(id, topic, json!({"enableMessageOrdering": true}))
-            .await
+        self.create_subscription(id, topic, json!({"enableMessageOrdering": true})).await
     }
 
     /// Creates a push subscription to this URL; returns its full name.
     pub async fn create_push(&self, id: &str, topic: &str, endpoint: &str) -> String {
-        self.create_subscription(id, topic, json!({"pushConfig": {"pushEndpoint": endpoint}}))
-            .await
+        self.create_subscription(id, topic, json!({"pushConfig": {"pushEndpoint": endpoint}})).await
     }
 
     /// Creates a subscription with these fields of the REST API beside its topic; returns its full name.
@@ -118,9 +112,7 @@ impl PubSub {
         let attributes: BTreeMap<_, _> = attributes.iter().copied().collect();
         let message = json!({"data": BASE64_STANDARD.encode(data), "attributes": attributes});
         let ids = self.publish_messages(topic, &[message]).await;
-        ids.into_iter()
-            .next()
-            .unwrap_or_else(|| panic!("no id for a message to {topic}"))
+        ids.into_iter().next().unwrap_or_else(|| panic!("no id for a message to {topic}"))
     }
 
     /// Publishes messages in the form of the REST API; returns their ids.
@@ -128,20 +120,11 @@ impl PubSub {
         let url = self.url(&format!("{topic}:publish"));
         let answer = ok(self.client.post(url).json(&json!({"messages": messages}))).await;
         let ids = &json_of(&answer)["messageIds"];
-        ids.as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|id| Some(id.as_str()?.to_owned()))
-            .collect()
+        ids.as_array().into_iter().flatten().filter_map(|id| Some(id.as_str()?.to_owned())).collect()
     }
 
     /// Pulls and acknowledges until `count` messages are there or `patience` is over; returns what came.
-    pub async fn pull(
-        &self,
-        subscription: &str,
-        count: usize,
-        patience: Duration,
-    ) -> Vec<Received> {
+    pub async fn pull(&self, subscription: &str, count: usize, patience: Duration) -> Vec<Received> {
         let start = Instant::now();
         let mut received = Vec::new();
         while received.len() < count && start.elapsed() < patience {
@@ -168,9 +151,7 @@ impl PubSub {
     /// When none comes in 10 s.
     pub async fn pull_one(&self, subscription: &str) -> Received {
         let mut received = self.pull(subscription, 1, Duration::from_secs(10)).await;
-        received
-            .pop()
-            .unwrap_or_else(|| panic!("no message in {subscription}"))
+        received.pop().unwrap_or_else(|| panic!("no message in {subscription}"))
     }
 
     fn url(&self, name: &str) -> String {
@@ -183,9 +164,7 @@ fn read(message: &Value) -> Received {
     let data = BASE64_STANDARD.decode(text("data"));
     Received {
         id: text("messageId"),
-        data: data
-            .unwrap_or_else(|error| panic!("{error}: {message}"))
-            .into(),
+        data: data.unwrap_or_else(|error| panic!("{error}: {message}")).into(),
         attributes: message["attributes"]
             .as_object()
             .into_iter()
@@ -197,6 +176,5 @@ fn read(message: &Value) -> Received {
 }
 
 fn json_of(body: &[u8]) -> Value {
-    serde_json::from_slice(body)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(body)))
+    serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(body)))
 }

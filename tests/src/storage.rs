@@ -47,11 +47,7 @@ impl Storage {
             format!("-external-url=http://{host}"),
         ];
         let process = Process::start(&program, port, "/_internal/healthcheck")?;
-        Ok(Self {
-            host,
-            client: client(),
-            _process: process,
-        })
+        Ok(Self { host, client: client(), _process: process })
     }
 
     /// `HOST:PORT`, as `STORAGE_EMULATOR_HOST` takes it.
@@ -67,15 +63,10 @@ impl Storage {
 
     /// Writes an object, over one that exists; returns its generation.
     pub async fn write(&self, bucket: &str, object: &str, data: impl Into<Bytes>) -> i64 {
-        let url = format!(
-            "http://{}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={}",
-            self.host,
-            escape(object)
-        );
+        let url =
+            format!("http://{}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={}", self.host, escape(object));
         let answer = ok(self.client.post(url).body(data.into())).await;
-        let generation = json_of(&answer)["generation"]
-            .as_str()
-            .and_then(|text| text.parse().ok());
+        let generation = json_of(&answer)["generation"].as_str().and_then(|text| text.parse().ok());
         generation.unwrap_or_else(|| panic!("no generation: {}", String::from_utf8_lossy(&answer)))
     }
 
@@ -96,36 +87,22 @@ impl Storage {
 
     /// The names of all objects that begin with `prefix`, sorted.
     pub async fn list(&self, bucket: &str, prefix: &str) -> Vec<String> {
-        let url = format!(
-            "http://{}/storage/v1/b/{bucket}/o?prefix={}",
-            self.host,
-            escape(prefix)
-        );
+        let url = format!("http://{}/storage/v1/b/{bucket}/o?prefix={}", self.host, escape(prefix));
         let answer = json_of(&ok(self.client.get(url)).await);
         let items = answer["items"].as_array().into_iter().flatten();
-        let mut names: Vec<String> = items
-            .filter_map(|item| Some(item["name"].as_str()?.to_owned()))
-            .collect();
+        let mut names: Vec<String> = items.filter_map(|item| Some(item["name"].as_str()?.to_owned())).collect();
         names.sort();
         names
     }
 
     fn object(&self, bucket: &str, object: &str) -> String {
-        format!(
-            "http://{}/storage/v1/b/{bucket}/o/{}",
-            self.host,
-            escape(object)
-        )
+        format!("http://{}/storage/v1/b/{bucket}/o/{}", self.host, escape(object))
     }
 }
 
 fn find() -> Result<String, String> {
     if let Ok(path) = std::env::var("FAKE_GCS_SERVER") {
-        return if Path::new(&path).is_file() {
-            Ok(path)
-        } else {
-            Err(format!("FAKE_GCS_SERVER={path} is no file"))
-        };
+        return if Path::new(&path).is_file() { Ok(path) } else { Err(format!("FAKE_GCS_SERVER={path} is no file")) };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|folder| folder.join("fake-gcs-server"));
@@ -145,6 +122,5 @@ fn escape(text: &str) -> String {
 }
 
 fn json_of(body: &[u8]) -> Value {
-    serde_json::from_slice(body)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(body)))
+    serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(body)))
 }

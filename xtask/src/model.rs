@@ -42,7 +42,8 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
     let file = source.quantise()?;
     let encoder = Encoder::from_file(&file)?;
 
-    let cosines: Vec<f32> = texts()
+    let texts = texts();
+    let cosines: Vec<f32> = texts
         .iter()
         .map(|text| {
             let exact = source.embed(text);
@@ -51,7 +52,12 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
         })
         .collect();
     let average = cosines.iter().sum::<f32>() / cosines.len() as f32;
-    let worst = cosines.iter().copied().fold(f32::INFINITY, f32::min);
+    let (worst, text) = cosines
+        .iter()
+        .zip(&texts)
+        .map(|(cosine, text)| (*cosine, text.chars().take(24).collect::<String>()))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .context("no texts")?;
 
     let outcome = if arguments.check {
         let committed = std::fs::read(&embedded).with_context(|| format!("reading {}", embedded.display()))?;
@@ -74,7 +80,10 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
         );
     } else {
         println!("{outcome}, {} bytes", file.len());
-        println!("cosine with float32 over {} texts: {average:.4} on average, {worst:.4} at worst", cosines.len());
+        println!(
+            "cosine with float32 over {} texts: {average:.4} on average, {worst:.4} at worst ({text:?})",
+            cosines.len()
+        );
     }
     if average < AVERAGE || worst < WORST {
         bail!("less accurate than allowed: {AVERAGE} on average, {WORST} at worst");

@@ -17,12 +17,8 @@ impl Attributes {
         if key.is_empty() {
             return Err(EventError::EmptyKey);
         }
-        within(MAX_KEY, key, || {
-            format!("the attribute key {}", excerpt(key))
-        })?;
-        within(MAX_VALUE, &value, || {
-            format!("the attribute {}", excerpt(key))
-        })?;
+        within(MAX_KEY, key, || format!("the attribute key {}", excerpt(key)))?;
+        within(MAX_VALUE, &value, || format!("the attribute {}", excerpt(key)))?;
         if self.0.len() == MAX_ATTRIBUTES {
             return Err(EventError::TooManyAttributes);
         }
@@ -45,10 +41,7 @@ impl Attributes {
 }
 
 /// A text of at most [`MAX_VALUE`] bytes; empty if there is none.
-pub(super) fn optional(
-    name: &'static str,
-    value: Option<Cow<'_, str>>,
-) -> Result<String, EventError> {
+pub(super) fn optional(name: &'static str, value: Option<Cow<'_, str>>) -> Result<String, EventError> {
     let value = value.unwrap_or_default();
     within(MAX_VALUE, &value, || format!("`{name}`"))?;
     Ok(value.into_owned())
@@ -70,9 +63,5 @@ fn within(limit: usize, text: &str, what: impl FnOnce() -> String) -> Result<(),
     if text.len() <= limit {
         return Ok(());
     }
-    Err(EventError::TooLong {
-        what: what(),
-        limit,
-        length: text.len(),
-    })
+    Err(EventError::TooLong { what: what(), limit, length: text.len() })
 }

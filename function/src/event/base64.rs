@@ -10,10 +10,8 @@ use bytes::Bytes;
 /// length, and last bits that are not zero, since two readers could make different things of them.
 pub(super) fn decode(text: &str) -> Result<Bytes, String> {
     let digits = unpadded(text)?;
-    let decoded = STANDARD_NO_PAD
-        .decode(digits)
-        .or_else(|_| URL_SAFE_NO_PAD.decode(digits))
-        .map_err(|_| explain(digits))?;
+    let decoded =
+        STANDARD_NO_PAD.decode(digits).or_else(|_| URL_SAFE_NO_PAD.decode(digits)).map_err(|_| explain(digits))?;
     Ok(decoded.into())
 }
 
@@ -27,21 +25,14 @@ fn unpadded(text: &str) -> Result<&[u8], String> {
     if bytes.len().is_multiple_of(4) {
         Ok(digits)
     } else {
-        Err(format!(
-            "padding at a length of {}, which is no multiple of 4",
-            bytes.len()
-        ))
+        Err(format!("padding at a length of {}, which is no multiple of 4", bytes.len()))
     }
 }
 
 /// Why neither alphabet fits.
 fn explain(digits: &[u8]) -> String {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
-    if let Some((offset, byte)) = digits
-        .iter()
-        .enumerate()
-        .find(|(_, byte)| !is_digit(**byte))
-    {
+    if let Some((offset, byte)) = digits.iter().enumerate().find(|(_, byte)| !is_digit(**byte)) {
         return format!("the byte 0x{byte:02x} at offset {offset}");
     }
     if digits.len() % 4 == 1 {

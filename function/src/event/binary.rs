@@ -17,9 +17,7 @@ const WHAT: &str = "the headers of a CloudEvent in binary mode";
 
 /// Whether the headers are a CloudEvent's: one of its required attributes is there.
 pub(super) fn is_event(headers: &HeaderMap) -> bool {
-    ["ce-id", "ce-source", "ce-type", "ce-specversion"]
-        .iter()
-        .any(|name| headers.contains_key(*name))
+    ["ce-id", "ce-source", "ce-type", "ce-specversion"].iter().any(|name| headers.contains_key(*name))
 }
 
 /// Reads an event.
@@ -33,9 +31,7 @@ pub(super) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Message, EventE
         let mut values = headers.get_all(name).iter();
         let Some(value) = values.next() else { continue };
         if values.next().is_some() {
-            return Err(EventError::DuplicateHeader {
-                name: name.to_string(),
-            });
+            return Err(EventError::DuplicateHeader { name: name.to_string() });
         }
         let value = text(name.as_str(), value)?;
         match attribute {
@@ -52,15 +48,10 @@ pub(super) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Message, EventE
     match specversion.as_deref() {
         Some("1.0") => {}
         None | Some("") => {
-            return Err(EventError::Missing {
-                name: "ce-specversion",
-                what: WHAT,
-            });
+            return Err(EventError::Missing { name: "ce-specversion", what: WHAT });
         }
         Some(found) => {
-            return Err(EventError::UnsupportedSpecversion {
-                found: excerpt(found),
-            });
+            return Err(EventError::UnsupportedSpecversion { found: excerpt(found) });
         }
     }
     let context = Context {
@@ -81,9 +72,7 @@ pub(super) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Message, EventE
         ..Message::default()
     };
     if pubsub::is_unwrapped(headers) {
-        pubsub::add_metadata(&mut message, attributes, headers, |name| {
-            !name.starts_with("ce-")
-        })?;
+        pubsub::add_metadata(&mut message, attributes, headers, |name| !name.starts_with("ce-"))?;
     } else {
         message.attributes = attributes.into_map();
     }
@@ -94,15 +83,12 @@ pub(super) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Message, EventE
 /// A `%` that begins no encoding stays, since older senders do not encode.
 fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<Cow<'a, str>, EventError> {
     let raw = pubsub::header_text(name, value)?;
-    let not_utf8 = |_| EventError::HeaderNotUtf8 {
-        name: name.to_owned(),
-    };
+    let not_utf8 = |_| EventError::HeaderNotUtf8 { name: name.to_owned() };
     match unquoted(raw) {
         None => percent_decode_str(raw).decode_utf8().map_err(not_utf8),
-        Some(inner) => percent_decode_str(&inner)
-            .decode_utf8()
-            .map(|text| Cow::Owned(text.into_owned()))
-            .map_err(not_utf8),
+        Some(inner) => {
+            percent_decode_str(&inner).decode_utf8().map(|text| Cow::Owned(text.into_owned())).map_err(not_utf8)
+        }
     }
 }
 

@@ -85,9 +85,7 @@ pub enum EventError {
     #[error("expected `data` or `data_base64` in the CloudEvent, found both")]
     BothData,
     /// An extension whose value is neither text, a whole number nor a truth value.
-    #[error(
-        "expected a string, a whole number or a boolean in the extension {name}, found {found}"
-    )]
+    #[error("expected a string, a whole number or a boolean in the extension {name}, found {found}")]
     BadExtension {
         /// The extension, quoted.
         name: String,

@@ -12,26 +12,16 @@ use super::{EventError, MAX_ATTRIBUTES, base64, error::excerpt};
 
 /// The text of some bytes.
 pub(super) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, EventError> {
-    std::str::from_utf8(bytes).map_err(|error| EventError::NotUtf8 {
-        what,
-        offset: error.valid_up_to(),
-    })
+    std::str::from_utf8(bytes).map_err(|error| EventError::NotUtf8 { what, offset: error.valid_up_to() })
 }
 
 /// Parses all of a text.
-pub(super) fn parse<'a, T: Deserialize<'a>>(
-    what: &'static str,
-    text: &'a str,
-) -> Result<T, EventError> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(what: &'static str, text: &'a str) -> Result<T, EventError> {
     serde_json::from_str(text).map_err(|error| {
         let detail = error.to_string();
         match error.classify() {
             serde_json::error::Category::Data => EventError::WrongShape { what, detail },
-            _ => EventError::NotJson {
-                what,
-                found: excerpt(text),
-                detail,
-            },
+            _ => EventError::NotJson { what, found: excerpt(text), detail },
         }
     })
 }
@@ -44,8 +34,7 @@ pub(super) trait Object<'de>: Default {
     const EXPECTED: &'static str;
 
     /// Takes the value of a key from `map`; calls [`skip`] for a key that it does not know.
-    fn field<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A)
-    -> Result<(), A::Error>;
+    fn field<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error>;
 }
 
 /// Reads an [`Object`].
@@ -131,9 +120,7 @@ impl Decoded {
     /// The bytes; none if the field is missing.
     pub(super) fn or_empty(this: Option<Self>, field: &'static str) -> Result<Bytes, EventError> {
         match this {
-            Some(Self(decoded)) => {
-                decoded.map_err(|detail| EventError::BadBase64 { field, detail })
-            }
+            Some(Self(decoded)) => decoded.map_err(|detail| EventError::BadBase64 { field, detail }),
             None => Ok(Bytes::new()),
         }
     }
@@ -168,11 +155,7 @@ impl<V> Default for Pairs<'_, V> {
 
 impl<'de, V: Deserialize<'de>> Pairs<'de, V> {
     /// Takes the value of a key.
-    pub(super) fn take<A: MapAccess<'de>>(
-        &mut self,
-        key: Cow<'de, str>,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
+    pub(super) fn take<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
         if self.0.len() > MAX_ATTRIBUTES {
             return skip(map);
         }
@@ -184,11 +167,7 @@ impl<'de, V: Deserialize<'de>> Pairs<'de, V> {
 impl<'de, V: Deserialize<'de>> Object<'de> for Pairs<'de, V> {
     const EXPECTED: &'static str = "an object of attributes";
 
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        key: Cow<'de, str>,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
+    fn field<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
         self.take(key, map)
     }
 }
@@ -204,14 +183,11 @@ pub(super) fn small_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result
         }
 
         fn visit_u64<E: Error>(self, number: u64) -> Result<u32, E> {
-            number
-                .try_into()
-                .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+            number.try_into().map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<u32, E> {
-            text.parse()
-                .map_err(|_| E::invalid_value(Unexpected::Other("string"), &self))
+            text.parse().map_err(|_| E::invalid_value(Unexpected::Other("string"), &self))
         }
     }
     deserializer.deserialize_any(Number)

@@ -22,10 +22,7 @@ pub(super) fn wrapped(body: &[u8], context: Option<Context>) -> Result<Message, 
     let Some(Read(inner)) = push.message else {
         return Err(match push.is_event {
             true => EventError::WrongContentType,
-            false => EventError::Missing {
-                name: "message",
-                what: WRAPPER,
-            },
+            false => EventError::Missing { name: "message", what: WRAPPER },
         });
     };
     let mut attributes = Attributes::default();
@@ -36,10 +33,7 @@ pub(super) fn wrapped(body: &[u8], context: Option<Context>) -> Result<Message, 
     let id = either(inner.message_id);
     let time = optional("publishTime", either(inner.publish_time))?;
     let context = match context {
-        Some(context) => Context {
-            time: if time.is_empty() { context.time } else { time },
-            ..context
-        },
+        Some(context) => Context { time: if time.is_empty() { context.time } else { time }, ..context },
         None => Context {
             id: required("messageId", WRAPPER, id)?,
             source: source(&subscription),
@@ -70,10 +64,7 @@ pub(super) fn unwrapped(headers: &HeaderMap, body: Bytes) -> Result<Message, Eve
     let mut message = Message {
         id: required(MESSAGE_ID, UNWRAPPED, single(headers, MESSAGE_ID)?)?,
         kind: PUBSUB_TYPE.to_owned(),
-        time: optional(
-            "x-goog-pubsub-publish-time",
-            single(headers, "x-goog-pubsub-publish-time")?,
-        )?,
+        time: optional("x-goog-pubsub-publish-time", single(headers, "x-goog-pubsub-publish-time")?)?,
         data: body,
         ..Message::default()
     };
@@ -111,14 +102,7 @@ pub(super) fn add_metadata(
 /// is an attribute. Its key is in lower case, as header names have no case. `traceparent`, `tracestate` and `baggage` count
 /// as attributes: whoever set them last, they carry the trace on to the result.
 fn is_attribute(name: &str) -> bool {
-    const PREFIXES: [&str; 6] = [
-        "x-appengine-",
-        "x-envoy-",
-        "x-forwarded-",
-        "x-goog-",
-        "x-google-",
-        "proxy-",
-    ];
+    const PREFIXES: [&str; 6] = ["x-appengine-", "x-envoy-", "x-forwarded-", "x-goog-", "x-google-", "proxy-"];
     !PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         && !matches!(
             name,
@@ -153,20 +137,13 @@ fn is_attribute(name: &str) -> bool {
 }
 
 /// The text of a header that may occur once.
-fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &'static str,
-) -> Result<Option<Cow<'a, str>>, EventError> {
+fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<Cow<'a, str>>, EventError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(EventError::DuplicateHeader {
-            name: name.to_owned(),
-        });
+        return Err(EventError::DuplicateHeader { name: name.to_owned() });
     }
-    first
-        .map(|value| header_text(name, value).map(Cow::Borrowed))
-        .transpose()
+    first.map(|value| header_text(name, value).map(Cow::Borrowed)).transpose()
 }
 
 /// All values of a header as one, joined as RFC 9110 §5.3 says.
@@ -185,9 +162,7 @@ fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Cow<'a, str>,
 
 /// The text of a header's value.
 pub(super) fn header_text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, EventError> {
-    std::str::from_utf8(value.as_bytes()).map_err(|_| EventError::HeaderNotUtf8 {
-        name: name.to_owned(),
-    })
+    std::str::from_utf8(value.as_bytes()).map_err(|_| EventError::HeaderNotUtf8 { name: name.to_owned() })
 }
 
 /// The source of a message of which only the subscription is known.
@@ -203,17 +178,11 @@ type Spellings<T> = [Option<T>; 2];
 
 /// The text of the first spelling, or of the second where the first is missing or empty.
 fn either([camel, snake]: Spellings<Text<'_>>) -> Option<Cow<'_, str>> {
-    camel
-        .filter(|text| !text.0.is_empty())
-        .or(snake)
-        .map(|text| text.0)
+    camel.filter(|text| !text.0.is_empty()).or(snake).map(|text| text.0)
 }
 
 fn either_number([camel, snake]: Spellings<Attempt>) -> Option<u32> {
-    camel
-        .or(snake)
-        .map(|attempt| attempt.0)
-        .filter(|attempt| *attempt > 0)
+    camel.or(snake).map(|attempt| attempt.0).filter(|attempt| *attempt > 0)
 }
 
 /// The push wrapper's top level.
@@ -229,11 +198,7 @@ struct Push<'a> {
 impl<'de> Object<'de> for Push<'de> {
     const EXPECTED: &'static str = WRAPPER;
 
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        key: Cow<'de, str>,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
+    fn field<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
         let [camel, snake] = &mut self.delivery_attempt;
         match &*key {
             "message" => once(&mut self.message, "message", map),
@@ -262,11 +227,7 @@ struct PushMessage<'a> {
 impl<'de> Object<'de> for PushMessage<'de> {
     const EXPECTED: &'static str = "a Pub/Sub message object";
 
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        key: Cow<'de, str>,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
+    fn field<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
         match &*key {
             "data" => once(&mut self.data, "data", map),
             "attributes" => once(&mut self.attributes, "attributes", map),

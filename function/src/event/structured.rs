@@ -31,10 +31,7 @@ pub(super) fn batch(body: &Bytes) -> Result<Vec<Result<Message, EventError>>, Ev
     if entries.len() > MAX_EVENTS {
         return Err(EventError::TooManyEvents);
     }
-    Ok(entries
-        .iter()
-        .map(|entry| event(body, entry.get()))
-        .collect())
+    Ok(entries.iter().map(|entry| event(body, entry.get())).collect())
 }
 
 /// Reads an event from its text, which is a part of the body.
@@ -43,15 +40,10 @@ fn event(body: &Bytes, text: &str) -> Result<Message, EventError> {
     match envelope.specversion.as_ref().map(|text| &*text.0) {
         Some("1.0") => {}
         None | Some("") => {
-            return Err(EventError::Missing {
-                name: "specversion",
-                what: EVENT,
-            });
+            return Err(EventError::Missing { name: "specversion", what: EVENT });
         }
         Some(found) => {
-            return Err(EventError::UnsupportedSpecversion {
-                found: excerpt(found),
-            });
+            return Err(EventError::UnsupportedSpecversion { found: excerpt(found) });
         }
     }
     let required = |name, value: Option<Text<'_>>| required(name, EVENT, value.map(|text| text.0));
@@ -75,10 +67,7 @@ fn event(body: &Bytes, text: &str) -> Result<Message, EventError> {
             Extension::Text(value) => attributes.insert(&key, value)?,
             Extension::Null => {}
             Extension::Other(found) => {
-                return Err(EventError::BadExtension {
-                    name: excerpt(&key),
-                    found,
-                });
+                return Err(EventError::BadExtension { name: excerpt(&key), found });
             }
         }
     }
@@ -106,11 +95,7 @@ fn data(body: &Bytes, raw: &RawValue) -> Result<Bytes, EventError> {
 
 /// A part of the body: shared if it is most of it, else copied, so that a small payload does not keep a large body alive.
 fn share(body: &Bytes, part: &str) -> Bytes {
-    if part.len() >= body.len() / 2 {
-        body.slice_ref(part.as_bytes())
-    } else {
-        Bytes::copy_from_slice(part.as_bytes())
-    }
+    if part.len() >= body.len() / 2 { body.slice_ref(part.as_bytes()) } else { Bytes::copy_from_slice(part.as_bytes()) }
 }
 
 /// An event in the JSON format (CloudEvents JSON event format 1.0.2 §3).
@@ -132,11 +117,7 @@ struct Envelope<'a> {
 impl<'de> Object<'de> for Envelope<'de> {
     const EXPECTED: &'static str = EVENT;
 
-    fn field<A: MapAccess<'de>>(
-        &mut self,
-        key: Cow<'de, str>,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
+    fn field<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
         match &*key {
             "specversion" => once(&mut self.specversion, "specversion", map),
             "id" => once(&mut self.id, "id", map),
@@ -181,11 +162,7 @@ impl<'de> Deserialize<'de> for Extension<'de> {
             }
 
             fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(Extension::Text(Cow::Borrowed(if value {
-                    "true"
-                } else {
-                    "false"
-                })))
+                Ok(Extension::Text(Cow::Borrowed(if value { "true" } else { "false" })))
             }
 
             fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {

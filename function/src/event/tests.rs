@@ -54,19 +54,14 @@ fn pushed() -> Message {
 }
 
 fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| (key.to_string(), value.to_string()))
-        .collect()
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 fn header_map<K: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(K, V)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        headers.append(
-            HeaderName::from_bytes(name.as_ref()).unwrap(),
-            HeaderValue::from_bytes(value.as_ref()).unwrap(),
-        );
+        headers
+            .append(HeaderName::from_bytes(name.as_ref()).unwrap(), HeaderValue::from_bytes(value.as_ref()).unwrap());
     }
     headers
 }
@@ -105,20 +100,13 @@ fn error(headers: &[(&str, &str)], body: impl Into<Bytes>) -> (&'static str, Str
 #[track_caller]
 fn assert_error(found: (&'static str, String), code: &str, says: &str) {
     assert_eq!(found.0, code, "{}", found.1);
-    assert!(
-        found.1.contains(says),
-        "{:?} does not say {says:?}",
-        found.1
-    );
+    assert!(found.1.contains(says), "{:?} does not say {says:?}", found.1);
 }
 
 /// The error of a push with these fields in its message.
 #[track_caller]
 fn push_error(fields: &str) -> (&'static str, String) {
-    error(
-        &[],
-        format!(r#"{{"message":{{"messageId":"1",{fields}}}}}"#),
-    )
+    error(&[], format!(r#"{{"message":{{"messageId":"1",{fields}}}}}"#))
 }
 
 /// The message of an error is short and has nothing in it that a terminal or a log would obey.
@@ -126,16 +114,8 @@ fn push_error(fields: &str) -> (&'static str, String) {
 fn assert_presentable(error: &EventError) {
     let text = error.to_string();
     assert!(text.len() < 700, "{} bytes: {text}", text.len());
-    assert!(
-        !text.contains(|c: char| c.is_control() || c == '\u{202e}'),
-        "{text:?}"
-    );
-    assert!(
-        error
-            .code()
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    );
+    assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+    assert!(error.code().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
 }
 
 /// A CloudEvent of another type, in structured mode, with more members.
@@ -149,27 +129,17 @@ fn requests() -> Vec<Request> {
         r#"{{"specversion":"1.0","id":"2070443601311540","source":"{TOPIC}","type":"{PUBSUB_TYPE}",
             "time":"2026-11-20T10:11:12.345Z","datacontenttype":"application/json","data":{PUSH}}}"#
     );
-    let text = event(
-        r#","datacontenttype":"text/plain","data":"caf\u00e9 \/ \n","retries":3,"dry":true,"task":"embed""#,
-    );
+    let text =
+        event(r#","datacontenttype":"text/plain","data":"caf\u00e9 \/ \n","retries":3,"dry":true,"task":"embed""#);
     let bytes = event(r#","datacontenttype":"application/octet-stream","data_base64":"AAEC\/w==""#);
     let json = event(r#","subject":"x","data":{"input":["a","b"]},"task":"embed""#);
     vec![
         (EVENTARC.to_vec(), PUSH.into()),
         (vec![("content-type", STRUCTURED)], structured_push.clone()),
-        (
-            vec![(
-                "content-type",
-                "application/cloudevents+json; charset=UTF-8",
-            )],
-            text.clone(),
-        ),
+        (vec![("content-type", "application/cloudevents+json; charset=UTF-8")], text.clone()),
         (vec![("content-type", STRUCTURED)], bytes.clone()),
         (vec![("content-type", STRUCTURED)], json.clone()),
-        (
-            vec![("content-type", BATCH)],
-            format!("[{structured_push},{text},{bytes},{json}]"),
-        ),
+        (vec![("content-type", BATCH)], format!("[{structured_push},{text},{bytes},{json}]")),
         (vec![("content-type", "application/json")], PUSH.into()),
         (
             vec![

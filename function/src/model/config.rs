@@ -46,8 +46,8 @@ fn default_positions() -> String {
 impl Config {
     /// Reads and checks the text of a `config.json`.
     pub fn from_json(text: &[u8]) -> Result<Self, ModelError> {
-        let config: Self = serde_json::from_slice(text)
-            .map_err(|error| ModelError::new("config.json", error.to_string()))?;
+        let config: Self =
+            serde_json::from_slice(text).map_err(|error| ModelError::new("config.json", error.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -66,13 +66,10 @@ impl Config {
         if self.position_embedding_type != "absolute" {
             return wrong("position_embedding_type", &self.position_embedding_type, "absolute");
         }
-        if !self.hidden_size.is_multiple_of(CHANNELS) || !(CHANNELS..=4096).contains(&self.hidden_size)
-        {
+        if !self.hidden_size.is_multiple_of(CHANNELS) || !(CHANNELS..=4096).contains(&self.hidden_size) {
             return wrong("hidden_size", &self.hidden_size, "a multiple of 32 up to 4096");
         }
-        if !self.intermediate_size.is_multiple_of(CHANNELS)
-            || !(CHANNELS..=16384).contains(&self.intermediate_size)
-        {
+        if !self.intermediate_size.is_multiple_of(CHANNELS) || !(CHANNELS..=16384).contains(&self.intermediate_size) {
             return wrong("intermediate_size", &self.intermediate_size, "a multiple of 32 up to 16384");
         }
         if self.num_attention_heads == 0

@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{DEPTH, Linear, PANEL};
-use super::{Config, ModelError, TokenizerOptions};
+use super::{Config, ModelError, Rules};
 
 /// Version of the layout; another one is refused.
 const FORMAT: &str = "quantised-bert-1";
@@ -44,7 +44,7 @@ pub struct About {
     /// Token vectors to one vector.
     pub pooling: Pooling,
     /// How text is made ready for the vocabulary.
-    pub tokenizer: TokenizerOptions,
+    pub rules: Rules,
 }
 
 /// Builds the bytes.
@@ -108,8 +108,7 @@ impl Writer {
     /// Header length, header padded with spaces to a multiple of 64, tensors.
     pub(super) fn finish(self) -> Result<Vec<u8>, ModelError> {
         let header = Header { metadata: self.metadata, tensors: self.tensors };
-        let mut header =
-            serde_json::to_vec(&header).map_err(|e| ModelError::new("header", e.to_string()))?;
+        let mut header = serde_json::to_vec(&header).map_err(|e| ModelError::new("header", e.to_string()))?;
         header.resize((header.len() + 8).next_multiple_of(64) - 8, b' ');
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header);
@@ -169,8 +168,7 @@ impl Weights {
         if !file.as_ptr().addr().is_multiple_of(64) {
             return Err(wrong("the bytes do not start at a multiple of 64".to_owned()));
         }
-        let (length, metadata) =
-            SafeTensors::read_metadata(file).map_err(|error| wrong(error.to_string()))?;
+        let (length, metadata) = SafeTensors::read_metadata(file).map_err(|error| wrong(error.to_string()))?;
         let note = |key: &str| {
             metadata
                 .metadata()
@@ -182,8 +180,7 @@ impl Weights {
         if format != FORMAT {
             return Err(wrong(format!("layout `{format}`; this program reads `{FORMAT}`")));
         }
-        let about: About =
-            serde_json::from_str(note("about")?).map_err(|error| wrong(error.to_string()))?;
+        let about: About = serde_json::from_str(note("about")?).map_err(|error| wrong(error.to_string()))?;
         about.config.check()?;
         let data = file.get(length + 8..).unwrap_or_default();
         let reader = Reader { data, metadata: &metadata };
@@ -230,9 +227,7 @@ impl Reader<'_> {
             .ok_or_else(|| wrong("reaches past the end of the file".to_owned()))?;
         let values: &[T] = bytemuck::try_cast_slice(bytes).map_err(|e| wrong(e.to_string()))?;
         match count {
-            Some(count) if values.len() != count => {
-                Err(wrong(format!("{} values, not {count}", values.len())))
-            }
+            Some(count) if values.len() != count => Err(wrong(format!("{} values, not {count}", values.len()))),
             _ => Ok(values),
         }
     }
@@ -257,10 +252,7 @@ impl Reader<'_> {
     }
 
     fn norm(&self, name: &str, width: usize) -> Result<Norm, ModelError> {
-        Ok(Norm {
-            gamma: self.f32(&format!("{name}.gamma"), width)?,
-            beta: self.f32(&format!("{name}.beta"), width)?,
-        })
+        Ok(Norm { gamma: self.f32(&format!("{name}.gamma"), width)?, beta: self.f32(&format!("{name}.beta"), width)? })
     }
 
     fn table(&self, name: &str, rows: usize, width: usize) -> Result<Table, ModelError> {

@@ -56,11 +56,8 @@ impl Tensors<'_> {
         if tensor.dtype() != Dtype::F32 {
             return Err(wrong(format!("of type {:?}; only F32 is read", tensor.dtype())));
         }
-        let values: Vec<f32> = tensor
-            .data()
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
+        let values: Vec<f32> =
+            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         if values.len() != count {
             return Err(wrong(format!("shape {:?}; config.json asks for {count} values", tensor.shape())));
         }
@@ -85,13 +82,12 @@ impl Tensors<'_> {
 impl Float {
     /// Reads the bytes of a `model.safetensors` that holds a `BertModel`, with or without the prefix `bert.`.
     pub fn read(file: &[u8], config: Config) -> Result<Self, ModelError> {
-        let all = SafeTensors::deserialize(file)
-            .map_err(|error| ModelError::new("model.safetensors", error.to_string()))?;
+        let all =
+            SafeTensors::deserialize(file).map_err(|error| ModelError::new("model.safetensors", error.to_string()))?;
         let prefixed = all.tensor("bert.embeddings.word_embeddings.weight").is_ok();
         let tensors = Tensors { all, prefix: if prefixed { "bert." } else { "" } };
         let (h, m) = (config.hidden_size, config.intermediate_size);
-        let mut positions =
-            tensors.get("embeddings.position_embeddings.weight", config.max_position_embeddings * h)?;
+        let mut positions = tensors.get("embeddings.position_embeddings.weight", config.max_position_embeddings * h)?;
         let types = {
             let name = format!("{}embeddings.token_type_embeddings.weight", tensors.prefix);
             let rows = tensors.all.tensor(&name).map_or(0, |t| t.shape().first().copied().unwrap_or(0));
@@ -163,8 +159,7 @@ impl Float {
         let mut out = vec![0.0; tokens * h];
         for head in 0..heads {
             for i in 0..tokens {
-                let mut scores: Vec<f32> =
-                    (0..tokens).map(|j| dot(at(i, 0, head), at(j, 1, head)) * scale).collect();
+                let mut scores: Vec<f32> = (0..tokens).map(|j| dot(at(i, 0, head), at(j, 1, head)) * scale).collect();
                 let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let mut sum = 0.0;
                 for s in &mut scores {

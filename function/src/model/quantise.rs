@@ -47,11 +47,8 @@ struct Spread {
 /// Quantises `float` into a model file. Deterministic: the same input gives the same bytes on every machine.
 pub fn quantise(float: &Float, tokenizer: &Tokenizer, about: &About) -> Result<Vec<u8>, ModelError> {
     let h = float.config.hidden_size;
-    let mut spreads: Vec<Spread> = float
-        .blocks
-        .iter()
-        .map(|_| Spread { qkv: vec![0.0; h], intermediate: vec![0.0; h] })
-        .collect();
+    let mut spreads: Vec<Spread> =
+        float.blocks.iter().map(|_| Spread { qkv: vec![0.0; h], intermediate: vec![0.0; h] }).collect();
     for text in CALIBRATION {
         let mut tokens = Vec::new();
         tokenizer.encode_into(text, about.max_tokens, &mut tokens);
@@ -115,11 +112,7 @@ fn linear(file: &mut Writer, name: &str, layer: &FloatLinear, spread: Option<&[f
         for row in weight.chunks_exact(width) {
             largest.iter_mut().zip(row).for_each(|(l, w)| *l = l.max(w.abs()));
         }
-        let factor: Vec<f32> = spread
-            .iter()
-            .zip(&largest)
-            .map(|(x, w)| (x.max(1e-3) / w.max(1e-4)).sqrt())
-            .collect();
+        let factor: Vec<f32> = spread.iter().zip(&largest).map(|(x, w)| (x.max(1e-3) / w.max(1e-4)).sqrt()).collect();
         for row in weight.chunks_exact_mut(width) {
             row.iter_mut().zip(&factor).for_each(|(w, f)| *w *= f);
         }

@@ -1,316 +1,293 @@
-//! Text to token ids: BERT's WordPiece, equal to Hugging Face's `tokenizers` on every text.
+//! Text to token ids: BERT's WordPiece tokenizer, equal to that of Hugging Face's `tokenizers` on every text.
 //!
-//! The steps are those of its `BertNormalizer`, `BertPreTokenizer` and `WordPiece`
-//! (<https://huggingface.co/docs/tokenizers/api/normalizers>): control characters go, CJK characters become words, accents are
-//! stripped, letters lowered; words end at white space and punctuation; a word is cut into the longest pieces that the
-//! vocabulary has. Here they run in one pass that stops when enough tokens are there, so a text of any length costs what its
-//! first tokens cost. For equality the Unicode tables are the ones that `tokenizers` uses.
+//! A text is cut at the special tokens written in it, its characters are cleaned, decomposed, stripped of accents and
+//! lowercased ([`Rules`]), it is split into words at white space and around punctuation and ideographs, and each word is
+//! split into the longest pieces that the vocabulary has. All of that happens in one pass over the text, which ends as soon
+//! as the wanted number of tokens is there.
 //!
-//! Layout: `normalize`: characters in, normal characters out; `vocabulary`: pieces to ids.
+//! - `characters`: what becomes of each character, in pages filled when first used
+//! - `word`: the word being read, its marks in canonical order
+//! - `vocabulary`: the tokens, and the longest match
+//! - `json`: reading a `tokenizer.json`
 
-mod normalize;
+mod characters;
+mod error;
+mod json;
 mod vocabulary;
+mod word;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::ModelError;
-use normalize::Class;
-use vocabulary::Vocabulary;
+use characters::{Action, Characters};
+pub use error::TokenizerError;
+use vocabulary::{Hashes, LONGEST_WORD, Vocabulary};
+use word::Word;
 
-/// Longest word in characters; longer ones are unknown.
-const LONGEST_WORD: usize = 100;
-
-/// What a `tokenizer.json` says beside its vocabulary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenizerOptions {
-    /// Control characters are dropped, white space becomes a blank.
+/// What is done to characters before a text is split into words. The fields are those of `BertNormalizer` in a
+/// `tokenizer.json`; the default is an uncased model's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Drop control, format and private-use characters, U+0000 and U+FFFD; tab, line feed and carriage return are spaces.
     pub clean_text: bool,
-    /// CJK characters are words of their own.
+    /// Each ideograph is a word.
     pub handle_chinese_chars: bool,
-    /// Accents are removed.
+    /// Decompose characters (NFD) and drop the non-spacing marks.
     pub strip_accents: bool,
-    /// Letters are lowered.
+    /// Lowercase, character by character.
     pub lowercase: bool,
-    /// Tokens that are found in the text as they stand, before anything else.
-    pub added_tokens: Vec<String>,
 }
 
-/// Cuts texts into tokens.
+impl Default for Rules {
+    fn default() -> Self {
+        Self { clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true }
+    }
+}
+
+/// The special tokens of the BERT family. They are also recognised where they are written in a text.
+const SPECIAL: [&str; 5] = ["[PAD]", UNKNOWN, FIRST, LAST, "[MASK]"];
+const UNKNOWN: &str = "[UNK]";
+const FIRST: &str = "[CLS]";
+const LAST: &str = "[SEP]";
+
+/// A BERT WordPiece tokenizer.
+///
+/// ```
+/// use function::model::{Rules, Tokenizer};
+///
+/// let vocabulary = &b"[UNK]\n[CLS]\n[SEP]\nhell\n##o\n!\n"[..];
+/// let tokenizer = Tokenizer::from_vocabulary(vocabulary, Rules::default())?;
+/// let mut ids = Vec::new();
+/// tokenizer.encode_into("Héllo!", 256, &mut ids);
+/// assert_eq!(ids, [1, 3, 4, 5, 2]);
+/// # Ok::<(), function::model::TokenizerError>(())
+/// ```
 #[derive(Debug)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
-    options: TokenizerOptions,
-    added: Vec<u32>,
-    classify: u32,
-    separate: u32,
+    rules: Rules,
+    characters: Characters,
+    special: Vec<(&'static str, u32)>,
     unknown: u32,
+    first: u32,
+    last: u32,
 }
 
 impl Tokenizer {
-    /// `vocabulary`: the tokens in the order of their ids, each followed by a line feed.
-    pub fn new(vocabulary: &'static [u8], options: TokenizerOptions) -> Result<Self, ModelError> {
-        let vocabulary = Vocabulary::new(vocabulary).map_err(|what| ModelError::new("vocabulary", what))?;
-        let id = |token: &str| {
-            vocabulary
-                .token(token.as_bytes())
-                .ok_or_else(|| ModelError::new("vocabulary", format!("there is no token `{token}`")))
-        };
-        if let Some(empty) = options.added_tokens.iter().find(|token| token.is_empty()) {
-            return Err(ModelError::new("tokenizer", format!("added token `{empty}` is empty")));
-        }
+    /// A tokenizer with these tokens, one a line in the order of their ids, in UTF-8. It needs `[UNK]`, `[CLS]` and
+    /// `[SEP]`; continuing pieces start with `##`. Together with `rules` the vocabulary is all that makes a tokenizer.
+    ///
+    /// # Errors
+    /// When the vocabulary is not UTF-8, has an empty or doubled token, lacks one of the three, or is unreasonably large.
+    pub fn from_vocabulary(vocabulary: impl Into<Cow<'static, [u8]>>, rules: Rules) -> Result<Self, TokenizerError> {
+        let vocabulary = Vocabulary::new(vocabulary.into())?;
+        let needed = |token| vocabulary.id(token).ok_or(TokenizerError::MissingToken { token });
         Ok(Self {
-            added: options.added_tokens.iter().map(|token| id(token)).collect::<Result<_, _>>()?,
-            classify: id("[CLS]")?,
-            separate: id("[SEP]")?,
-            unknown: id("[UNK]")?,
+            unknown: needed(UNKNOWN)?,
+            first: needed(FIRST)?,
+            last: needed(LAST)?,
+            special: SPECIAL.into_iter().filter_map(|token| Some((token, vocabulary.id(token)?))).collect(),
+            characters: Characters::new(rules),
+            rules,
             vocabulary,
-            options,
         })
     }
 
-    /// Reads the text of a `tokenizer.json` of the BERT family. Its truncation and padding do not count.
-    pub fn from_json(text: &[u8]) -> Result<Self, ModelError> {
-        #[derive(Deserialize)]
-        struct File {
-            #[serde(default)]
-            added_tokens: Vec<Added>,
-            normalizer: Normalizer,
-            pre_tokenizer: Kind,
-            model: Model,
-        }
-        #[derive(Deserialize)]
-        struct Added {
-            content: String,
-            #[serde(default)]
-            single_word: bool,
-            #[serde(default)]
-            lstrip: bool,
-            #[serde(default)]
-            rstrip: bool,
-            #[serde(default)]
-            normalized: bool,
-        }
-        #[derive(Deserialize)]
-        struct Kind {
-            r#type: String,
-        }
-        #[derive(Deserialize)]
-        struct Normalizer {
-            r#type: String,
-            #[serde(default = "yes")]
-            clean_text: bool,
-            #[serde(default = "yes")]
-            handle_chinese_chars: bool,
-            strip_accents: Option<bool>,
-            #[serde(default = "yes")]
-            lowercase: bool,
-        }
-        #[derive(Deserialize)]
-        struct Model {
-            r#type: Option<String>,
-            unk_token: String,
-            continuing_subword_prefix: String,
-            max_input_chars_per_word: usize,
-            vocab: std::collections::HashMap<String, u32>,
-        }
-        fn yes() -> bool {
-            true
-        }
-        let wrong = |what: String| ModelError::new("tokenizer.json", what);
-        let file: File = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
-        let model_type = file.model.r#type.as_deref().unwrap_or("WordPiece");
-        for (field, found, right) in [
-            ("normalizer.type", file.normalizer.r#type.as_str(), "BertNormalizer"),
-            ("pre_tokenizer.type", &file.pre_tokenizer.r#type, "BertPreTokenizer"),
-            ("model.type", model_type, "WordPiece"),
-            ("model.unk_token", &file.model.unk_token, "[UNK]"),
-            ("model.continuing_subword_prefix", &file.model.continuing_subword_prefix, "##"),
-            (
-                "model.max_input_chars_per_word",
-                &file.model.max_input_chars_per_word.to_string(),
-                &LONGEST_WORD.to_string(),
-            ),
-        ] {
-            if found != right {
-                return Err(wrong(format!("`{field}` is {found}; supported: {right}")));
-            }
-        }
-        for token in &file.added_tokens {
-            if token.single_word || token.lstrip || token.rstrip || token.normalized {
-                return Err(wrong(format!(
-                    "added token `{}`: supported are tokens without single_word, lstrip, rstrip and normalized",
-                    token.content
-                )));
-            }
-        }
-        let mut tokens = vec![None; file.model.vocab.len()];
-        for (token, id) in &file.model.vocab {
-            match tokens.get_mut(*id as usize) {
-                Some(place @ None) if !token.contains('\n') => *place = Some(token.as_str()),
-                _ => return Err(wrong(format!("`model.vocab`: id {id} of `{token}` is taken or beyond the count"))),
-            }
-        }
-        let mut vocabulary = String::new();
-        for token in tokens.into_iter().flatten() {
-            vocabulary.push_str(token);
-            vocabulary.push('\n');
-        }
-        let options = TokenizerOptions {
-            clean_text: file.normalizer.clean_text,
-            handle_chinese_chars: file.normalizer.handle_chinese_chars,
-            strip_accents: file.normalizer.strip_accents.unwrap_or(file.normalizer.lowercase),
-            lowercase: file.normalizer.lowercase,
-            added_tokens: file.added_tokens.into_iter().map(|token| token.content).collect(),
-        };
-        Self::new(vocabulary.into_bytes().leak(), options)
+    /// The tokenizer that the text of a `tokenizer.json` describes, which must be of the BERT WordPiece family. Its
+    /// `truncation` and `padding` are ignored: truncation is the caller's, and nothing is padded.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Unsupported`] with the field that asks for something else; those of
+    /// [`from_vocabulary`](Self::from_vocabulary).
+    pub fn from_json(text: &[u8]) -> Result<Self, TokenizerError> {
+        let (vocabulary, rules) = json::read(text)?;
+        Self::from_vocabulary(vocabulary, rules)
     }
 
     /// The tokens in the order of their ids.
-    pub fn vocabulary(&self) -> impl Iterator<Item = &str> {
+    pub fn vocabulary(&self) -> impl ExactSizeIterator<Item = &str> {
         self.vocabulary.tokens()
     }
 
-    /// How text is made ready for the vocabulary.
-    pub fn options(&self) -> &TokenizerOptions {
-        &self.options
+    /// What is done to characters.
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
-    /// Appends `[CLS]`, the tokens of `text` and `[SEP]` to `out`: at most `most` in all, of which at least the two are always
-    /// there.
-    pub fn encode_into(&self, text: &str, most: usize, out: &mut Vec<u32>) {
-        out.push(self.classify);
-        let mut words = Words {
-            tokenizer: self,
-            word: String::new(),
-            characters: 0,
-            left: most.saturating_sub(2),
-            out,
-        };
-        let mut rest = text;
-        while words.left > 0 && !rest.is_empty() {
-            match self.next_added(rest) {
-                (own, None) => {
-                    words.text(&rest[..own]);
-                    rest = &rest[own..];
-                }
-                (own, Some((length, id))) => {
-                    words.text(&rest[..own]);
-                    words.end();
-                    words.push(id);
-                    rest = &rest[own + length..];
-                }
-            }
-        }
-        words.end();
-        out.push(self.separate);
+    /// Appends `[CLS]`, the tokens of `text` and `[SEP]` to `out`, at most `max` tokens in all (2 if it is less), and
+    /// returns how many. What is left of a text after `max` tokens is not read; a text that makes few tokens is read once,
+    /// in linear time and constant memory.
+    pub fn encode_into(&self, text: &str, max: usize, out: &mut Vec<u32>) -> usize {
+        let start = out.len();
+        // Where `[SEP]` has to be at the latest.
+        let end = start.saturating_add(max.max(2) - 1);
+        out.push(self.first);
+        let mut run = Run { tokenizer: self, hashes: [0; LONGEST_WORD], end, out };
+        run.text(text);
+        out.truncate(end);
+        out.push(self.last);
+        out.len() - start
     }
 
-    /// Looks for an added token near the beginning of `text`: how much of it comes before, and, if one was found, its length and
-    /// id. Without one, what comes before ends before an ASCII character.
-    fn next_added(&self, text: &str) -> (usize, Option<(usize, u32)>) {
-        // No further than is needed, so that the end of a long text costs nothing.
-        const WINDOW: usize = 1024;
-        let bytes = text.as_bytes();
-        let ascii = bytes.iter().skip(WINDOW).position(u8::is_ascii);
-        let window = ascii.map_or(bytes.len(), |at| WINDOW + at);
-        let found = self.options.added_tokens.iter().zip(&self.added).filter_map(|(token, &id)| {
-            let end = (window + token.len() - 1).min(bytes.len());
-            Some((find(&bytes[..end], token.as_bytes())?, token.len(), id))
-        });
-        // The longest of those that start first, as Aho-Corasick's leftmost-longest search finds it.
-        match found.min_by_key(|&(at, length, _)| (at, std::cmp::Reverse(length))) {
-            Some((at, length, id)) => (at, Some((length, id))),
-            None => (window, None),
-        }
+    /// The special token that starts here.
+    fn special(&self, text: &[u8]) -> Option<(usize, u32)> {
+        let (token, id) = self.special.iter().find(|(token, _)| text.starts_with(token.as_bytes()))?;
+        Some((token.len(), *id))
     }
 }
 
-fn find(text: &[u8], token: &[u8]) -> Option<usize> {
-    let first = token[0];
-    (0..(text.len() + 1).saturating_sub(token.len()))
-        .find(|&at| text[at] == first && text[at..].starts_with(token))
-}
-
-/// The word under construction and the tokens of those before it.
-struct Words<'a> {
+/// One text on its way through a tokenizer.
+struct Run<'a> {
     tokenizer: &'a Tokenizer,
-    /// The first [`LONGEST_WORD`] characters.
-    word: String,
-    characters: usize,
-    /// Tokens that still fit.
-    left: usize,
+    hashes: Hashes,
+    end: usize,
     out: &'a mut Vec<u32>,
 }
 
-impl Words<'_> {
-    fn push(&mut self, id: u32) {
-        if self.left > 0 {
-            self.out.push(id);
-            self.left -= 1;
-        }
+impl Run<'_> {
+    fn full(&self) -> bool {
+        self.out.len() >= self.end
     }
 
     fn text(&mut self, text: &str) {
-        let options = &self.tokenizer.options;
-        let mut rest = text;
-        while !rest.is_empty() && self.left > 0 {
-            // ASCII stays itself under decomposition and takes no part in the reordering of marks, so it can go ahead alone.
-            let bytes = rest.as_bytes();
-            let ascii = bytes.iter().take_while(|byte| byte.is_ascii()).count();
-            for &byte in &bytes[..ascii] {
-                let (class, byte) = normalize::ascii(byte, options);
-                self.character(class, char::from(byte));
-                if self.left == 0 {
+        let bytes = text.as_bytes();
+        let ascii = self.tokenizer.characters.ascii();
+        let mut word = Word::new();
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if let Some(letter) = ascii.letter(byte) {
+                at += 1;
+                word.push_ascii(letter);
+                if word.too_long() {
+                    at += ascii.letters(&bytes[at..]);
+                }
+            } else if byte.is_ascii() {
+                at += 1;
+                match ascii.action(byte) {
+                    Action::Drop => {}
+                    Action::Space => self.end_word(&mut word),
+                    action => {
+                        self.end_word(&mut word);
+                        if let Some((len, id)) = self.special_token(byte, &bytes[at - 1..]) {
+                            self.out.push(id);
+                            at += len - 1;
+                        } else {
+                            self.apply(action, &[], &mut word);
+                        }
+                    }
+                }
+                if self.full() {
+                    return;
+                }
+            } else {
+                let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) else {
+                    return;
+                };
+                at += c.len_utf8();
+                let (action, expansions) = self.tokenizer.characters.action(c);
+                self.apply(action, expansions, &mut word);
+                if self.full() {
                     return;
                 }
             }
-            rest = &rest[ascii..];
-            let others = rest.find(|c: char| c.is_ascii()).unwrap_or(rest.len());
-            for c in normalize::characters(&rest[..others], options) {
-                self.character(normalize::class(c), c);
-                if self.left == 0 {
-                    return;
+        }
+        self.end_word(&mut word);
+    }
+
+    fn special_token(&self, byte: u8, text: &[u8]) -> Option<(usize, u32)> {
+        if byte == b'[' { self.tokenizer.special(text) } else { None }
+    }
+
+    fn apply(&mut self, action: Action, expansions: &[Action], word: &mut Word) {
+        match action {
+            Action::Keep(c) => word.push(c),
+            Action::KeepMark(c, class) => word.insert_mark(c, class),
+            Action::Drop => {}
+            Action::DropStarter => word.end_marks(),
+            Action::Space => self.end_word(word),
+            Action::Alone(c) => {
+                self.end_word(word);
+                word.push(c);
+                self.end_word(word);
+            }
+            Action::Several { start, len } => {
+                let several = usize::from(start)..usize::from(start) + usize::from(len);
+                for action in expansions.get(several).unwrap_or_default() {
+                    self.apply(*action, &[], word);
                 }
             }
-            rest = &rest[others..];
         }
     }
 
-    fn character(&mut self, class: Class, c: char) {
-        match class {
-            Class::Letter => {
-                if self.characters < LONGEST_WORD {
-                    self.word.push(c);
-                }
-                self.characters += 1;
-            }
-            Class::Dropped => {}
-            Class::Space => self.end(),
-            Class::Punctuation => {
-                self.end();
-                self.word.push(c);
-                self.characters = 1;
-                self.end();
+    fn end_word(&mut self, word: &mut Word) {
+        if !word.is_empty() {
+            let before = self.out.len();
+            let known = !word.too_long() && self.tokenizer.vocabulary.split(word.bytes(), &mut self.hashes, self.out);
+            if !known {
+                self.out.truncate(before);
+                self.out.push(self.tokenizer.unknown);
             }
         }
-    }
-
-    /// Cuts the word into its longest pieces; one that cannot be cut whole is unknown.
-    fn end(&mut self) {
-        if self.characters == 0 {
-            return;
-        }
-        let first = self.out.len();
-        let word = self.word.as_bytes();
-        if self.characters > LONGEST_WORD || !self.tokenizer.vocabulary.pieces(word, self.left, self.out) {
-            self.out.truncate(first);
-            self.out.push(self.tokenizer.unknown);
-        }
-        self.left = self.left.saturating_sub(self.out.len() - first);
-        self.word.clear();
-        self.characters = 0;
+        word.clear();
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const TOKENS: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\n##bc\n!\n";
+
+    fn ids(text: &str, max: usize) -> Vec<u32> {
+        let mut out = vec![7];
+        let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Rules::default()).unwrap();
+        let count = tokenizer.encode_into(text, max, &mut out);
+        assert_eq!((out.len(), out.remove(0)), (count + 1, 7), "appends, and counts that");
+        out
+    }
+
+    #[test]
+    fn splits_into_the_longest_pieces() {
+        assert_eq!(ids("abbc abcb! z", 256), [2, 5, 6, 7, 5, 7, 6, 8, 1, 3]);
+    }
+
+    #[test]
+    fn keeps_to_the_maximum_and_always_has_both_ends() {
+        assert_eq!(ids("abb a", 4), [2, 5, 6, 3]);
+        assert_eq!(ids("abb a", 3), [2, 5, 3]);
+        assert_eq!(ids("abb a", 0), [2, 3]);
+        assert_eq!(ids("", 256), [2, 3]);
+        assert_eq!(ids("a", usize::MAX), [2, 5, 3]);
+    }
+
+    #[test]
+    fn sees_special_tokens_in_a_text() {
+        assert_eq!(ids("a[MASK]ab[sep][SEP", 256), [2, 5, 4, 5, 6, 1, 1, 1, 1, 1, 3]);
+    }
+
+    #[test]
+    fn a_vocabulary_is_checked() {
+        let error =
+            |text: &'static str| Tokenizer::from_vocabulary(text.as_bytes(), Rules::default()).unwrap_err().to_string();
+        assert!(error("[UNK]\n[CLS]\na").contains("[SEP]"));
+        assert!(error("[UNK]\n\n[CLS]\n[SEP]").contains("id 1 (line 2"));
+        assert!(error("[UNK]\n[CLS]\n[SEP]\na\n[CLS]\n").contains("ids 1 and 4"));
+        let bytes = &b"[UNK]\n\xff"[..];
+        let error = Tokenizer::from_vocabulary(bytes, Rules::default()).unwrap_err();
+        assert!(matches!(error, TokenizerError::NotUtf8 { at: 6 }));
+    }
+
+    #[test]
+    fn gives_the_vocabulary_back() {
+        let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Rules::default()).unwrap();
+        let lines: String = tokenizer.vocabulary().map(|token| format!("{token}\n")).collect();
+        assert_eq!(lines, TOKENS);
+        let without_end = TOKENS.trim_end().as_bytes();
+        let tokenizer = Tokenizer::from_vocabulary(without_end, Rules::default()).unwrap();
+        assert_eq!(tokenizer.vocabulary().last(), Some("!"));
+        assert_eq!(tokenizer.vocabulary().len(), 9);
+    }
+}

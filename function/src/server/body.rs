@@ -57,9 +57,7 @@ impl Bodies {
         while let Some(frame) = body.frame().await {
             let unreadable = "the body did not arrive whole";
             let frame = frame.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "body-unreadable", unreadable))?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
+            let Ok(data) = frame.into_data() else { continue };
             let length = first.len().max(whole.len()) + data.len();
             if length > self.max_bytes {
                 return Err(Problem::new(

@@ -50,7 +50,7 @@ impl Flow {
     }
 
     pub(crate) fn service_name(&self) -> &str {
-        self.service.name()
+        &self.service.name
     }
 
     pub(crate) fn task_names(&self) -> Vec<&str> {

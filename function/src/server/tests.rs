@@ -90,7 +90,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let config = config(arguments);
-        let _ = rustls::crypto::ring::default_provider().install_default(); // another test may have
+        crate::cloud::use_ring();
         let ended = tokio::spawn(function.serve(config, listener, async move {
             let _ = stopped.await;
         }));

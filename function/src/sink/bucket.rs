@@ -33,33 +33,13 @@ impl Bucket {
 
     /// Writes `<prefix><task>/<key>.json` unless it exists; one that exists is the same result, delivered before.
     pub(super) async fn write(&self, result: &TaskResult<'_>) -> Result<(), SinkError> {
-        let object = format!(
-            "{}{}/{}.json",
-            self.prefix,
-            result.task,
-            object_segment(&result.key)
-        );
-        let passing = |detail| SinkError::Passing {
-            destination: format!("gs://{}/{object}", self.name),
-            detail,
-        };
+        let object = format!("{}{}/{}.json", self.prefix, result.task, object_segment(&result.key));
+        let passing = |detail| SinkError::Passing { destination: format!("gs://{}/{object}", self.name), detail };
         let write = async {
-            let _room = self
-                .room
-                .acquire()
-                .await
-                .map_err(|_| passing("shutting down".into()))?;
-            let client = self
-                .clients
-                .storage()
-                .await
-                .map_err(|error| passing(error.to_string()))?;
+            let _room = self.room.acquire().await.map_err(|_| passing("shutting down".into()))?;
+            let client = self.clients.storage().await.map_err(|error| passing(error.to_string()))?;
             let answer = client
-                .write_object(
-                    format!("projects/_/buckets/{}", self.name),
-                    &object,
-                    result.body.clone(),
-                )
+                .write_object(format!("projects/_/buckets/{}", self.name), &object, result.body.clone())
                 .set_if_generation_match(0_i64)
                 // Known beforehand, it goes with the metadata; else in a third part, which fake-gcs-server takes for the object.
                 .with_known_crc32c(crc32c::crc32c(&result.body))
@@ -92,7 +72,5 @@ impl Bucket {
 /// The precondition "no such object yet" failed.
 fn exists(error: &google_cloud_storage::Error) -> bool {
     error.http_status_code() == Some(412)
-        || error
-            .status()
-            .is_some_and(|status| status.code == Code::FailedPrecondition)
+        || error.status().is_some_and(|status| status.code == Code::FailedPrecondition)
 }

@@ -31,10 +31,7 @@ pub struct DestinationError {
 
 impl DestinationError {
     pub(crate) fn new(value: &str, why: String) -> Self {
-        Self {
-            value: value.to_owned(),
-            why,
-        }
+        Self { value: value.to_owned(), why }
     }
 }
 
@@ -56,28 +53,18 @@ impl FromStr for Destination {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             check_bucket(bucket).map_err(refuse)?;
             if prefix.chars().any(char::is_control) || prefix.len() > MAX_PREFIX {
-                return Err(refuse(format!(
-                    "a prefix has at most {MAX_PREFIX} bytes and no control characters"
-                )));
+                return Err(refuse(format!("a prefix has at most {MAX_PREFIX} bytes and no control characters")));
             }
             if !prefix.is_empty() && !prefix.ends_with('/') {
-                return Err(refuse(format!(
-                    "a prefix ends in `/`: gs://{bucket}/{prefix}/"
-                )));
+                return Err(refuse(format!("a prefix ends in `/`: gs://{bucket}/{prefix}/")));
             }
-            return Ok(Self::Bucket {
-                bucket: bucket.to_owned(),
-                prefix: prefix.to_owned(),
-            });
+            return Ok(Self::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
         }
         if text.starts_with("projects/") {
             check_topic(text).map_err(refuse)?;
             return Ok(Self::Topic(text.to_owned()));
         }
-        Err(refuse(
-            "right are `response`, `stdout`, `projects/P/topics/T` and `gs://BUCKET/PREFIX/`"
-                .into(),
-        ))
+        Err(refuse("right are `response`, `stdout`, `projects/P/topics/T` and `gs://BUCKET/PREFIX/`".into()))
     }
 }
 
@@ -98,11 +85,7 @@ pub(crate) fn check_topic(name: &str) -> Result<(), String> {
     let ["projects", project, "topics", topic] = parts[..] else {
         return Err("a topic is named in full: projects/P/topics/T".into());
     };
-    if project.is_empty()
-        || !project
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b))
-    {
+    if project.is_empty() || !project.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)) {
         return Err(format!("`{project}` is no project id"));
     }
     let letters = |b: u8| b.is_ascii_alphanumeric() || b"-_.~+%".contains(&b);
@@ -129,9 +112,7 @@ pub(crate) fn check_bucket(name: &str) -> Result<(), String> {
     {
         return Ok(());
     }
-    Err(format!(
-        "`{name}` is no bucket name: 3 to 222 of a-z 0-9 - _ . that begins and ends with a letter or digit"
-    ))
+    Err(format!("`{name}` is no bucket name: 3 to 222 of a-z 0-9 - _ . that begins and ends with a letter or digit"))
 }
 
 #[cfg(test)]
@@ -153,10 +134,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }
-        let whole = Destination::Bucket {
-            bucket: "my-bucket".into(),
-            prefix: String::new(),
-        };
+        let whole = Destination::Bucket { bucket: "my-bucket".into(), prefix: String::new() };
         assert_eq!(" gs://my-bucket ".parse(), Ok(whole));
     }
 

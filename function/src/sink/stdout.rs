@@ -22,10 +22,7 @@ struct Line<'a> {
 
 /// Writes the line whole: lines of concurrent results do not mix.
 pub(super) async fn write(result: &TaskResult<'_>) -> Result<(), SinkError> {
-    let passing = |detail| SinkError::Passing {
-        destination: "stdout".into(),
-        detail,
-    };
+    let passing = |detail| SinkError::Passing { destination: "stdout".into(), detail };
     let line = line(result).map_err(|error| SinkError::Permanent {
         destination: "stdout".into(),
         reason: "result-refused",
@@ -75,21 +72,11 @@ mod tests {
 
     #[test]
     fn one_line_whatever_the_result_holds() {
-        let input = Message {
-            id: "17".into(),
-            source: "//s".into(),
-            ..Message::default()
-        };
-        for body in [
-            "{\"a\":[1.50,\"x\\n\"]}",
-            "{\n  \"a\": [1.5, \"x\\n\"]\r\n}\n",
-        ] {
+        let input = Message { id: "17".into(), source: "//s".into(), ..Message::default() };
+        for body in ["{\"a\":[1.50,\"x\\n\"]}", "{\n  \"a\": [1.5, \"x\\n\"]\r\n}\n"] {
             let result = TaskResult::new("embed", "service", &input, body.into());
             let line = line(&result).unwrap();
-            assert_eq!(
-                line.iter().filter(|&&b| b == b'\n' || b == b'\r').count(),
-                1
-            );
+            assert_eq!(line.iter().filter(|&&b| b == b'\n' || b == b'\r').count(), 1);
             let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
             assert_eq!(value["id"], "//s/17");
             assert_eq!(value["type"], "ai.workloads.embed.completed.v1");

@@ -70,12 +70,7 @@ impl Topic {
 
     /// Publishes a result as a CloudEvent in its attributes, with the input's ordering key.
     pub(super) async fn result(&self, result: &TaskResult<'_>) -> Result<(), SinkError> {
-        self.publish(
-            result.body.clone(),
-            result.attributes(),
-            &result.input.ordering_key,
-        )
-        .await
+        self.publish(result.body.clone(), result.attributes(), &result.input.ordering_key).await
     }
 
     /// Publishes and waits for Pub/Sub's answer, all within the clients' deadline.
@@ -103,10 +98,7 @@ impl Topic {
         check_attributes(&self.name, &attributes)?;
         let deadline = self.clients.deadline();
         let cost = cost(&data, &attributes, ordering_key);
-        let message = model::Message::new()
-            .set_data(data)
-            .set_attributes(attributes)
-            .set_ordering_key(ordering_key);
+        let message = model::Message::new().set_data(data).set_attributes(attributes).set_ordering_key(ordering_key);
         match timeout(deadline, self.send(message, cost)).await {
             Ok(answer) => answer,
             Err(_) => Err(self.passing(format!(
@@ -116,10 +108,8 @@ impl Topic {
     }
 
     async fn send(&self, message: model::Message, cost: u32) -> Result<(), SinkError> {
-        let permit = Arc::clone(&self.room)
-            .acquire_many_owned(cost)
-            .await
-            .map_err(|_| self.passing("shutting down".into()))?;
+        let permit =
+            Arc::clone(&self.room).acquire_many_owned(cost).await.map_err(|_| self.passing("shutting down".into()))?;
         let key = message.ordering_key.clone();
         let publisher = self.publisher(&key).await?;
         let sent = publisher.publish(message);
@@ -140,25 +130,14 @@ impl Topic {
     }
 
     async fn publisher(&self, key: &str) -> Result<Publisher, SinkError> {
-        let client = self
-            .clients
-            .pubsub()
-            .await
-            .map_err(|error| self.passing(error.to_string()))?;
+        let client = self.clients.pubsub().await.map_err(|error| self.passing(error.to_string()))?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if !key.is_empty()
-            && current
-                .as_ref()
-                .is_some_and(|c| c.keys.len() >= MAX_KEYS && !c.keys.contains(key))
-        {
+        if !key.is_empty() && current.as_ref().is_some_and(|c| c.keys.len() >= MAX_KEYS && !c.keys.contains(key)) {
             // What is in flight holds its own handle on the old one, which ends after the last of them.
             *current = None;
         }
         let current = current.get_or_insert_with(|| Current {
-            publisher: client
-                .publisher(&self.name)
-                .set_message_count_threshold(TOGETHER)
-                .build(),
+            publisher: client.publisher(&self.name).set_message_count_threshold(TOGETHER).build(),
             keys: HashSet::new(),
         });
         if !key.is_empty() && !current.keys.contains(key) {
@@ -181,18 +160,12 @@ impl Topic {
             let _ = self.room.acquire_many(ROOM as u32).await;
         };
         if timeout(self.clients.deadline(), all).await.is_err() {
-            tracing::warn!(
-                topic = self.name,
-                "stopped with messages that Pub/Sub did not answer for"
-            );
+            tracing::warn!(topic = self.name, "stopped with messages that Pub/Sub did not answer for");
         }
     }
 
     fn passing(&self, detail: String) -> SinkError {
-        SinkError::Passing {
-            destination: self.name.clone(),
-            detail,
-        }
+        SinkError::Passing { destination: self.name.clone(), detail }
     }
 
     fn explain(&self, error: &PublishError) -> SinkError {
@@ -220,17 +193,8 @@ impl Topic {
 }
 
 /// Checks attributes against Pub/Sub's limits.
-pub(super) fn check_attributes(
-    destination: &str,
-    attributes: &BTreeMap<String, String>,
-) -> Result<(), SinkError> {
-    let refuse = |reason, detail| {
-        Err(SinkError::Permanent {
-            destination: destination.to_owned(),
-            reason,
-            detail,
-        })
-    };
+pub(super) fn check_attributes(destination: &str, attributes: &BTreeMap<String, String>) -> Result<(), SinkError> {
+    let refuse = |reason, detail| Err(SinkError::Permanent { destination: destination.to_owned(), reason, detail });
     if attributes.len() > MAX_ATTRIBUTES {
         return refuse(
             "too-many-attributes",
@@ -256,10 +220,7 @@ pub(super) fn check_attributes(
 
 /// What a message takes of [`ROOM`]: never more than the whole.
 fn cost(data: &Bytes, attributes: &BTreeMap<String, String>, ordering_key: &str) -> u32 {
-    let attributes: usize = attributes
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let attributes: usize = attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
     let cost = data.len() + attributes + ordering_key.len() + OVERHEAD;
     u32::try_from(cost.min(ROOM)).unwrap_or(u32::MAX)
 }
@@ -275,10 +236,7 @@ mod tests {
     use crate::cloud::Cloud;
 
     fn topic(host: String, deadline: Duration) -> Topic {
-        let cloud = Cloud {
-            pubsub_emulator: Some(host),
-            ..Cloud::default()
-        };
+        let cloud = Cloud { pubsub_emulator: Some(host), ..Cloud::default() };
         let clients = Arc::new(Clients::with_deadline(cloud, deadline));
         Topic::new("projects/p/topics/some-topic", &clients)
     }
@@ -288,34 +246,10 @@ mod tests {
         let topic = topic("127.0.0.1:1".into(), Duration::from_secs(5));
         let big = Bytes::from(vec![b'1'; MAX_DATA + 1]);
         let error = topic.publish(big, BTreeMap::new(), "").await.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                SinkError::Permanent {
-                    reason: "result-too-large",
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        for (name, value) in [
-            ("n".repeat(257), "v".into()),
-            ("n".into(), "v".repeat(1025)),
-        ] {
-            let error = topic
-                .publish(Bytes::new(), BTreeMap::from([(name, value)]), "")
-                .await
-                .unwrap_err();
-            assert!(
-                matches!(
-                    error,
-                    SinkError::Permanent {
-                        reason: "attribute-too-long",
-                        ..
-                    }
-                ),
-                "{error}"
-            );
+        assert!(matches!(error, SinkError::Permanent { reason: "result-too-large", .. }), "{error}");
+        for (name, value) in [("n".repeat(257), "v".into()), ("n".into(), "v".repeat(1025))] {
+            let error = topic.publish(Bytes::new(), BTreeMap::from([(name, value)]), "").await.unwrap_err();
+            assert!(matches!(error, SinkError::Permanent { reason: "attribute-too-long", .. }), "{error}");
         }
         assert!(topic.current.lock().unwrap().is_none());
     }
@@ -324,15 +258,9 @@ mod tests {
     async fn a_silent_service_costs_the_deadline_and_gives_the_room_back() {
         // Accepts connections and never answers.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let topic = topic(
-            listener.local_addr().unwrap().to_string(),
-            Duration::from_millis(200),
-        );
+        let topic = topic(listener.local_addr().unwrap().to_string(), Duration::from_millis(200));
         for key in ["", "key"] {
-            let error = topic
-                .publish("{}".into(), BTreeMap::new(), key)
-                .await
-                .unwrap_err();
+            let error = topic.publish("{}".into(), BTreeMap::new(), key).await.unwrap_err();
             assert!(matches!(error, SinkError::Passing { .. }), "{error}");
         }
         // Ends only when the client has let go of the messages.
@@ -345,10 +273,7 @@ mod tests {
         for n in 0..=MAX_KEYS {
             topic.publisher(&format!("key-{n}")).await.unwrap();
         }
-        assert_eq!(
-            topic.current.lock().unwrap().as_ref().unwrap().keys.len(),
-            1
-        );
+        assert_eq!(topic.current.lock().unwrap().as_ref().unwrap().keys.len(), 1);
     }
 
     #[test]

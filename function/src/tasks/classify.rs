@@ -13,8 +13,7 @@ use crate::{Message, Outcome, Task, Work};
 // Templates, temperatures and centre were chosen on `tests/data/zero_shot.tsv`; `tests/zero_shot.rs` measures what they score.
 
 /// A label's vector is the mean of what these give; `{}` is the label.
-const TEMPLATES: [&str; 5] =
-    ["{}", "This is about {}.", "topic: {}", "Subject: {}", "This text expresses {}."];
+const TEMPLATES: [&str; 5] = ["{}", "This is about {}.", "topic: {}", "Subject: {}", "This text expresses {}."];
 /// Divides cosines before they become probabilities.
 const TEMPERATURE: f32 = 0.05;
 /// The same with `multi_label`.
@@ -125,8 +124,7 @@ impl Task for Classify {
 
     fn run(&self, batch: &[&Input]) -> Vec<Outcome> {
         // Labels that are not kept run in the same forward pass as the texts.
-        let labels: Vec<&str> =
-            batch.iter().flat_map(|input| input.labels.iter().map(String::as_str)).collect();
+        let labels: Vec<&str> = batch.iter().flat_map(|input| input.labels.iter().map(String::as_str)).collect();
         let mut vectors = self.kept(&labels);
         let missing: Vec<(usize, [Vec<u32>; TEMPLATES.len()])> = labels
             .iter()
@@ -163,19 +161,14 @@ impl Task for Classify {
                     .collect();
                 next_text += input.texts.len();
                 next_label += input.labels.len();
-                done(&Classes {
-                    model: &self.encoder.about().name,
-                    data,
-                    usage: Usage::new(count(&input.texts)),
-                })
+                done(&Classes { model: &self.encoder.about().name, data, usage: Usage::new(count(&input.texts)) })
             })
             .collect()
     }
 }
 
 fn class<'a>(index: usize, labels: &'a [String], scores: &[f32]) -> Class<'a> {
-    let mut scores: Vec<Score<'a>> =
-        labels.iter().zip(scores).map(|(label, &score)| Score { label, score }).collect();
+    let mut scores: Vec<Score<'a>> = labels.iter().zip(scores).map(|(label, &score)| Score { label, score }).collect();
     scores.sort_by(|a, b| b.score.total_cmp(&a.score));
     Class { index, label: scores.first().map_or("", |best| best.label), scores }
 }

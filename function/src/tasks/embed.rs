@@ -88,9 +88,7 @@ impl Task for Embed {
             Ok(payload) => {
                 let dimensions = payload.dimensions.unwrap_or(whole);
                 if !(1..=whole).contains(&dimensions) {
-                    return Err(bad_payload(format!(
-                        "`dimensions` is {dimensions}; this model gives 1 to {whole}"
-                    )));
+                    return Err(bad_payload(format!("`dimensions` is {dimensions}; this model gives 1 to {whole}")));
                 }
                 let texts = payload.input.checked("input")?;
                 Input {
@@ -99,19 +97,14 @@ impl Task for Embed {
                     format: payload.encoding_format,
                 }
             }
-            Err(text) => Input {
-                texts: vec![self.encoder.tokenize(text)],
-                dimensions: whole,
-                format: Format::Float,
-            },
+            Err(text) => Input { texts: vec![self.encoder.tokenize(text)], dimensions: whole, format: Format::Float },
         };
         let cost = count(&input.texts);
         Ok(Work { input, cost })
     }
 
     fn run(&self, batch: &[&Input]) -> Vec<Outcome> {
-        let sequences: Vec<&[u32]> =
-            batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice)).collect();
+        let sequences: Vec<&[u32]> = batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice)).collect();
         let embeddings = Embeddings::of(&self.encoder, &sequences);
         let mut next = 0;
         batch

@@ -68,17 +68,14 @@ impl Task for Rerank {
         if top_n == 0 {
             return Err(bad_payload("`top_n` is 0; it takes 1 or more"));
         }
-        let texts: Vec<_> = std::iter::once(&payload.query)
-            .chain(&payload.documents)
-            .map(|text| self.encoder.tokenize(text))
-            .collect();
+        let texts: Vec<_> =
+            std::iter::once(&payload.query).chain(&payload.documents).map(|text| self.encoder.tokenize(text)).collect();
         let cost = count(&texts);
         Ok(Work { input: Input { texts, top_n }, cost })
     }
 
     fn run(&self, batch: &[&Input]) -> Vec<Outcome> {
-        let sequences: Vec<&[u32]> =
-            batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice)).collect();
+        let sequences: Vec<&[u32]> = batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice)).collect();
         let embeddings = Embeddings::of(&self.encoder, &sequences);
         let mut next = 0;
         batch

@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod function;
 mod payload;
 mod sink;

@@ -11,22 +11,13 @@ use tests::{Storage, free_port, unique};
 const MAX: usize = 1 << 20;
 
 fn payloads(storage: &str, bucket: &str) -> Payloads {
-    let cloud = Cloud {
-        storage_emulator: Some(storage.to_owned()),
-        ..Cloud::default()
-    };
-    let clients = Arc::new(Clients::with_deadline(
-        cloud,
-        std::time::Duration::from_millis(300),
-    ));
+    let cloud = Cloud { storage_emulator: Some(storage.to_owned()), ..Cloud::default() };
+    let clients = Arc::new(Clients::with_deadline(cloud, std::time::Duration::from_millis(300)));
     Payloads::new(&clients, [bucket.to_owned()], MAX as u64)
 }
 
 fn claim(bucket: &str, object: &str, generation: i64, data: &[u8]) -> Message {
-    let digest: String = Sha256::digest(data)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String = Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect();
     Message {
         id: "17".into(),
         data: Bytes::from_static(b"inline"),
@@ -64,19 +55,10 @@ async fn a_claim_check_is_the_object_of_its_generation() {
 
     let resolved = payloads.resolve(message.clone()).await.unwrap();
     assert!(resolved.data == data);
-    assert_eq!(
-        Message {
-            data: message.data.clone(),
-            ..resolved
-        },
-        message
-    );
+    assert_eq!(Message { data: message.data.clone(), ..resolved }, message);
 
     let newer = storage.write(&bucket, object, "newer").await;
-    let resolved = payloads
-        .resolve(claim(&bucket, object, newer, b"newer"))
-        .await
-        .unwrap();
+    let resolved = payloads.resolve(claim(&bucket, object, newer, b"newer")).await.unwrap();
     assert_eq!(resolved.data, "newer");
     // The stand-in keeps no old generations, as a bucket without versioning: the claimed one is gone.
     assert_eq!(reason(payloads.resolve(message).await), "payload-missing");
@@ -85,10 +67,7 @@ async fn a_claim_check_is_the_object_of_its_generation() {
 #[tokio::test]
 async fn what_is_no_claim_check_passes_as_it_came() {
     let payloads = payloads("127.0.0.1:1", "some-bucket");
-    let message = Message {
-        data: "inline".into(),
-        ..Message::default()
-    };
+    let message = Message { data: "inline".into(), ..Message::default() };
     assert_eq!(payloads.resolve(message.clone()).await, Ok(message));
 }
 
@@ -104,10 +83,7 @@ async fn wrong_missing_large_and_foreign_objects_are_rejected() {
 
     let generation = storage.write(&bucket, "o", "right").await;
     let wrong = claim(&bucket, "o", generation, b"wrong");
-    assert_eq!(
-        reason(payloads.resolve(wrong).await),
-        "payload-digest-mismatch"
-    );
+    assert_eq!(reason(payloads.resolve(wrong).await), "payload-digest-mismatch");
 
     let missing = claim(&bucket, "other", generation, b"right");
     assert_eq!(reason(payloads.resolve(missing).await), "payload-missing");
@@ -119,17 +95,11 @@ async fn wrong_missing_large_and_foreign_objects_are_rejected() {
 
     let generation = storage.write(&foreign, "o", "right").await;
     let elsewhere = claim(&foreign, "o", generation, b"right");
-    assert_eq!(
-        reason(payloads.resolve(elsewhere).await),
-        "payload-bucket-refused"
-    );
+    assert_eq!(reason(payloads.resolve(elsewhere).await), "payload-bucket-refused");
 
     let mut incomplete = claim(&bucket, "o", 1, b"right");
     incomplete.attributes.remove("payload-sha256");
-    assert_eq!(
-        reason(payloads.resolve(incomplete).await),
-        "bad-claim-check"
-    );
+    assert_eq!(reason(payloads.resolve(incomplete).await), "bad-claim-check");
 }
 
 #[tokio::test]
@@ -137,8 +107,5 @@ async fn storage_that_does_not_answer_is_a_retry() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let message = claim("some-bucket", "o", 1, b"right");
     let resolved = payloads(&nobody, "some-bucket").resolve(message).await;
-    assert!(
-        matches!(resolved, Err(Outcome::Retry { .. })),
-        "{resolved:?}"
-    );
+    assert!(matches!(resolved, Err(Outcome::Retry { .. })), "{resolved:?}");
 }

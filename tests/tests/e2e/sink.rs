@@ -17,10 +17,7 @@ fn clients(pubsub: &str, storage: &str) -> Arc<Clients> {
 }
 
 fn sinks(destinations: &[&str], clients: &Arc<Clients>) -> Sinks {
-    let destinations: Vec<Destination> = destinations
-        .iter()
-        .map(|text| text.parse().unwrap())
-        .collect();
+    let destinations: Vec<Destination> = destinations.iter().map(|text| text.parse().unwrap()).collect();
     Sinks::new(&destinations, clients)
 }
 
@@ -30,10 +27,7 @@ fn input(attributes: &[(&str, &str)]) -> Message {
         source: "//pubsub.googleapis.com/projects/p/topics/t".into(),
         kind: "google.cloud.pubsub.topic.v1.messagePublished".into(),
         data: Bytes::from_static(b"\x00any bytes\xff"),
-        attributes: attributes
-            .iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect(),
+        attributes: attributes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         ordering_key: "customer-1".into(),
         ..Message::default()
     }
@@ -44,32 +38,20 @@ async fn a_published_result_has_its_attributes_and_ordering_key() {
     let Some(emulator) = Emulator::shared() else {
         return;
     };
-    let (topic, subscription) = emulator
-        .create_topic_and_subscription(&unique("results"))
-        .await;
+    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("results")).await;
     let input = input(&[
         ("idempotency-key", "order 1"),
-        (
-            "traceparent",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ("ce-id", "the input's own"),
         ("ce-subject", "the input's own"),
     ]);
     let result = TaskResult::new("embed", "my-service", &input, r#"{"data":[0.5]}"#.into());
-    sinks(&["response", &topic], &clients(emulator.host(), ""))
-        .deliver(&result)
-        .await
-        .unwrap();
+    sinks(&["response", &topic], &clients(emulator.host(), "")).deliver(&result).await.unwrap();
 
     let received = emulator.pull_one(&subscription).await;
     assert_eq!(received.data, r#"{"data":[0.5]}"#);
     assert_eq!(received.ordering_key, "customer-1");
-    let attributes: Vec<_> = received
-        .attributes
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.as_str()))
-        .collect();
+    let attributes: Vec<_> = received.attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let expected = [
         ("ce-id", "order 1"),
         ("ce-source", "//ai.workloads/services/my-service"),
@@ -79,10 +61,7 @@ async fn a_published_result_has_its_attributes_and_ordering_key() {
         ("content-type", "application/json"),
         ("idempotency-key", "order 1"),
         ("source-message-id", "17"),
-        (
-            "traceparent",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ];
     assert_eq!(attributes, expected);
 }
@@ -92,22 +71,15 @@ async fn results_of_one_ordering_key_keep_their_order() {
     let Some(emulator) = Emulator::shared() else {
         return;
     };
-    let (topic, subscription) = emulator
-        .create_topic_and_subscription(&unique("ordered"))
-        .await;
+    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("ordered")).await;
     let sinks = sinks(&[&topic], &clients(emulator.host(), ""));
     let input = input(&[]);
     for n in 0..20 {
         let result = TaskResult::new("embed", "service", &input, n.to_string().into());
         sinks.deliver(&result).await.unwrap();
     }
-    let received = emulator
-        .pull(&subscription, 20, Duration::from_secs(10))
-        .await;
-    let order: Vec<i64> = received
-        .iter()
-        .map(|message| message.json().as_i64().unwrap())
-        .collect();
+    let received = emulator.pull(&subscription, 20, Duration::from_secs(10)).await;
+    let order: Vec<i64> = received.iter().map(|message| message.json().as_i64().unwrap()).collect();
     assert_eq!(order, (0..20).collect::<Vec<_>>());
 }
 
@@ -116,32 +88,18 @@ async fn the_largest_message_goes_through_and_one_more_byte_is_refused() {
     let Some(emulator) = Emulator::shared() else {
         return;
     };
-    let (topic, subscription) = emulator
-        .create_topic_and_subscription(&unique("large"))
-        .await;
+    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("large")).await;
     let sinks = sinks(&[&topic], &clients(emulator.host(), ""));
     let input = Message::default();
     let body = Bytes::from(vec![b'1'; 10_000_000]);
     let result = TaskResult::new("embed", "service", &input, body.clone());
     sinks.deliver(&result).await.unwrap();
-    assert_eq!(
-        emulator.pull_one(&subscription).await.data.len(),
-        body.len()
-    );
+    assert_eq!(emulator.pull_one(&subscription).await.data.len(), body.len());
 
     let body = Bytes::from(vec![b'1'; 10_000_001]);
     let result = TaskResult::new("embed", "service", &input, body);
     let error = sinks.deliver(&result).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SinkError::Permanent {
-                reason: "result-too-large",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, SinkError::Permanent { reason: "result-too-large", .. }), "{error}");
 }
 
 #[tokio::test]
@@ -157,10 +115,7 @@ async fn a_missing_topic_is_a_passing_fault_that_names_it() {
     let error = sinks.deliver(&result).await.unwrap_err();
     assert!(matches!(error, SinkError::Passing { .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains(&topic) && text.contains("create it"),
-        "{text}"
-    );
+    assert!(text.contains(&topic) && text.contains("create it"), "{text}");
 
     // The same sinks, the same ordering key: it goes through as soon as the topic is there.
     let (_, subscription) = emulator.create_topic_and_subscription(&id).await;
@@ -171,27 +126,17 @@ async fn a_missing_topic_is_a_passing_fault_that_names_it() {
 #[tokio::test]
 async fn no_service_at_all_is_a_passing_fault_within_the_deadline() {
     let nobody = format!("127.0.0.1:{}", free_port());
-    let cloud = Cloud {
-        project: None,
-        pubsub_emulator: Some(nobody.clone()),
-        storage_emulator: Some(nobody),
-    };
+    let cloud = Cloud { project: None, pubsub_emulator: Some(nobody.clone()), storage_emulator: Some(nobody) };
     let clients = Arc::new(Clients::with_deadline(cloud, Duration::from_millis(300)));
     let input = input(&[]);
     let result = TaskResult::new("embed", "service", &input, "{}".into());
     for destination in ["projects/some-project/topics/results", "gs://some-bucket/"] {
-        let error = sinks(&[destination], &clients)
-            .deliver(&result)
-            .await
-            .unwrap_err();
+        let error = sinks(&[destination], &clients).deliver(&result).await.unwrap_err();
         assert!(matches!(error, SinkError::Passing { .. }), "{error}");
         assert!(error.to_string().contains(destination), "{error}");
     }
     let dead_letter = DeadLetter::new("projects/some-project/topics/dead", &clients).unwrap();
-    let error = dead_letter
-        .publish(&input, "r", "d", "s")
-        .await
-        .unwrap_err();
+    let error = dead_letter.publish(&input, "r", "d", "s").await.unwrap_err();
     assert!(matches!(error, SinkError::Passing { .. }), "{error}");
 }
 
@@ -223,19 +168,13 @@ async fn a_result_in_a_bucket_is_written_once() {
     };
     let bucket = unique("results");
     storage.create_bucket(&bucket).await;
-    let sinks = sinks(
-        &[&format!("gs://{bucket}/out/")],
-        &clients("", storage.host()),
-    );
+    let sinks = sinks(&[&format!("gs://{bucket}/out/")], &clients("", storage.host()));
     let input = input(&[("idempotency-key", "a/b 1")]);
     let first = TaskResult::new("embed", "service", &input, r#"{"n":1}"#.into());
     sinks.deliver(&first).await.unwrap();
     let repeat = TaskResult::new("embed", "service", &input, r#"{"n":2}"#.into());
     sinks.deliver(&repeat).await.unwrap();
-    assert_eq!(
-        storage.list(&bucket, "").await,
-        ["out/embed/a%2Fb%201.json"]
-    );
+    assert_eq!(storage.list(&bucket, "").await, ["out/embed/a%2Fb%201.json"]);
     let written = storage.read(&bucket, "out/embed/a%2Fb%201.json").await;
     assert_eq!(written.unwrap(), r#"{"n":1}"#);
 }
@@ -276,39 +215,22 @@ async fn a_dead_letter_is_the_original_and_why() {
     let Some(emulator) = Emulator::shared() else {
         return;
     };
-    let (topic, subscription) = emulator
-        .create_topic_and_subscription(&unique("dead"))
-        .await;
-    let original = input(&[
-        ("task", "embed"),
-        ("ce-id", "kept"),
-        ("traceparent", "kept"),
-    ]);
+    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("dead")).await;
+    let original = input(&[("task", "embed"), ("ce-id", "kept"), ("traceparent", "kept")]);
     let clients = clients(emulator.host(), "");
     let dead_letter = DeadLetter::new(&topic, &clients).unwrap();
     let detail = "é".repeat(2000);
-    dead_letter
-        .publish(&original, "bad-payload", &detail, "my-service")
-        .await
-        .unwrap();
+    dead_letter.publish(&original, "bad-payload", &detail, "my-service").await.unwrap();
 
     let received = emulator.pull_one(&subscription).await;
     assert_eq!(received.data, original.data);
     assert_eq!(received.ordering_key, original.ordering_key);
-    assert!(
-        original
-            .attributes
-            .iter()
-            .all(|(name, value)| received.attribute(name) == value)
-    );
+    assert!(original.attributes.iter().all(|(name, value)| received.attribute(name) == value));
     assert_eq!(received.attributes.len(), original.attributes.len() + 6);
     assert_eq!(received.attribute("dead-letter-reason"), "bad-payload");
     assert_eq!(received.attribute("dead-letter-detail"), "é".repeat(512));
     assert_eq!(received.attribute("dead-letter-service"), "my-service");
-    assert_eq!(
-        received.attribute("dead-letter-source-topic"),
-        "projects/p/topics/t"
-    );
+    assert_eq!(received.attribute("dead-letter-source-topic"), "projects/p/topics/t");
     assert_eq!(received.attribute("dead-letter-source-message-id"), "17");
     assert!(received.attribute("dead-letter-time").ends_with('Z'));
 }
@@ -319,12 +241,7 @@ fn flush_ends_with_everything_answered_for() {
         return;
     };
     let id = unique("flush");
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (topic, subscription) = runtime().block_on(emulator.create_topic_and_subscription(&id));
     runtime().block_on(async {
         let sinks = Arc::new(sinks(&[&topic], &clients(emulator.host(), "")));
@@ -334,9 +251,7 @@ fn flush_ends_with_everything_answered_for() {
             sinks.deliver(&result).await
         };
         deliver(Arc::clone(&sinks)).await.unwrap();
-        let callers: Vec<_> = (0..50)
-            .map(|_| tokio::spawn(deliver(Arc::clone(&sinks))))
-            .collect();
+        let callers: Vec<_> = (0..50).map(|_| tokio::spawn(deliver(Arc::clone(&sinks)))).collect();
         // Each caller runs until it waits for an answer, and then goes away.
         tokio::task::yield_now().await;
         callers.iter().for_each(|caller| caller.abort());

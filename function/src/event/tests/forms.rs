@@ -1,14 +1,11 @@
 //! Every form, as its sender sends it.
 
-use base64::Engine;
 use super::*;
+use ::base64::Engine;
 
 #[test]
 fn eventarc_binary() {
-    let expected = Message {
-        source: TOPIC.into(),
-        ..pushed()
-    };
+    let expected = Message { source: TOPIC.into(), ..pushed() };
     assert_eq!(one(&EVENTARC, PUSH), expected);
 }
 
@@ -17,39 +14,25 @@ fn eventarc_id_and_source_win() {
     let mut headers = EVENTARC;
     headers[0].1 = "outer";
     let message = one(&headers, PUSH);
-    assert_eq!(
-        (message.id.as_str(), message.source.as_str()),
-        ("outer", TOPIC)
-    );
+    assert_eq!((message.id.as_str(), message.source.as_str()), ("outer", TOPIC));
 }
 
 #[test]
 fn event_time_stands_in_for_a_missing_publish_time() {
-    assert_eq!(
-        one(&EVENTARC, r#"{"message":{}}"#).time,
-        "2026-11-20T10:11:12.345Z"
-    );
+    assert_eq!(one(&EVENTARC, r#"{"message":{}}"#).time, "2026-11-20T10:11:12.345Z");
     let published = r#"{"message":{"publishTime":"2020-01-01T00:00:00Z"}}"#;
     assert_eq!(one(&EVENTARC, published).time, "2020-01-01T00:00:00Z");
 }
 
 #[test]
 fn structured_pubsub_whatever_the_order_and_encoding_of_its_data() {
-    let expected = Message {
-        source: TOPIC.into(),
-        ..pushed()
-    };
-    let context = format!(
-        r#""specversion":"1.0","id":"2070443601311540","source":"{TOPIC}","type":"{PUBSUB_TYPE}""#
-    );
-    let encoded = base64::engine::general_purpose::STANDARD.encode(PUSH);
+    let expected = Message { source: TOPIC.into(), ..pushed() };
+    let context = format!(r#""specversion":"1.0","id":"2070443601311540","source":"{TOPIC}","type":"{PUBSUB_TYPE}""#);
+    let encoded = ::base64::engine::general_purpose::STANDARD.encode(PUSH);
     for body in [
         format!(r#"{{{context},"data":{PUSH}}}"#),
         format!(r#"{{"data":{PUSH},{context}}}"#),
-        format!(
-            r#"{{"data":{},{context}}}"#,
-            serde_json::to_string(PUSH).unwrap()
-        ),
+        format!(r#"{{"data":{},{context}}}"#, serde_json::to_string(PUSH).unwrap()),
         format!(r#"{{{context},"data_base64":"{encoded}"}}"#),
     ] {
         assert_eq!(one(&[("content-type", STRUCTURED)], body), expected);
@@ -68,26 +51,15 @@ fn structured_other_types() {
     };
     assert_eq!(structured(r#","data":"text""#), expected("text"));
     assert_eq!(structured(r#","data":"a \"\u00e9\"""#), expected("a \"é\""));
-    assert_eq!(
-        structured(r#","data": {"a" : [1, 2]} "#),
-        expected(r#"{"a" : [1, 2]}"#)
-    );
+    assert_eq!(structured(r#","data": {"a" : [1, 2]} "#), expected(r#"{"a" : [1, 2]}"#));
     assert_eq!(structured(r#","data":[1]"#), expected("[1]"));
     assert_eq!(structured(r#","data":12.50"#), expected("12.50"));
     assert_eq!(structured(r#","data":false"#), expected("false"));
     assert_eq!(structured(r#","data_base64":"aGk=""#), expected("hi"));
-    for none in [
-        "",
-        r#","data":null"#,
-        r#","data":"""#,
-        r#","data_base64":"""#,
-    ] {
+    for none in ["", r#","data":null"#, r#","data":"""#, r#","data_base64":"""#] {
         assert_eq!(structured(none), expected(""));
     }
-    assert_eq!(
-        structured(r#","data":null,"data_base64":"aGk=""#),
-        expected("hi")
-    );
+    assert_eq!(structured(r#","data":null,"data_base64":"aGk=""#), expected("hi"));
 }
 
 #[test]
@@ -96,14 +68,8 @@ fn structured_extensions_become_attributes() {
         "task":"embed","n":-5,"big":4294967296,"yes":true,"no":false,"none":null,"note":"\u00e9\/""#;
     let message = one(&[("content-type", STRUCTURED)], event(members));
     assert_eq!(message.time, "2026-11-20T10:11:12Z");
-    let expected = [
-        ("task", "embed"),
-        ("n", "-5"),
-        ("big", "4294967296"),
-        ("yes", "true"),
-        ("no", "false"),
-        ("note", "é/"),
-    ];
+    let expected =
+        [("task", "embed"), ("n", "-5"), ("big", "4294967296"), ("yes", "true"), ("no", "false"), ("note", "é/")];
     assert_eq!(message.attributes, attributes(&expected));
 }
 
@@ -123,14 +89,7 @@ fn a_bad_entry_does_not_spoil_a_batch() {
             Err(error) => error.code(),
         })
         .collect();
-    let expected = [
-        "one",
-        "wrong-shape",
-        "unsupported-specversion",
-        "bad-base64",
-        "wrong-shape",
-        "two",
-    ];
+    let expected = ["one", "wrong-shape", "unsupported-specversion", "bad-base64", "wrong-shape", "two"];
     assert_eq!(codes, expected);
     assert_eq!(many("[]"), []);
 }
@@ -139,26 +98,14 @@ fn a_bad_entry_does_not_spoil_a_batch() {
 fn push_wrapper() {
     assert_eq!(one(&[], PUSH), pushed());
     assert_eq!(one(&[("content-type", "application/json")], PUSH), pushed());
-    assert_eq!(
-        one(
-            &[("content-type", "application/x-www-form-urlencoded")],
-            PUSH
-        ),
-        pushed()
-    );
+    assert_eq!(one(&[("content-type", "application/x-www-form-urlencoded")], PUSH), pushed());
 }
 
 #[test]
 fn push_without_a_subscription() {
     let message = one(&[], r#"{"message":{"messageId":"1","data":"aGk="}}"#);
-    assert_eq!(
-        (message.source.as_str(), message.subscription.as_str()),
-        ("//pubsub.googleapis.com", "")
-    );
-    assert_eq!(
-        (message.data, message.delivery_attempt),
-        ("hi".into(), None)
-    );
+    assert_eq!((message.source.as_str(), message.subscription.as_str()), ("//pubsub.googleapis.com", ""));
+    assert_eq!((message.data, message.delivery_attempt), ("hi".into(), None));
 }
 
 #[test]
@@ -172,10 +119,7 @@ fn unwrapped_push() {
         ("idempotency-key", "k 100%25"),
         ("priority", "high"),
         ("ce-extra", "kept"),
-        (
-            "traceparent",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ("dup", "a"),
         ("dup", "b"),
     ];
@@ -207,20 +151,14 @@ fn unwrapped_push() {
             ("idempotency-key", "k 100%25"),
             ("priority", "high"),
             ("ce-extra", "kept"),
-            (
-                "traceparent",
-                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            ),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             ("dup", "a, b"),
         ]),
         ordering_key: "user-7".into(),
         delivery_attempt: None,
         subscription: SUBSCRIPTION.into(),
     };
-    assert_eq!(
-        one(&[&headers[..], &transport[..]].concat(), "hello"),
-        expected
-    );
+    assert_eq!(one(&[&headers[..], &transport[..]].concat(), "hello"), expected);
 }
 
 #[test]
@@ -240,27 +178,14 @@ fn unwrapped_push_of_a_cloudevent() {
     ];
     let message = one(&headers, "hello");
     assert_eq!((message.id.as_str(), message.source.as_str()), ("e1", "/s"));
-    assert_eq!(
-        (message.data.as_ref(), message.ordering_key.as_str()),
-        (&b"hello"[..], "user-7")
-    );
+    assert_eq!((message.data.as_ref(), message.ordering_key.as_str()), (&b"hello"[..], "user-7"));
     assert_eq!(message.subscription, SUBSCRIPTION);
-    assert_eq!(
-        message.attributes,
-        attributes(&[("task", "embed"), ("other", "x")])
-    );
+    assert_eq!(message.attributes, attributes(&[("task", "embed"), ("other", "x")]));
 
     // The way in which Eventarc's request can be made with an emulator.
     headers[2].1 = PUBSUB_TYPE;
     let message = one(&headers, PUSH);
-    assert_eq!(
-        message,
-        Message {
-            id: "e1".into(),
-            source: "/s".into(),
-            ..pushed()
-        }
-    );
+    assert_eq!(message, Message { id: "e1".into(), source: "/s".into(), ..pushed() });
 }
 
 #[test]

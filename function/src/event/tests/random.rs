@@ -23,24 +23,15 @@ fn check(headers: &HeaderMap, body: Vec<u8>) {
             Err(error) => assert_presentable(&error),
         }
     }
-    assert!(
-        data <= length,
-        "{data} bytes of data from a body of {length}"
-    );
+    assert!(data <= length, "{data} bytes of data from a body of {length}");
 }
 
 fn check_message(message: &Message) {
     for text in [&message.id, &message.source, &message.kind] {
         assert!(!text.is_empty());
     }
-    let texts = [
-        &message.id,
-        &message.source,
-        &message.kind,
-        &message.time,
-        &message.ordering_key,
-        &message.subscription,
-    ];
+    let texts =
+        [&message.id, &message.source, &message.kind, &message.time, &message.ordering_key, &message.subscription];
     // A source made of the subscription is a little longer.
     assert!(texts.iter().all(|text| text.len() <= MAX_VALUE + 30));
     assert!(message.attributes.len() <= MAX_ATTRIBUTES);
@@ -115,11 +106,9 @@ fn damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
         (any::<Index>(), 1..=255_u8).prop_map(|(at, bits)| Damage::Flip(at, bits)),
         (any::<Index>(), any::<Index>()).prop_map(|(a, b)| Damage::Cut(a, b)),
-        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..8))
-            .prop_map(|(at, more)| Damage::Insert(at, more)),
+        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..8)).prop_map(|(at, more)| Damage::Insert(at, more)),
         (any::<Index>(), tokens).prop_map(|(at, token)| Damage::Insert(at, token.into())),
-        (any::<Index>(), any::<Index>(), any::<u8>())
-            .prop_map(|(a, b, times)| Damage::Repeat(a, b, times)),
+        (any::<Index>(), any::<Index>(), any::<u8>()).prop_map(|(a, b, times)| Damage::Repeat(a, b, times)),
         any::<Index>().prop_map(Damage::Truncate),
     ]
 }
@@ -132,14 +121,8 @@ fn header_value(mut value: Vec<u8>) -> Vec<u8> {
 
 fn content_type() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        prop::sample::select(vec![
-            STRUCTURED,
-            BATCH,
-            "application/json",
-            "application/cloudevents",
-            ""
-        ])
-        .prop_map(|text| text.as_bytes().to_vec()),
+        prop::sample::select(vec![STRUCTURED, BATCH, "application/json", "application/cloudevents", ""])
+            .prop_map(|text| text.as_bytes().to_vec()),
         prop::collection::vec(any::<u8>(), 0..60).prop_map(header_value),
     ]
 }

@@ -1,6 +1,6 @@
 //! `cloudevents-sdk` as the referee: it writes and we read, and we read what it reads.
 
-use base64::Engine;
+use ::base64::Engine;
 use cloudevents::{
     AttributesReader, Data, Event, EventBuilder, EventBuilderV10,
     binding::http::to_event,
@@ -43,10 +43,7 @@ fn assert_agree(message: &Message, event: &Event) {
         Some(Data::Json(Value::String(text))) => assert_eq!(message.data, text),
         Some(Data::Json(Value::Null)) => assert_eq!(message.data, ""),
         Some(Data::Json(value)) => {
-            assert_eq!(
-                &serde_json::from_slice::<Value>(&message.data).unwrap(),
-                value
-            );
+            assert_eq!(&serde_json::from_slice::<Value>(&message.data).unwrap(), value);
         }
     }
 }
@@ -59,10 +56,7 @@ fn assert_agree_on_push(message: &Message, data: Option<&Data>) {
     };
     let inner = &push["message"];
     let data = inner["data"].as_str().unwrap_or_default();
-    assert_eq!(
-        message.data,
-        base64::engine::general_purpose::STANDARD.decode(data).unwrap()
-    );
+    assert_eq!(message.data, ::base64::engine::general_purpose::STANDARD.decode(data).unwrap());
     let attributes = inner["attributes"].as_object().cloned().unwrap_or_default();
     assert_eq!(json!(message.attributes), Value::Object(attributes));
     assert_eq!(message.subscription, push["subscription"].as_str().unwrap());
@@ -113,10 +107,7 @@ fn check(events: Vec<Event>) {
 }
 
 fn base() -> EventBuilderV10 {
-    EventBuilderV10::new()
-        .id("e1")
-        .source("/s")
-        .ty("com.example.made")
+    EventBuilderV10::new().id("e1").source("/s").ty("com.example.made")
 }
 
 #[test]
@@ -132,13 +123,7 @@ fn pubsub_events_from_the_sdk() {
         .unwrap();
     check(vec![event.clone()]);
     let (headers, body) = in_binary(event);
-    assert_eq!(
-        read(&headers, body),
-        Message {
-            source: TOPIC.into(),
-            ..pushed()
-        }
-    );
+    assert_eq!(read(&headers, body), Message { source: TOPIC.into(), ..pushed() });
 }
 
 #[test]
@@ -148,23 +133,12 @@ fn other_events_from_the_sdk() {
         base().time("2026-11-20T11:11:12.5+01:00").subject("s"),
         base().data("text/plain", "hé \"\\ \n"),
         base().data("application/octet-stream", vec![0_u8, 255, 10]),
-        base().data(
-            "application/json",
-            json!({"input": ["a", "é"], "n": 1.5, "x": null}),
-        ),
+        base().data("application/json", json!({"input": ["a", "é"], "n": 1.5, "x": null})),
         base().data("application/json", json!([])),
         base().data_with_schema("application/json", "http://example.com/s", json!(7)),
-        base()
-            .extension("task", "embed")
-            .extension("n", -7_i64)
-            .extension("dry", true),
+        base().extension("task", "embed").extension("n", -7_i64).extension("dry", true),
     ];
-    check(
-        builders
-            .into_iter()
-            .map(|builder| builder.build().unwrap())
-            .collect(),
-    );
+    check(builders.into_iter().map(|builder| builder.build().unwrap()).collect());
 }
 
 #[test]
@@ -206,10 +180,7 @@ fn both_refuse() {
         event("")[1..].to_owned(),
         "[]".to_owned(),
     ] {
-        assert!(
-            to_event(&structured, body.clone().into_bytes()).is_err(),
-            "{body}"
-        );
+        assert!(to_event(&structured, body.clone().into_bytes()).is_err(), "{body}");
         assert!(decode(&structured, body.clone().into()).is_err(), "{body}");
     }
 }

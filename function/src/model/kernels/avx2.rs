@@ -39,8 +39,7 @@ macro_rules! eight_lanes {
         unsafe fn store_u8(x: *mut u8, v: __m256) {
             unsafe {
                 let v = _mm256_cvtps_epi32(v);
-                let words =
-                    _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                let words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
                 _mm_storel_epi64(x.cast(), _mm_packus_epi16(words, words));
             }
         }
@@ -48,8 +47,7 @@ macro_rules! eight_lanes {
         unsafe fn store_i8(x: *mut i8, v: __m256) {
             unsafe {
                 let v = _mm256_cvtps_epi32(v);
-                let words =
-                    _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                let words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
                 _mm_storel_epi64(x.cast(), _mm_packs_epi16(words, words));
             }
         }
@@ -137,14 +135,7 @@ impl Simd for Avx2 {
     const ROWS: usize = 4;
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        out: *mut i32,
-    ) {
+    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         unsafe { with_rows!(rows, tile_avx2(a, stride, b, quads, out), 1 2 3 4) }
     }
 }
@@ -155,26 +146,13 @@ impl Simd for AvxVnni {
     const ROWS: usize = 6;
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        out: *mut i32,
-    ) {
+    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6) }
     }
 }
 
 #[inline(always)]
-unsafe fn tile_avx2<const R: usize>(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    out: *mut i32,
-) {
+unsafe fn tile_avx2<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
     unsafe {
         let ones = _mm256_set1_epi16(1);
         for panel in 0..2 {
@@ -188,10 +166,8 @@ unsafe fn tile_avx2<const R: usize>(
                     let x = a.add(r * stride + 4 * k).cast::<i32>();
                     let x0 = _mm256_set1_epi32(x.read_unaligned());
                     let x1 = _mm256_set1_epi32(x.add(1).read_unaligned());
-                    let low =
-                        _mm256_add_epi16(_mm256_maddubs_epi16(x0, w0), _mm256_maddubs_epi16(x1, w2));
-                    let high =
-                        _mm256_add_epi16(_mm256_maddubs_epi16(x0, w1), _mm256_maddubs_epi16(x1, w3));
+                    let low = _mm256_add_epi16(_mm256_maddubs_epi16(x0, w0), _mm256_maddubs_epi16(x1, w2));
+                    let high = _mm256_add_epi16(_mm256_maddubs_epi16(x0, w1), _mm256_maddubs_epi16(x1, w3));
                     sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, ones));
                     sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, ones));
                 }
@@ -207,13 +183,7 @@ unsafe fn tile_avx2<const R: usize>(
 }
 
 #[inline(always)]
-unsafe fn tile_vnni<const R: usize>(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    out: *mut i32,
-) {
+unsafe fn tile_vnni<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
     unsafe {
         for panel in 0..2 {
             let b = b.add(panel * quads * 64);

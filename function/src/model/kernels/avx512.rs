@@ -113,14 +113,7 @@ impl Simd for Avx512 {
     const ROWS: usize = 12;
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        out: *mut i32,
-    ) {
+    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6 7 8 9 10 11 12) }
     }
 }
@@ -142,8 +135,7 @@ impl Simd for Amx {
             row_bytes: [u16; 16],
             rows: [u8; 16],
         }
-        let mut config =
-            Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         config.row_bytes[..8].fill(64);
         config.rows[..8].fill(16);
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) }
@@ -155,14 +147,7 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        out: *mut i32,
-    ) {
+    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         unsafe {
             if rows <= 16 { tile_amx_16(a, stride, b, quads, out) } else { tile_amx_32(a, stride, b, quads, out) }
         }
@@ -265,13 +250,7 @@ pub(super) fn amx_permitted() -> bool {
 }
 
 #[inline(always)]
-unsafe fn tile_vnni<const R: usize>(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    out: *mut i32,
-) {
+unsafe fn tile_vnni<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
     unsafe {
         let mut sums = [[_mm512_setzero_si512(); 2]; R];
         let second = b.add(quads * 64);

@@ -6,12 +6,7 @@ use super::simd::{MOST_ROWS, Simd};
 use super::{ACTIVATION_MAX, Activation, CHANNELS, Linear, Rows};
 
 #[inline(always)]
-pub(super) unsafe fn quantise<S: Simd>(
-    x: &[f32],
-    width: usize,
-    input: Option<&[f32]>,
-    out: &mut Rows,
-) {
+pub(super) unsafe fn quantise<S: Simd>(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) {
     for (r, row) in x.chunks_exact(width).enumerate() {
         let depth = out.depth;
         unsafe {
@@ -34,11 +29,7 @@ pub(super) unsafe fn quantise<S: Simd>(
 ///
 /// Zero is always representable, and exactly so.
 #[inline(always)]
-unsafe fn quantise_row<S: Simd>(
-    width: usize,
-    load: impl Fn(usize) -> S::F,
-    q: *mut u8,
-) -> (f32, f32) {
+unsafe fn quantise_row<S: Simd>(width: usize, load: impl Fn(usize) -> S::F, q: *mut u8) -> (f32, f32) {
     unsafe {
         let zero = S::splat(0.0);
         let (mut low, mut high) = ([zero; 2], [zero; 2]);
@@ -69,12 +60,7 @@ unsafe fn quantise_row<S: Simd>(
 }
 
 #[inline(always)]
-pub(super) unsafe fn matmul<S: Simd>(
-    x: &Rows,
-    w: &Linear<'_>,
-    activation: Activation,
-    out: &mut [f32],
-) {
+pub(super) unsafe fn matmul<S: Simd>(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) {
     let rows = x.scale.len();
     if rows == 0 {
         return;
@@ -157,13 +143,7 @@ unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
 }
 
 #[inline(always)]
-pub(super) unsafe fn add_norm<S: Simd>(
-    x: &mut [f32],
-    y: &[f32],
-    gamma: &[f32],
-    beta: &[f32],
-    epsilon: f32,
-) {
+pub(super) unsafe fn add_norm<S: Simd>(x: &mut [f32], y: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) {
     let width = gamma.len();
     let count = 1.0 / width as f32;
     for (x, y) in x.chunks_exact_mut(width).zip(y.chunks_exact(width)) {

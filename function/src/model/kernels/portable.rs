@@ -111,22 +111,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        out: *mut i32,
-    ) {
+    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         for r in 0..rows {
             for panel in 0..2 {
                 let mut sums = [0i32; 16];
                 for k in 0..quads {
                     let x = unsafe { a.add(r * stride + 4 * k).cast::<[u8; 4]>().read() };
-                    let w = unsafe {
-                        b.add((panel * quads + k) * 64).cast::<[[i8; 4]; 16]>().read()
-                    };
+                    let w = unsafe { b.add((panel * quads + k) * 64).cast::<[[i8; 4]; 16]>().read() };
                     for (sum, w) in sums.iter_mut().zip(w) {
                         for i in 0..4 {
                             *sum += i32::from(x[i]) * i32::from(w[i]);

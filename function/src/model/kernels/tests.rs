@@ -38,8 +38,7 @@ impl Layer {
     /// Weights of input channels from `width` on are padding, nought.
     fn new(random: &mut Random, width: usize, channels: usize) -> Self {
         let depth = width.next_multiple_of(DEPTH);
-        let mut weight: Vec<i8> =
-            (0..depth * channels).map(|_| (random.bits() % 127) as i8 - 63).collect();
+        let mut weight: Vec<i8> = (0..depth * channels).map(|_| (random.bits() % 127) as i8 - 63).collect();
         for (i, w) in weight.iter_mut().enumerate() {
             let k = i / 64 % (depth / 4) * 4 + i % 4;
             if k >= width {
@@ -234,8 +233,7 @@ fn norm_mean_and_lookup_agree_with_the_definition() {
             let row: Vec<f32> = (0..width).map(|i| x[r * width + i] + y[r * width + i]).collect();
             let mean = row.iter().sum::<f32>() / width as f32;
             let deviation = (row.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / width as f32).sqrt();
-            let expected: Vec<f32> =
-                (0..width).map(|i| (row[i] - mean) / deviation * gamma[i] + beta[i]).collect();
+            let expected: Vec<f32> = (0..width).map(|i| (row[i] - mean) / deviation * gamma[i] + beta[i]).collect();
             close(&out[r * width..][..width], &expected, 1e-4);
         }
         let mut unit = vec![0.0; width];

@@ -1,136 +1,184 @@
-//! Pieces to ids: a hash table over the vocabulary's own bytes.
+//! The tokens, and splitting a word into the longest of them.
 
-/// Tokens, found by their text. Pieces that continue a word (`##ing`) are kept without their prefix, apart from those that
-/// begin one.
+use std::borrow::Cow;
+
+use super::TokenizerError;
+use super::word::MOST_CHARACTERS;
+
+/// Bytes of the longest word that is looked up.
+pub(super) const LONGEST_WORD: usize = MOST_CHARACTERS * 4;
+
+/// Room for the hash of every prefix of a word.
+pub(super) type Hashes = [u64; LONGEST_WORD];
+
+const MOST_BYTES: usize = 1 << 24;
+const CONTINUING: &[u8] = b"##";
+
+/// Tokens by id and by text. The text stays as it came, one token a line: nothing is allocated a token, so that a start
+/// takes well under a millisecond.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
-    bytes: &'static [u8],
-    /// Where each token ends; it begins behind the line feed of the one before.
-    ends: Vec<u32>,
-    /// Open addressing, a power of two in length. The upper half of an entry is a tag of the hash, the lower the id plus one.
-    table: Vec<u64>,
-    /// Bytes of the longest token.
-    longest: usize,
+    text: Cow<'static, str>,
+    /// Where each token starts in `text`, and where one more would.
+    starts: Vec<u32>,
+    /// Open addressing, at most half full. 0 is free; else the low bits are an id plus one, the others those of the hash.
+    slots: Vec<u32>,
+    id_mask: u32,
+    index_shift: u32,
+    /// Bytes of the longest token that starts a word, and of the longest that continues one.
+    longest: [usize; 2],
 }
 
-/// Seeds of the hash: words begin with one, continuations with the other.
-const FIRST: u64 = 0xcbf2_9ce4_8422_2325;
-const NEXT: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The two kinds of tokens have hashes of their own, which saves putting `##` in front of every candidate.
+#[derive(Clone, Copy)]
+enum Place {
+    Start = 0,
+    Continuing = 1,
+}
 
-/// One step of a multiplicative hash over bytes; each prefix of a word has its hash on the way.
-#[inline]
+impl Place {
+    fn seed(self) -> u64 {
+        match self {
+            Self::Start => 0,
+            Self::Continuing => 0x9e37_79b9_7f4a_7c15,
+        }
+    }
+
+    fn of(token: &[u8]) -> (Self, &[u8]) {
+        match token.strip_prefix(CONTINUING) {
+            Some(rest) if !rest.is_empty() && rest[0] != b'\n' => (Self::Continuing, rest),
+            _ => (Self::Start, token),
+        }
+    }
+}
+
+/// One step of the hash that rustc uses: quick, and every prefix of a text has its hash on the way.
 fn step(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-}
-
-/// Spreads a hash over slot and tag.
-#[inline]
-fn finish(hash: u64) -> u64 {
-    let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    hash ^ (hash >> 32)
+    (hash.rotate_left(5) ^ u64::from(byte)).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 
 impl Vocabulary {
-    pub(super) fn new(bytes: &'static [u8]) -> Result<Self, String> {
-        if std::str::from_utf8(bytes).is_err() {
-            return Err("it is not UTF-8".to_owned());
+    pub(super) fn new(bytes: Cow<'static, [u8]>) -> Result<Self, TokenizerError> {
+        if bytes.len() > MOST_BYTES {
+            return Err(TokenizerError::TooLarge { size: bytes.len(), most: MOST_BYTES });
         }
-        let mut ends = Vec::with_capacity(bytes.len() / 6);
-        ends.extend(
-            bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at as u32),
-        );
-        if bytes.len() > u32::MAX as usize || bytes.last().is_some_and(|byte| *byte != b'\n') {
-            return Err("it does not end in a line feed".to_owned());
-        }
-        let size = (ends.len() * 2).next_power_of_two().max(2);
-        let mut vocabulary = Self { bytes, ends, table: vec![0; size], longest: 0 };
-        for id in 0..vocabulary.ends.len() as u32 {
-            let (seed, text) = split(vocabulary.text(id));
-            let longest = vocabulary.longest.max(text.len());
-            let hash = finish(text.iter().fold(seed, |hash, &byte| step(hash, byte)));
-            if vocabulary.find(hash, seed, text).is_some() {
-                return Err(format!("token {id} is there twice"));
-            }
-            let mut slot = hash as usize & (size - 1);
-            while vocabulary.table[slot] != 0 {
-                slot = (slot + 1) & (size - 1);
-            }
-            vocabulary.table[slot] = (hash & !0xffff_ffff) | u64::from(id + 1);
-            vocabulary.longest = longest;
+        let not_utf8 = |error: std::str::Utf8Error| TokenizerError::NotUtf8 { at: error.valid_up_to() };
+        let text = match bytes {
+            Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).map_err(not_utf8)?),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).map_err(|error| not_utf8(error.utf8_error()))?),
+        };
+        let bytes = text.as_bytes();
+        // All but the last line end in a line feed, and that one may.
+        let ended = bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let count = ended + usize::from(!text.ends_with('\n'));
+        let size = (count * 2).next_power_of_two();
+        let mut vocabulary = Self {
+            starts: Vec::with_capacity(count + 1),
+            slots: vec![0; size],
+            id_mask: u32::MAX >> (count as u32).leading_zeros(),
+            index_shift: u64::BITS - size.trailing_zeros(),
+            longest: [0; 2],
+            text,
+        };
+        vocabulary.starts.push(0);
+        for id in 0..count as u32 {
+            vocabulary.insert(id)?;
         }
         Ok(vocabulary)
     }
 
-    fn text(&self, id: u32) -> &'static [u8] {
-        let id = id as usize;
-        let start = if id == 0 { 0 } else { self.ends[id - 1] as usize + 1 };
-        &self.bytes[start..self.ends[id] as usize]
+    /// Adds the token with this id, which starts where the one before it ended.
+    fn insert(&mut self, id: u32) -> Result<(), TokenizerError> {
+        let start = self.starts[id as usize] as usize;
+        let rest = &self.text.as_bytes()[start..];
+        let (place, text) = Place::of(rest);
+        // Finding the end and the hash in one loop: this is most of a start's time.
+        let mut hash = place.seed();
+        let mut len = 0;
+        for &byte in text.iter().take_while(|&&byte| byte != b'\n') {
+            hash = step(hash, byte);
+            len += 1;
+        }
+        let end = start + rest.len() - text.len() + len;
+        self.starts.push(end as u32 + 1);
+        if len == 0 {
+            return Err(TokenizerError::EmptyToken { id });
+        }
+        match self.find(place, &text[..len], hash) {
+            Ok(first) => {
+                let token = String::from_utf8_lossy(self.bytes(id)).into_owned();
+                Err(TokenizerError::DuplicateToken { token, first, second: id })
+            }
+            Err(free) => {
+                self.slots[free] = (hash as u32 & !self.id_mask) | (id + 1);
+                let longest = &mut self.longest[place as usize];
+                *longest = len.max(*longest);
+                Ok(())
+            }
+        }
     }
 
-    #[inline]
-    fn find(&self, hash: u64, seed: u64, text: &[u8]) -> Option<u32> {
-        let mut slot = hash as usize & (self.table.len() - 1);
+    /// The id of a token, or the free slot where it would be.
+    fn find(&self, place: Place, text: &[u8], hash: u64) -> Result<u32, usize> {
+        let mut at = (hash >> self.index_shift) as usize;
         loop {
-            let entry = self.table[slot];
-            if entry == 0 {
-                return None;
+            let slot = self.slots[at];
+            if slot == 0 {
+                return Err(at);
             }
-            if entry >> 32 == hash >> 32 {
-                let id = entry as u32 - 1;
-                if split(self.text(id)) == (seed, text) {
-                    return Some(id);
+            if (slot ^ hash as u32) & !self.id_mask == 0 {
+                let id = (slot & self.id_mask) - 1;
+                let token = self.bytes(id);
+                let same = match place {
+                    Place::Start => token == text,
+                    Place::Continuing => token.strip_prefix(CONTINUING) == Some(text),
+                };
+                if same {
+                    return Ok(id);
                 }
             }
-            slot = (slot + 1) & (self.table.len() - 1);
+            at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
-    /// The id of a whole token, prefix included.
-    pub(super) fn token(&self, token: &[u8]) -> Option<u32> {
-        let (seed, text) = split(token);
-        self.find(finish(text.iter().fold(seed, |hash, &byte| step(hash, byte))), seed, text)
+    fn bytes(&self, id: u32) -> &[u8] {
+        let (start, next) = (self.starts[id as usize], self.starts[id as usize + 1]);
+        &self.text.as_bytes()[start as usize..next as usize - 1]
     }
 
-    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
-        (0..self.ends.len() as u32).map(|id| std::str::from_utf8(self.text(id)).unwrap_or_default())
+    pub(super) fn id(&self, token: &str) -> Option<u32> {
+        let (place, text) = Place::of(token.as_bytes());
+        let hash = text.iter().fold(place.seed(), |hash, &byte| step(hash, byte));
+        self.find(place, text, hash).ok()
     }
 
-    /// Appends the longest pieces of a word, one after the other, at most `most`. False if what is left has no piece, in which
-    /// case some may have been appended.
-    pub(super) fn pieces(&self, word: &[u8], most: usize, out: &mut Vec<u32>) -> bool {
-        let mut seed = FIRST;
+    pub(super) fn tokens(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.starts.windows(2).map(|ends| {
+            let token = ends[0] as usize..ends[1] as usize - 1;
+            self.text.get(token).unwrap_or_default()
+        })
+    }
+
+    /// Appends the ids of the longest tokens that make up `word`, from its start on. Returns false, with some ids appended,
+    /// if it cannot be made up.
+    pub(super) fn split(&self, word: &[u8], hashes: &mut Hashes, out: &mut Vec<u32>) -> bool {
+        let mut place = Place::Start;
         let mut rest = word;
-        let mut count = 0;
-        let mut hashes = [0; 512];
         while !rest.is_empty() {
-            let longest = rest.len().min(self.longest).min(hashes.len());
-            let mut hash = seed;
-            for (place, &byte) in hashes.iter_mut().zip(&rest[..longest]) {
+            let longest = rest.len().min(self.longest[place as usize]);
+            let mut hash = place.seed();
+            for (prefix, &byte) in hashes.iter_mut().zip(&rest[..longest]) {
                 hash = step(hash, byte);
-                *place = hash;
+                *prefix = hash;
             }
-            // A prefix that ends within a character is no token, since tokens are UTF-8.
-            let found = (1..=longest)
+            let found = (1..=longest.min(hashes.len()))
                 .rev()
-                .find_map(|length| Some((length, self.find(finish(hashes[length - 1]), seed, &rest[..length])?)));
-            let Some((length, id)) = found else { return false };
-            // Beyond `most` only whether the word can be cut matters.
-            if count < most {
-                out.push(id);
-                count += 1;
-            }
-            rest = &rest[length..];
-            seed = NEXT;
+                .find_map(|len| Some((self.find(place, &rest[..len], hashes[len - 1]).ok()?, len)));
+            let Some((id, len)) = found else { return false };
+            out.push(id);
+            rest = &rest[len..];
+            place = Place::Continuing;
         }
         true
-    }
-}
-
-/// The seed and the text of a token without its prefix. A token that is only the prefix, or punctuation that looks like it,
-/// begins a word.
-fn split(token: &[u8]) -> (u64, &[u8]) {
-    match token.strip_prefix(b"##") {
-        Some(text) if !text.is_empty() => (NEXT, text),
-        _ => (FIRST, token),
     }
 }

@@ -1,0 +1,95 @@
+//! What the topology says of this process, and what the settings say instead.
+
+use std::path::{Path, PathBuf};
+
+use infra::topology::{self, Service, Topology};
+
+use super::StartError;
+use crate::{Config, Destination};
+
+/// The service that this process is.
+pub(super) struct Declared {
+    pub(super) service: Service,
+    pub(super) results: Vec<Destination>,
+    /// `projects/P/topics/T`
+    pub(super) dead_letter_topic: Option<String>,
+}
+
+impl Declared {
+    /// Locally a process answers with its results and buries nothing; on Cloud Run it does what its service declares.
+    pub(super) fn read(config: &Config, project: Option<&str>) -> Result<Self, StartError> {
+        refuse_unsupported()?;
+        let topology = read(config)?;
+        let service = find(config, &topology)?;
+        let results = match &config.results {
+            Some(results) => results.clone(),
+            None if config.on_cloud_run() && !service.results.is_empty() => {
+                service.results.iter().map(|result| destination(result, project)).collect::<Result<_, _>>()?
+            }
+            None => vec![Destination::Response],
+        };
+        let dead_letter_topic = match (&config.dead_letter_topic, &service.dead_letter_topic) {
+            (Some(topic), _) => Some(topic.clone()),
+            (None, Some(topic)) if config.on_cloud_run() => {
+                Some(format!("projects/{}/topics/{topic}", needed(project, topic)?))
+            }
+            _ => None,
+        };
+        Ok(Self { service, results, dead_letter_topic })
+    }
+}
+
+/// Settings that would be taken for protection or for work being done must not pass unheeded.
+fn refuse_unsupported() -> Result<(), StartError> {
+    for setting in ["AUTH_AUDIENCE", "AUTH_EMAILS", "AUTH_KEYS_URL", "PULL_SUBSCRIPTION"] {
+        if let Some(value) = std::env::var_os(setting).filter(|value| !value.is_empty()) {
+            let why = "this version does not have it; leave it unset and let Cloud Run's IAM check callers";
+            return Err(StartError::setting(setting, value.to_string_lossy(), why));
+        }
+    }
+    Ok(())
+}
+
+fn read(config: &Config) -> Result<Topology, StartError> {
+    let beside = || {
+        let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
+        path.is_file().then_some(path)
+    };
+    let Some(path) = config.topology.clone().or_else(beside) else {
+        return Topology::shipped().map_err(|errors| StartError::setting("TOPOLOGY", "the copy compiled in", errors));
+    };
+    let wrong = |path: &Path, why: &dyn std::fmt::Display| {
+        StartError::setting("TOPOLOGY", path.display().to_string(), format!("{why}"))
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| wrong(&path, &error))?;
+    Topology::parse(&text, &PathBuf::from(&path).display().to_string())
+        .map_err(|errors| wrong(&path, &format!("it cannot be used\n{errors}")))
+}
+
+fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {
+    let names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
+    if let Some(name) = &config.service {
+        let unknown = || StartError::setting("SERVICE", name, format!("declared are: {}", names.join(", ")));
+        return topology.service(name).cloned().ok_or_else(unknown);
+    }
+    if let Some(name) = &config.k_service {
+        match topology.service(name) {
+            Some(service) => return Ok(service.clone()),
+            None => tracing::warn!(name, "K_SERVICE is not a declared service; taking the first one"),
+        }
+    }
+    // A topology without services still routes by attribute.
+    Ok(topology.first_service().cloned().unwrap_or_default())
+}
+
+fn destination(declared: &topology::Destination, project: Option<&str>) -> Result<Destination, StartError> {
+    let belongs = declared.setting("a") != declared.setting("b");
+    let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
+    let setting = declared.setting(project);
+    setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
+}
+
+fn needed<'a>(project: Option<&'a str>, name: &str) -> Result<&'a str, StartError> {
+    let why = format!("the declared `{name}` belongs to a project; set it to the project's id");
+    project.ok_or_else(|| StartError::setting("GOOGLE_CLOUD_PROJECT", "", why))
+}

@@ -1,0 +1,231 @@
+//! The sections of the file, apart from services.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::error::Log;
+use super::overlay::Names;
+use super::read::{Table, Wrong};
+use super::values::{bucket_name, dns_name, duration, human, label, pubsub_name};
+use super::*;
+
+const MINUTE: u64 = 60;
+const DAY: u64 = 86_400;
+
+/// Reads and checks a whole declaration, under its declared names. What is wrong goes to `log`.
+pub(super) fn read<'t>(table: &'t DeTable<'t>, text: &'t str, names: &Names, log: &mut Log) -> Topology {
+    let mut root = Table::root(table, text);
+    let topology = Topology {
+        environment: None,
+        environments: Vec::new(),
+        archive: archive(&mut root, names, log),
+        topics: topics(&mut root, names, log),
+        subscriptions: subscriptions(&mut root, names, log),
+        services: service::services(&mut root, names, log),
+        service_accounts: service_accounts(&mut root, names, log),
+    };
+    root.get("environments");
+    root.finish(log);
+    validate::validate(&topology, table, log);
+    topology
+}
+
+fn archive(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Option<Archive> {
+    let mut table = root.table("archive", log)?;
+    let at = table.get("bucket").map_or(table.at.clone(), |bucket| bucket.span());
+    let bucket = table.required("bucket", "declare `bucket = \"{project}-NAME\"`", log).to_owned();
+    if !bucket.is_empty() {
+        names.check("the bucket", &bucket, at, bucket_name, log);
+    }
+    table.finish(log);
+    Some(Archive { bucket })
+}
+
+fn topics(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Topic> {
+    let mut topics = Vec::new();
+    for (name, mut table) in root.entries("topics", "topic", log) {
+        names.check(&table.what, name, table.at.clone(), pubsub_name, log);
+        topics.push(Topic {
+            name: name.to_owned(),
+            labels: labels(&mut table, "labels", log),
+            retention: table.parsed("retention", log, duration((10 * MINUTE, 31 * DAY), "a topic")),
+        });
+        table.finish(log);
+    }
+    topics
+}
+
+fn service_accounts(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<ServiceAccount> {
+    let mut accounts = Vec::new();
+    for (name, mut table) in root.entries("service-accounts", "service account", log) {
+        names.check(&table.what, name, table.at.clone(), dns_name((6, 30), "a service account"), log);
+        let display_name = table.parsed("display-name", log, |text| {
+            if text.len() <= 100 {
+                return Ok(text.to_owned());
+            }
+            Err(Wrong::new("a display name has at most 100 bytes"))
+        });
+        accounts.push(ServiceAccount { name: name.to_owned(), display_name });
+        table.finish(log);
+    }
+    accounts
+}
+
+fn subscriptions(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Subscription> {
+    let mut subscriptions = Vec::new();
+    for (name, mut table) in root.entries("subscriptions", "subscription", log) {
+        names.check(&table.what, name, table.at.clone(), pubsub_name, log);
+        let subscription = Subscription {
+            name: name.to_owned(),
+            topic: table.required("topic", "declare the topic that it reads", log).to_owned(),
+            filter: filter(&mut table, log),
+            delivery: delivery(&mut table, 7 * DAY, log),
+            retain_acked: table.boolean("retain-acked", log),
+            ordering: table.boolean("ordering", log),
+            exactly_once: table.boolean("exactly-once", log),
+            labels: labels(&mut table, "labels", log),
+            push: push(&mut table, log),
+        };
+        if subscription.exactly_once == Some(true) && subscription.push.is_some() {
+            let message = format!("{} is push and exactly-once", table.what);
+            let label = "Pub/Sub delivers exactly once to pull subscriptions only";
+            let help = "remove it: a result is written once for each message in any case".to_owned();
+            log.add(table.at_key("exactly-once"), message, label, help);
+        }
+        table.finish(log);
+        subscriptions.push(subscription);
+    }
+    subscriptions
+}
+
+fn push(subscription: &mut Table<'_>, log: &mut Log) -> Option<Push> {
+    let mut table = subscription.table("push", log)?;
+    let service = table.string("service", log).map(str::to_owned);
+    let endpoint = table.parsed("endpoint", log, endpoint);
+    if table.has("service") == table.has("endpoint") {
+        let message = format!("{} needs one receiver", table.what);
+        let label = if service.is_some() { "both `service` and `endpoint`" } else { "none" };
+        let help = "write `service = \"NAME\"` for a declared service, or `endpoint = \"https://…\"`";
+        log.add(table.at.clone(), message, label, help.to_owned());
+    }
+    let target = match service {
+        Some(service) => PushTarget::Service(service),
+        None => PushTarget::Endpoint(endpoint.unwrap_or_default()),
+    };
+    let push = Push {
+        target,
+        no_wrapper: table.boolean("no-wrapper", log),
+        write_metadata: table.boolean("write-metadata", log),
+        service_account: table.string("service-account", log).map(str::to_owned),
+        audience: table.string("audience", log).map(str::to_owned),
+    };
+    if push.write_metadata.is_some() && push.no_wrapper != Some(true) {
+        let message = format!("`write-metadata` in {} has no effect", table.what);
+        let help = "add `no-wrapper = true`, or remove it".to_owned();
+        log.add(table.at_key("write-metadata"), message, "the wrapper holds the metadata", help);
+    }
+    table.finish(log);
+    Some(push)
+}
+
+fn endpoint(text: &str) -> Result<String, Wrong> {
+    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|local| {
+        let rest = text.strip_prefix(local);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    let secure = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+    if (secure || local) && !text.contains(char::is_whitespace) {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::new("Pub/Sub pushes to `https://` addresses, and on this machine to `http://localhost`"))
+}
+
+/// The filter of a subscription or route.
+pub(super) fn filter(table: &mut Table<'_>, log: &mut Log) -> Option<Filter> {
+    table.parsed("filter", log, |text| {
+        let filter = Filter::parse(text).map_err(|error| Wrong {
+            label: if text.len() > Filter::MAX_BYTES {
+                format!("{} bytes, Pub/Sub allows {}", text.len(), Filter::MAX_BYTES)
+            } else {
+                format!("expected {}", error.expected)
+            },
+            help: text.is_empty().then(|| "leave the key out to take every message".to_owned()),
+            part: (error.length > 0).then(|| error.position..error.position + error.length),
+        })?;
+        if filter.can_match() {
+            return Ok(filter);
+        }
+        Err(Wrong::new("it contradicts itself: no message passes"))
+    })
+}
+
+/// What a push or trigger shares with every subscription. `retention` is the platform's default, in seconds.
+pub(super) fn delivery(table: &mut Table<'_>, retention: u64, log: &mut Log) -> Delivery {
+    let delivery = Delivery {
+        ack_deadline: table.parsed("ack-deadline", log, duration((10, 600), "Pub/Sub")),
+        retention: table.parsed("retention", log, duration((10 * MINUTE, 31 * DAY), "Pub/Sub")),
+        expiry: table.parsed("expiry", log, expiry),
+        retry: retry(table, log),
+        dead_letter: dead_letter(table, log),
+    };
+    let kept = delivery.retention.map_or(retention, |kept| kept.as_secs());
+    if let Some(Expiry::After(expiry)) = delivery.expiry
+        && expiry.as_secs() < kept
+    {
+        let message = format!("{} expires before its messages do", table.what);
+        let label = format!("messages are kept for {}", human(kept));
+        let help = "raise `expiry`, lower `retention`, or write `expiry = \"never\"`".to_owned();
+        log.add(table.at_key("expiry"), message, label, help);
+    }
+    delivery
+}
+
+fn expiry(text: &str) -> Result<Expiry, Wrong> {
+    if text == "never" {
+        return Ok(Expiry::Never);
+    }
+    let after = duration((DAY, u64::MAX), "Pub/Sub")(text);
+    after.map(Expiry::After).map_err(|wrong| match wrong.help {
+        Some(_) => wrong.help("write `\"never\"` or a duration such as \"31d\""),
+        None => wrong,
+    })
+}
+
+fn retry(delivery: &mut Table<'_>, log: &mut Log) -> Option<Retry> {
+    let mut table = delivery.table("retry", log)?;
+    let mut backoff = |key, default| {
+        let parsed = table.parsed(key, log, duration((0, 600), "Pub/Sub"));
+        parsed.unwrap_or(Duration::from_secs(default))
+    };
+    let retry = Retry { min_backoff: backoff("min-backoff", 10), max_backoff: backoff("max-backoff", 600) };
+    if retry.min_backoff > retry.max_backoff {
+        let message = format!("{} has its bounds the wrong way round", table.what);
+        let [low, high] = [retry.min_backoff, retry.max_backoff].map(|bound| human(bound.as_secs()));
+        let label = format!("from {low} to {high}");
+        log.add(table.at.clone(), message, label, "`min-backoff` is at most `max-backoff`".to_owned());
+    }
+    table.finish(log);
+    Some(retry)
+}
+
+fn dead_letter(delivery: &mut Table<'_>, log: &mut Log) -> Option<DeadLetter> {
+    let mut table = delivery.table("dead-letter", log)?;
+    let dead_letter = DeadLetter {
+        topic: table.required("topic", "declare the topic for dead letters", log).to_owned(),
+        max_attempts: table.number("max-attempts", (5, 100), "Pub/Sub", log).unwrap_or(5),
+    };
+    table.finish(log);
+    Some(dead_letter)
+}
+
+/// Resource labels.
+pub(super) fn labels(table: &mut Table<'_>, key: &'static str, log: &mut Log) -> BTreeMap<String, String> {
+    let labels = table.pairs(key, log, label);
+    if labels.len() > 64 {
+        let message = format!("too many labels of {}", table.what);
+        log.add(table.at_key(key), message, "Google allows 64", None);
+    }
+    labels
+}

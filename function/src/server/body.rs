@@ -51,7 +51,7 @@ impl Bodies {
     }
 
     async fn collect(&self, mut body: Body) -> Result<(Bytes, Held), Problem> {
-        let mut permit = self.claim(LEAST)?;
+        let mut permit = self.claim(LEAST).map_err(|full| *full)?;
         let mut first = Bytes::new();
         let mut whole = BytesMut::new(); // only if there is more than one frame
         while let Some(frame) = body.frame().await {
@@ -68,7 +68,7 @@ impl Bodies {
             }
             let missing = length.div_ceil(1024).saturating_sub(permit.num_permits());
             if missing > 0 {
-                permit.merge(self.claim(missing)?);
+                permit.merge(self.claim(missing).map_err(|full| *full)?);
             }
             if first.is_empty() {
                 first = data;
@@ -83,11 +83,13 @@ impl Bodies {
         Ok((body, Held { _permit: permit }))
     }
 
-    fn claim(&self, units: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    fn claim(&self, units: usize) -> Result<OwnedSemaphorePermit, Box<Problem>> {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         Arc::clone(&self.room).try_acquire_many_owned(units).map_err(|_| {
             let detail = "too many requests are in flight; send it again later";
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", detail).retry_after(Duration::from_secs(1))
+            Box::new(
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", detail).retry_after(Duration::from_secs(1)),
+            )
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What became of a message. Knows nothing of HTTP: [`crate::server`] holds the one table from outcome to status.
+//! What became of a message. Knows nothing of HTTP: `server` holds the one table from outcome to status.
 
 use std::time::Duration;
 

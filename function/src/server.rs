@@ -86,6 +86,10 @@ async fn page(State(flow): State<Arc<Flow>>) -> Response {
 }
 
 async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
+    if flow.is_draining() {
+        let detail = "this instance is shutting down; another one takes the event";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).into_response();
+    }
     let (parts, body) = request.into_parts();
     let refused = match flow.bodies.read(body).await {
         Ok((body, _held)) => match decode(&parts.headers, body) {

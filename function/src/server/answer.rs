@@ -25,8 +25,8 @@ use crate::{Outcome, TaskResult};
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Problem {
     /// `about:blank` would do; a stable word tells programs more.
-    #[serde(rename = "type")]
-    kind: String,
+    #[serde(rename = "type", serialize_with = "problem_type")]
+    reason: &'static str,
     title: &'static str,
     #[serde(serialize_with = "status_number")]
     status: StatusCode,
@@ -38,14 +38,18 @@ pub(super) struct Problem {
     retry_after: Option<Duration>,
 }
 
+fn problem_type<S: serde::Serializer>(reason: &&'static str, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("urn:ai-workloads:problem:{reason}"))
+}
+
 fn status_number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_u16(status.as_u16())
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, reason: &str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:ai-workloads:problem:{reason}"),
+            reason,
             title: status.canonical_reason().unwrap_or("Error"),
             status,
             detail: detail.into(),

@@ -42,7 +42,11 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn is_ready(&self) -> bool {
-        self.warm.load(Ordering::Acquire) && !self.draining.load(Ordering::Acquire)
+        self.warm.load(Ordering::Acquire) && !self.is_draining()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     pub(crate) fn service_name(&self) -> &str {
@@ -75,6 +79,8 @@ impl Flow {
         let seconds = start.elapsed().as_secs_f64();
         self.metrics.message(name, word, seconds);
         let (trace, span_id) = trace(headers, &message, self.project.as_deref());
+        let known = |text| Some(text).filter(|text: &&str| !text.is_empty());
+        let (trace, span_id) = (known(trace.as_str()), known(span_id.as_str()));
         let (id, ms) = (message.id.as_str(), seconds * 1e3);
         match outcome.detail() {
             None => tracing::info!(task = name, message_id = id, outcome = word, ms, trace, span_id, "message"),
@@ -104,7 +110,9 @@ impl Flow {
             Ok(work) => self.batcher.submit(task, work).await,
             Err(outcome) => outcome,
         };
-        let Outcome::Done(body) = &outcome else { return (outcome, None) };
+        let Outcome::Done(body) = &outcome else {
+            return (outcome, None);
+        };
         let result = TaskResult::new(name, self.service_name(), message, body.clone());
         if let Err(error) = self.sinks.deliver(&result).await {
             tracing::error!(message_id = message.id, %error, "result not delivered");
@@ -174,5 +182,35 @@ fn trace(headers: &HeaderMap, message: &Message, project: Option<&str>) -> (Stri
             (name, span)
         }
         _ => Default::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_trace_is_the_message_s_else_the_request_s() {
+        const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let of = |attribute: Option<&str>, header: Option<(&'static str, &str)>| {
+            let mut message = Message::default();
+            if let Some(value) = attribute {
+                message.attributes.insert("traceparent".into(), value.into());
+            }
+            let headers = header.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            trace(&headers.into_iter().collect(), &message, Some("p"))
+        };
+        let parent = format!("00-{ID}-00f067aa0ba902b7-01");
+        let found = (format!("projects/p/traces/{ID}"), "00f067aa0ba902b7".to_owned());
+        assert_eq!(of(Some(&parent), Some(("traceparent", "00-0-1-00"))), found);
+        assert_eq!(of(None, Some(("traceparent", &parent))), found);
+        let cloud = format!("{ID}/67667974448284343;o=1");
+        assert_eq!(of(None, Some(("x-cloud-trace-context", &cloud))), found);
+        for nonsense in ["", "00", "00-zz-00f067aa0ba902b7-01", "00--", "x/y;z"] {
+            assert_eq!(of(Some(nonsense), None), Default::default());
+            assert_eq!(of(None, Some(("x-cloud-trace-context", nonsense))), Default::default());
+        }
     }
 }

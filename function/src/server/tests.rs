@@ -90,10 +90,10 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let config = config(arguments);
+        crate::cloud::use_ring();
         let ended = tokio::spawn(function.serve(config, listener, async move {
             let _ = stopped.await;
         }));
-        crate::cloud::use_ring();
         Self { address, task, client: Client::new(), stop, ended }
     }
 

@@ -1,14 +1,14 @@
 //! Logs: text for people, or one JSON object a line with the fields that Cloud Logging reads.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Form of the log.
@@ -24,11 +24,49 @@ pub enum LogFormat {
 /// nothing.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = match format {
-        LogFormat::Text => log.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.event_format(CloudLogging).try_init(),
-    };
+    let dispatch = dispatch(format, filter, io::stderr);
+    let _ = tracing::dispatcher::set_global_default(dispatch);
+}
+
+fn dispatch<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    match format {
+        LogFormat::Text => log.with_target(false).with_ansi(false).with_writer(Lines(writer)).into(),
+        LogFormat::Json => log.event_format(CloudLogging).with_writer(writer).into(),
+    }
+}
+
+/// Escapes control characters, whatever an event quotes from outside: nobody can forge a line or steer a terminal. Colours
+/// would be control characters too, so there are none. JSON has no such trouble.
+struct Lines<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
+    type Writer = Lines<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Lines(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for Lines<W> {
+    /// Takes a whole event, as the subscriber hands them over.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
+        let mut line = String::with_capacity(event.len());
+        for c in text.chars() {
+            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 struct CloudLogging;
@@ -51,9 +89,7 @@ where
         line.insert("severity".to_owned(), severity.into());
         line.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
         for (field, name) in [("trace", "logging.googleapis.com/trace"), ("span_id", "logging.googleapis.com/spanId")] {
-            if let Some(value) = line.remove(field)
-                && value != Value::String(String::new())
-            {
+            if let Some(value) = line.remove(field) {
                 line.insert(name.to_owned(), value);
             }
         }
@@ -81,5 +117,69 @@ impl Visit for Fields {
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, event: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let dispatch = dispatch(format, EnvFilter::new("info"), move || writer.clone());
+        tracing::dispatcher::with_default(&dispatch, event);
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    const EVIL: &str = "x\n2026 ERROR forged\r\u{1b}[31m\"}\u{85}";
+
+    #[test]
+    fn nothing_from_outside_makes_a_line_of_its_own() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, || {
+                tracing::warn!(message_id = EVIL, error = %EVIL, debug = ?EVIL, "message");
+                tracing::warn!("{EVIL}");
+            });
+            assert_eq!(text.lines().count(), 2, "{text}");
+            assert!(!text.contains(['\r', '\u{1b}']), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cloud_logging_finds_severity_time_and_trace() {
+        let text = logged(LogFormat::Json, || {
+            let trace = "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736";
+            tracing::warn!(message_id = EVIL, ms = 1.5, trace, span_id = "00f067aa0ba902b7", "message");
+            tracing::info!(trace = None::<&str>, "next");
+            tracing::debug!("not shown");
+        });
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["severity"], "WARNING");
+        assert_eq!(lines[0]["message"], "message");
+        assert_eq!((&lines[0]["message_id"], &lines[0]["ms"]), (&EVIL.into(), &1.5.into()));
+        assert!(lines[0]["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        let trace = "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(lines[0]["logging.googleapis.com/trace"], trace);
+        assert_eq!(lines[0]["logging.googleapis.com/spanId"], "00f067aa0ba902b7");
+        assert!(lines[0].get("trace").is_none() && lines[1].get("logging.googleapis.com/trace").is_none());
     }
 }

@@ -8,7 +8,6 @@ use super::*;
 #[tokio::test]
 async fn both_protocols_on_one_port() {
     let server = Server::start(&[]).await;
-    crate::cloud::use_ring();
     let client = Client::builder().http2_prior_knowledge().build().unwrap();
     for (client, version) in [(&server.client, reqwest::Version::HTTP_11), (&client, reqwest::Version::HTTP_2)] {
         let response = client.post(server.url("/")).body(push("hello", &json!({}))).send().await.unwrap();
@@ -41,15 +40,22 @@ async fn the_end_waits_for_requests_in_flight() {
     let waiting = server.later("next");
     server.until_metric("queue_tokens 4").await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
+    until(async || server.get("/health/ready").await.status() == 200).await;
     server.stop.send(()).unwrap();
-    // The listener goes first.
-    until(async || TcpStream::connect(server.address).await.is_err()).await;
+    let url = |path| format!("http://{}{path}", server.address);
+    let client = Client::new();
+    until(async || client.get(url("/health/ready")).send().await.unwrap().status() == 503).await;
+    let refused = client.post(url("/")).body(push("late", &json!({}))).send().await.unwrap();
+    assert_eq!(problem(refused, 503).await, ("draining".into(), "retry".into(), Value::Null));
+    // A connection without a request does not hold up the end.
     let _ = idle.read_to_end(&mut Vec::new()).await;
     assert!(!server.ended.is_finished());
     server.task.open();
     assert_eq!(running.await.unwrap().status(), 200);
     assert_eq!(waiting.await.unwrap().status(), 200);
     assert!(server.ended.await.unwrap().is_ok());
+    assert_eq!(server.task.batches().concat(), ["wait", "next"]);
+    assert!(TcpStream::connect(server.address).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,25 +71,4 @@ async fn the_end_does_not_wait_forever() {
     assert!(server.ended.await.unwrap().is_ok());
     assert_eq!(start.elapsed().as_secs(), 9);
     server.task.open();
-}
-
-#[tokio::test]
-async fn not_ready_while_draining() {
-    let server = Server::start(&[]).await;
-    until(async || server.get("/health/ready").await.status() == 200).await;
-    let running = server.later("wait");
-    server.until_batches(1).await;
-    // A connection with half a request is in flight, and learns of the end.
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(b"GET /health/ready HTTP/1.1\r\nhost: x\r\n").await.unwrap();
-    // Its connection is known to the server once a later one has been served.
-    assert_eq!(server.push("reject").await.status(), 422);
-    server.stop.send(()).unwrap();
-    until(async || TcpStream::connect(server.address).await.is_err()).await;
-    let _ = stream.write_all(b"\r\n").await;
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503"), "{answer}");
-    server.task.open();
-    assert_eq!(running.await.unwrap().status(), 200);
 }

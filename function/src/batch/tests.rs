@@ -262,3 +262,18 @@ async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
     assert_eq!(submit(true).await, done(1));
     assert_eq!(submit(false).await, done(1));
 }
+
+#[tokio::test]
+async fn what_a_batch_leaves_in_the_queue_wakes_another_worker() {
+    // Both workers sleep, one of them waiting for company, when work arrives that makes two batches.
+    let bounds = Bounds { batch_tokens: 2, queue_tokens: 100, wait: Duration::from_secs(3600), workers: 2 };
+    let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
+    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let submit = |cost| batcher.submit(0, Work { input: Box::new(()), cost });
+    let later = async {
+        // Gives the worker that the first one woke time to fall asleep again; only then has one wake-up to do for two.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        submit(10).await
+    };
+    assert_eq!(tokio::join!(submit(1), later), (done(1), done(1)));
+}

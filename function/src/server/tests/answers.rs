@@ -113,6 +113,7 @@ async fn the_page_health_and_metrics() {
     server.push("hello").await;
     server.push("reject").await;
     server.post("no event").await;
+    server.until_metric("batch_seconds_count 1").await; // counted after the answers have gone
     let response = server.get("/metrics").await;
     assert!(response.headers()["content-type"].to_str().unwrap().contains("text"));
     let text = response.text().await.unwrap();

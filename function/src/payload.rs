@@ -1,5 +1,6 @@
 //! The payload: inline bytes, or a claim check, which is an object, its generation and its digest in attributes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,9 +74,9 @@ impl Payloads {
     ///   `payload-bucket-refused`, `payload-missing` (no such object or generation), `payload-too-large`, or
     ///   `payload-digest-mismatch`
     /// - [`Outcome::Retry`] when the storage fails or does not let this process read
-    pub async fn resolve(&self, message: Message) -> Result<Message, Outcome> {
-        let Some(claim) = Claim::of(&message)? else {
-            return Ok(message);
+    pub async fn resolve<'a>(&self, message: &'a Message) -> Result<Cow<'a, Message>, Outcome> {
+        let Some(claim) = Claim::of(message)? else {
+            return Ok(Cow::Borrowed(message));
         };
         if !self.buckets.contains(claim.bucket) {
             return Err(Outcome::rejected(
@@ -93,7 +94,7 @@ impl Payloads {
                 return Err(unreadable());
             }
         };
-        Ok(Message { data, ..message })
+        Ok(Cow::Owned(Message { data, ..message.clone() }))
     }
 
     async fn fetch(&self, claim: &Claim<'_>) -> Result<Bytes, Outcome> {

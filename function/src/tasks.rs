@@ -108,12 +108,12 @@ struct Embeddings {
 }
 
 impl Embeddings {
-    fn of(encoder: &Encoder, sequences: &[&[u32]]) -> Self {
+    fn of<'a>(encoder: &Encoder, sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
         let mut unique = Vec::new();
         let mut seen = HashMap::new();
         let places = sequences
-            .iter()
-            .map(|&sequence| {
+            .into_iter()
+            .map(|sequence| {
                 *seen.entry(sequence).or_insert_with(|| {
                     unique.push(sequence);
                     unique.len() - 1

@@ -68,7 +68,7 @@ impl Flow {
     /// Takes a message to its end and logs it in one line.
     pub(super) async fn answer(&self, headers: &HeaderMap, message: Message) -> Reply {
         let start = Instant::now();
-        let task = route(&self.service, &self.task_names(), &self.default_task, &message);
+        let task = route(&self.service, &self.tasks, &self.default_task, &message);
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
         let (outcome, reply) = match task {
             Ok(task) => self.work(task, name, &message).await,
@@ -123,11 +123,11 @@ impl Flow {
     }
 
     async fn accept(&self, task: usize, message: &Message) -> Result<Work<AnyInput>, Outcome> {
-        let message = self.payloads.resolve(message.clone()).await?;
+        let message = self.payloads.resolve(message).await?;
         if message.data.len() <= SMALL_PAYLOAD {
             return accept(&*self.tasks[task], &message);
         }
-        let tasks = Arc::clone(&self.tasks);
+        let (tasks, message) = (Arc::clone(&self.tasks), message.into_owned());
         tokio::task::spawn_blocking(move || accept(&*tasks[task], &message))
             .await
             .unwrap_or_else(|_| Err(Outcome::retry("this instance is shutting down")))

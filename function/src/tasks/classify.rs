@@ -134,9 +134,8 @@ impl Task for Classify {
             .map(|(i, (label, _))| (i, self.tokenize(label)))
             .collect();
         let texts = batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice));
-        let sequences: Vec<&[u32]> =
-            missing.iter().flat_map(|(_, tokens)| tokens.iter().map(Vec::as_slice)).chain(texts).collect();
-        let embeddings = Embeddings::of(&self.encoder, &sequences);
+        let labels_first = missing.iter().flat_map(|(_, tokens)| tokens.iter().map(Vec::as_slice)).chain(texts);
+        let embeddings = Embeddings::of(&self.encoder, labels_first);
         {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             for (i, (place, _)) in missing.iter().enumerate() {

@@ -75,8 +75,8 @@ impl Task for Rerank {
     }
 
     fn run(&self, batch: &[&Input]) -> Vec<Outcome> {
-        let sequences: Vec<&[u32]> = batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice)).collect();
-        let embeddings = Embeddings::of(&self.encoder, &sequences);
+        let texts = batch.iter().flat_map(|input| input.texts.iter().map(Vec::as_slice));
+        let embeddings = Embeddings::of(&self.encoder, texts);
         let mut next = 0;
         batch
             .iter()

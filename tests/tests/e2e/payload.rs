@@ -1,5 +1,6 @@
 //! Claim checks on fake-gcs-server.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ fn claim(bucket: &str, object: &str, generation: i64, data: &[u8]) -> Message {
     }
 }
 
-fn reason(resolved: Result<Message, Outcome>) -> &'static str {
+fn reason(resolved: Result<Cow<'_, Message>, Outcome>) -> &'static str {
     match resolved {
         Err(Outcome::Rejected { reason, .. }) => reason,
         other => panic!("{other:?}"),
@@ -53,22 +54,23 @@ async fn a_claim_check_is_the_object_of_its_generation() {
     let generation = storage.write(&bucket, object, data.clone()).await;
     let message = claim(&bucket, object, generation, &data);
 
-    let resolved = payloads.resolve(message.clone()).await.unwrap();
+    let resolved = payloads.resolve(&message).await.unwrap();
     assert!(resolved.data == data);
-    assert_eq!(Message { data: message.data.clone(), ..resolved }, message);
+    assert_eq!(Message { data: message.data.clone(), ..resolved.into_owned() }, message);
 
     let newer = storage.write(&bucket, object, "newer").await;
-    let resolved = payloads.resolve(claim(&bucket, object, newer, b"newer")).await.unwrap();
+    let claim = claim(&bucket, object, newer, b"newer");
+    let resolved = payloads.resolve(&claim).await.unwrap();
     assert_eq!(resolved.data, "newer");
     // The stand-in keeps no old generations, as a bucket without versioning: the claimed one is gone.
-    assert_eq!(reason(payloads.resolve(message).await), "payload-missing");
+    assert_eq!(reason(payloads.resolve(&message).await), "payload-missing");
 }
 
 #[tokio::test]
 async fn what_is_no_claim_check_passes_as_it_came() {
     let payloads = payloads("127.0.0.1:1", "some-bucket");
     let message = Message { data: "inline".into(), ..Message::default() };
-    assert_eq!(payloads.resolve(message.clone()).await, Ok(message));
+    assert_eq!(payloads.resolve(&message).await.map(Cow::into_owned), Ok(message.clone()));
 }
 
 #[tokio::test]
@@ -83,29 +85,29 @@ async fn wrong_missing_large_and_foreign_objects_are_rejected() {
 
     let generation = storage.write(&bucket, "o", "right").await;
     let wrong = claim(&bucket, "o", generation, b"wrong");
-    assert_eq!(reason(payloads.resolve(wrong).await), "payload-digest-mismatch");
+    assert_eq!(reason(payloads.resolve(&wrong).await), "payload-digest-mismatch");
 
     let missing = claim(&bucket, "other", generation, b"right");
-    assert_eq!(reason(payloads.resolve(missing).await), "payload-missing");
+    assert_eq!(reason(payloads.resolve(&missing).await), "payload-missing");
 
     let data = vec![0; MAX + 1];
     let generation = storage.write(&bucket, "large", data.clone()).await;
     let large = claim(&bucket, "large", generation, &data);
-    assert_eq!(reason(payloads.resolve(large).await), "payload-too-large");
+    assert_eq!(reason(payloads.resolve(&large).await), "payload-too-large");
 
     let generation = storage.write(&foreign, "o", "right").await;
     let elsewhere = claim(&foreign, "o", generation, b"right");
-    assert_eq!(reason(payloads.resolve(elsewhere).await), "payload-bucket-refused");
+    assert_eq!(reason(payloads.resolve(&elsewhere).await), "payload-bucket-refused");
 
     let mut incomplete = claim(&bucket, "o", 1, b"right");
     incomplete.attributes.remove("payload-sha256");
-    assert_eq!(reason(payloads.resolve(incomplete).await), "bad-claim-check");
+    assert_eq!(reason(payloads.resolve(&incomplete).await), "bad-claim-check");
 }
 
 #[tokio::test]
 async fn storage_that_does_not_answer_is_a_retry() {
     let nobody = format!("127.0.0.1:{}", free_port());
     let message = claim("some-bucket", "o", 1, b"right");
-    let resolved = payloads(&nobody, "some-bucket").resolve(message).await;
+    let resolved = payloads(&nobody, "some-bucket").resolve(&message).await;
     assert!(matches!(resolved, Err(Outcome::Retry { .. })), "{resolved:?}");
 }

@@ -38,9 +38,7 @@ macro_rules! sixteen_lanes {
         }
         #[inline(always)]
         unsafe fn store_u8(x: *mut u8, v: __m512) {
-            unsafe {
-                _mm_storeu_si128(x.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
-            }
+            unsafe { Self::store_i8(x.cast(), v) } // the low byte of the number, which is the same
         }
         #[inline(always)]
         unsafe fn store_i8(x: *mut i8, v: __m512) {

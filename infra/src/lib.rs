@@ -24,6 +24,9 @@
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
+//! - `cloud` (feature `cloud`): Google Cloud: project, region, endpoints and credentials as Google's tools find them
 
+#[cfg(feature = "cloud")]
+pub mod cloud;
 pub mod filter;
 pub mod topology;

@@ -1,5 +1,21 @@
-//! Google Cloud, as a deployment sees it.
+//! Google Cloud, as a deployment sees it: [`Google`] reads, lists, makes, changes and deletes the resources of a
+//! [plan](crate::plan), each as the JSON of its REST API.
+//!
+//! - `settings`: project, region, endpoints and credentials, found as Google's own tools find them
+//! - `error`: what went wrong, and whether trying again helps
+//! - `google`: which API has which resource
+//! - `eventarc`, `iam`, `project`, `pubsub`, `run`, `storage`: one file an API
 
+mod error;
+mod eventarc;
+mod google;
+mod iam;
+mod project;
+mod pubsub;
+mod run;
 mod settings;
+mod storage;
 
+pub use error::{CloudError, Fault};
+pub use google::Google;
 pub use settings::{Api, Endpoint, Found, Settings, SettingsError};

@@ -24,9 +24,18 @@
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
-//! - `cloud` (feature `cloud`): Google Cloud: project, region, endpoints and credentials as Google's tools find them
+//!
+//! With the feature `cloud`, for whatever deploys:
+//!
+//! - `plan`: what is declared and what was found, as steps; pure
+//! - `cloud`: Google's APIs, and project, region, endpoints and credentials as Google's tools find them
+//! - `apply`: runs the steps of a plan
 
+#[cfg(feature = "cloud")]
+pub mod apply;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 pub mod filter;
+#[cfg(feature = "cloud")]
+pub mod plan;
 pub mod topology;

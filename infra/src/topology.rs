@@ -31,12 +31,17 @@ use overlay::Names;
 /// The declaration that the project ships with, `infra/topology.toml`.
 pub const SHIPPED: &str = include_str!("../topology.toml");
 
+/// The name of a deployment that declares none.
+pub const DEFAULT_NAME: &str = "ai-workloads";
+
 /// The longest declaration that is read, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
 /// Everything declared. Names are unique within their kind, and every reference leads somewhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topology {
+    /// Whose all of this is: the label of every deployed resource. [`DEFAULT_NAME`] unless declared.
+    pub name: String,
     /// Which environment this is; `None` is the declaration as it stands.
     pub environment: Option<String>,
     /// The environments that the file declares.

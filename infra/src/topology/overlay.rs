@@ -60,8 +60,9 @@ impl Names {
                 rename(name);
             }
         };
-        let Topology { archive, topics, subscriptions, services, service_accounts, .. } = topology;
+        let Topology { name, archive, topics, subscriptions, services, service_accounts, .. } = topology;
         let archive_bucket = archive.as_ref().map(|archive| archive.bucket.clone());
+        rename(name);
         archive.iter_mut().for_each(|archive| rename(&mut archive.bucket));
         topics.iter_mut().for_each(|topic| rename(&mut topic.name));
         service_accounts.iter_mut().for_each(|account| rename(&mut account.name));

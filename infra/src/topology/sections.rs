@@ -18,6 +18,7 @@ const DAY: u64 = 86_400;
 pub(super) fn read<'t>(table: &'t DeTable<'t>, text: &'t str, names: &Names, log: &mut Log) -> Topology {
     let mut root = Table::root(table, text);
     let topology = Topology {
+        name: deployment(&mut root, names, log),
         environment: None,
         environments: Vec::new(),
         archive: archive(&mut root, names, log),
@@ -30,6 +31,13 @@ pub(super) fn read<'t>(table: &'t DeTable<'t>, text: &'t str, names: &Names, log
     root.finish(log);
     validate::validate(&topology, table, log);
     topology
+}
+
+fn deployment(root: &mut Table<'_>, names: &Names, log: &mut Log) -> String {
+    let name = root.string("name", log).unwrap_or(DEFAULT_NAME).to_owned();
+    let at = root.get("name").map_or(0..0, |name| name.span());
+    names.check("the deployment", &name, at, dns_name((1, 63), "a label"), log);
+    name
 }
 
 fn archive(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Option<Archive> {

@@ -1,0 +1,180 @@
+//! Runs the steps of a plan: side by side where they do not need one another, again where that helps, and never further than
+//! asked. It makes no decisions: what is to be done comes from [`plan`](crate::plan), before and after every failed attempt.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::cloud::{CloudError, Fault, Google};
+use crate::plan::{self, Action, Id, Kind, Plan, Resource, State, Step};
+
+/// Steps at work at once.
+const STEPS: usize = 8;
+
+/// How long an attempt that failed for a passing reason is repeated.
+const PASSING: Duration = Duration::from_secs(60);
+
+/// How long to wait for what was just made to be known everywhere: Google says two minutes and more for a new service account,
+/// <https://cloud.google.com/iam/docs/access-change-propagation>.
+const EVENTUAL: Duration = Duration::from_secs(180);
+
+/// How an archive gets into its bucket: called when its step's turn comes.
+pub trait Upload: Sync {
+    /// Writes the archive, unless it is there.
+    fn upload(&self, google: &Google) -> impl Future<Output = Result<(), CloudError>> + Send;
+}
+
+/// What happens, for a progress line.
+#[derive(Debug)]
+pub enum Progress<'p> {
+    /// A step began.
+    Started(&'p Step),
+    /// It is tried again, and why.
+    Waiting(&'p Step, &'p CloudError),
+    /// It is done.
+    Done(&'p Step, Duration),
+    /// It failed for good.
+    Failed(&'p Step, &'p CloudError),
+}
+
+/// How an application ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Steps that are done.
+    pub done: usize,
+    /// Steps that failed, and why.
+    pub failed: Vec<(Id, CloudError)>,
+    /// Steps that were not begun, because another failed or the caller asked to stop.
+    pub left: usize,
+}
+
+/// Runs a plan. Once `stop` completes, steps at work are finished and no other begins.
+pub async fn apply<U: Upload>(
+    google: &Google,
+    plan: &Plan,
+    found: &State,
+    archive: &U,
+    stop: impl Future<Output = ()>,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut waiting: Vec<&Step> = plan.steps.iter().collect();
+    let mut done: BTreeSet<&Id> = BTreeSet::new();
+    let mut running = FuturesUnordered::new();
+    let mut stopped = false;
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        while !stopped && running.len() < STEPS {
+            let ready = |step: &&Step| step.needs.iter().all(|need| done.contains(need));
+            let Some(next) = waiting.iter().position(ready) else { break };
+            let step = waiting.remove(next);
+            progress(Progress::Started(step));
+            running.push(async move {
+                let began = Instant::now();
+                (step, run(google, step, found, archive, progress).await, began.elapsed())
+            });
+        }
+        if running.is_empty() {
+            break;
+        }
+        tokio::select! {
+            () = &mut stop, if !stopped => stopped = true,
+            Some((step, answer, took)) = running.next() => match answer {
+                Ok(()) => {
+                    progress(Progress::Done(step, took));
+                    outcome.done += 1;
+                    done.insert(&step.id);
+                }
+                Err(error) => {
+                    progress(Progress::Failed(step, &error));
+                    outcome.failed.push((step.id.clone(), error));
+                    stopped = true;
+                }
+            },
+        }
+    }
+    outcome.left = waiting.len();
+    outcome
+}
+
+/// One step, until it is done or trying again is no use.
+async fn run<U: Upload>(
+    google: &Google,
+    step: &Step,
+    found: &State,
+    archive: &U,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<(), CloudError> {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(if google.is_local() { 10 } else { 500 });
+    let mut answer = first(google, step, found, archive).await;
+    loop {
+        let Err(error) = answer else { return Ok(()) };
+        let patience = match error.fault {
+            Fault::Passing | Fault::Conflict | Fault::Exists => PASSING,
+            // What this plan has just made may not be known to every service yet.
+            _ if is_eventual(&error) && !step.needs.is_empty() => EVENTUAL,
+            _ => return Err(error),
+        };
+        let pause_now = error.retry_after.unwrap_or(pause).min(Duration::from_secs(30));
+        if began.elapsed() + pause_now > patience {
+            return Err(error);
+        }
+        progress(Progress::Waiting(step, &error));
+        tokio::time::sleep(pause_now).await;
+        pause = (pause * 2).min(Duration::from_secs(if google.is_local() { 1 } else { 10 }));
+        answer = again(google, step, archive).await;
+    }
+}
+
+/// An answer that a service gives while something new is unknown to it.
+fn is_eventual(error: &CloudError) -> bool {
+    let unknown = ["does not exist", "not found", "not exist", "is not ready", "propagat"];
+    match error.fault {
+        Fault::Disabled | Fault::Denied | Fault::Missing => true,
+        Fault::Wrong => unknown.iter().any(|words| error.message.contains(words)),
+        _ => false,
+    }
+}
+
+/// As planned.
+async fn first<U: Upload>(google: &Google, step: &Step, found: &State, archive: &U) -> Result<(), CloudError> {
+    let Some(resource) = &step.resource else { return google.delete(&step.id).await };
+    if step.id.kind == Kind::Archive {
+        return archive.upload(google).await;
+    }
+    act(google, resource, &step.action, found.get(&step.id)).await
+}
+
+/// An attempt that failed may have had its effect, or someone else was quicker: what is there is compared again.
+async fn again<U: Upload>(google: &Google, step: &Step, archive: &U) -> Result<(), CloudError> {
+    let Some(resource) = &step.resource else { return google.delete(&step.id).await };
+    if step.id.kind == Kind::Archive {
+        return archive.upload(google).await;
+    }
+    let found = google.read(&step.id).await?;
+    if found.as_ref().is_some_and(|found| found["reconciling"] == true) {
+        return Err(CloudError::new(Fault::Passing, "it is still being made ready"));
+    }
+    let action = found.as_ref().map_or(Action::Create, |found| plan::compare(resource, found));
+    act(google, resource, &action, found.as_ref()).await
+}
+
+async fn act(
+    google: &Google,
+    resource: &Resource,
+    action: &Action,
+    found: Option<&serde_json::Value>,
+) -> Result<(), CloudError> {
+    match (action, found) {
+        (Action::Nothing, _) => Ok(()),
+        (Action::Update(changes), Some(found)) => google.update(resource, found, changes).await,
+        (Action::Replace { .. }, _) => {
+            google.delete(&resource.id).await?;
+            google.create(resource).await
+        }
+        (Action::Delete, _) => google.delete(&resource.id).await,
+        (Action::Create | Action::Update(_), _) => google.create(resource).await,
+    }
+}

@@ -1,0 +1,99 @@
+//! What went wrong with a call, and whether trying again helps.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use google_cloud_gax::error::Error;
+use google_cloud_gax::error::rpc::Code;
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such thing, or not yet.
+    Missing,
+    /// It is there already.
+    Exists,
+    /// Someone else changed it in between.
+    Conflict,
+    /// The service or the way to it; it may work in a moment.
+    Passing,
+    /// The account may not do it, or may not yet.
+    Denied,
+    /// The API is not enabled in the project, or not yet.
+    Disabled,
+    /// The endpoint, a stand-in, cannot do it.
+    Unsupported,
+    /// The request itself.
+    Wrong,
+}
+
+/// A call failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CloudError {
+    /// What kind of failure it is.
+    pub fault: Fault,
+    /// What the service said.
+    pub message: String,
+    /// How long the service asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl CloudError {
+    /// A failure that is known without the service.
+    pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self { fault, message: message.into(), retry_after: None }
+    }
+
+    /// By the status of an HTTP answer, and Google's own message in it.
+    pub(super) fn http(status: u16, message: String) -> Self {
+        Self::new(fault_of(Some(status), None, &message), message)
+    }
+}
+
+impl From<Error> for CloudError {
+    fn from(error: Error) -> Self {
+        let status = error.http_status_code();
+        let code = error.status().map(|status| status.code);
+        let mut message = match error.status() {
+            Some(status) if !status.message.is_empty() => status.message.clone(),
+            _ => error.to_string(),
+        };
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !message.contains(&text) && error.status().is_none() {
+                message = format!("{message}: {text}");
+            }
+            source = cause.source();
+        }
+        let details = error.status().map(|status| format!("{:?}", status.details)).unwrap_or_default();
+        let fault = match (status, code) {
+            (None, None) if error.is_serialization() || error.is_deserialization() || error.is_binding() => Fault::Wrong,
+            (None, None) if error.is_authentication() => Fault::Denied,
+            _ => fault_of(status, code, &format!("{message} {details}")),
+        };
+        let retry_after = error.http_headers().and_then(|headers| {
+            let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
+            Some(Duration::from_secs(seconds))
+        });
+        Self { fault, message, retry_after }
+    }
+}
+
+/// <https://cloud.google.com/apis/design/errors>. No status at all is a connection that failed.
+fn fault_of(status: Option<u16>, code: Option<Code>, message: &str) -> Fault {
+    let disabled = message.contains("SERVICE_DISABLED") || message.contains("has not been used in project");
+    match (code, status) {
+        (Some(Code::NotFound), _) | (None, Some(404)) => Fault::Missing,
+        (Some(Code::AlreadyExists), _) => Fault::Exists,
+        (Some(Code::Aborted), _) | (_, Some(409 | 412)) => Fault::Conflict,
+        (Some(Code::PermissionDenied | Code::Unauthenticated), _) | (None, Some(401 | 403)) => {
+            if disabled { Fault::Disabled } else { Fault::Denied }
+        }
+        (Some(Code::Unimplemented), _) | (None, Some(405 | 501)) => Fault::Unsupported,
+        (Some(Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Internal), _) => Fault::Passing,
+        (_, Some(408 | 429 | 500 | 502..=504)) | (None, None) => Fault::Passing,
+        _ => Fault::Wrong,
+    }
+}

@@ -1,0 +1,392 @@
+//! Which API has which resource.
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+use google_cloud_iam_v1::model::Policy;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::error::{CloudError, Fault};
+use super::eventarc::Eventarc;
+use super::iam::Iam;
+use super::project::Project;
+use super::pubsub::PubSub;
+use super::run::Run;
+use super::settings::{Api, Settings, SettingsError};
+use super::storage::Storage;
+use crate::plan::{self, Change, Context, Id, Kind, Resource, State, Target};
+
+/// Calls in flight while reading.
+const READS: usize = 32;
+
+/// The project in which a topology is deployed.
+#[derive(Debug)]
+pub struct Google {
+    context: Context,
+    eventarc: Eventarc,
+    iam: Iam,
+    project: Project,
+    pubsub: PubSub,
+    run: Run,
+    storage: Storage,
+    /// The APIs that are stand-ins on this machine.
+    local: Vec<Api>,
+}
+
+impl Google {
+    /// Clients for a project and region; the project's number is asked for, everything else waits for its first use.
+    ///
+    /// # Errors
+    /// There is no project, region or credentials, or the project cannot be read.
+    pub async fn connect(settings: &Settings) -> Result<Self, CloudError> {
+        install_tls();
+        let wrong = |error: SettingsError| CloudError::new(Fault::Wrong, error.to_string());
+        let (id, region) = (settings.project().map_err(wrong)?, settings.region().map_err(wrong)?);
+        let project = Project::new(settings, id).await?;
+        let number = project.number().await?;
+        let context = Context { project: id.to_owned(), number, region: region.to_owned(), archive: None };
+        Ok(Self {
+            eventarc: Eventarc::new(settings).await?,
+            iam: Iam::new(settings).await?,
+            pubsub: PubSub::new(settings).await?,
+            run: Run::new(settings).await?,
+            storage: Storage::new(settings).await?,
+            local: Api::ALL.into_iter().filter(|api| settings.endpoint(*api).is_local()).collect(),
+            project,
+            context,
+        })
+    }
+
+    /// Where this is, and what is deployed to it.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The same place, with an archive to deploy.
+    pub fn set_archive(&mut self, archive: Option<plan::Archive>) {
+        self.context.archive = archive;
+    }
+
+    /// Whether every API is a stand-in on this machine.
+    pub fn is_local(&self) -> bool {
+        self.local.len() == Api::ALL.len()
+    }
+
+    /// Cloud Storage, for archives.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Those of these permissions in the project that the caller does not have.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn missing_permissions<'p>(&self, permissions: &[&'p str]) -> Result<Vec<&'p str>, CloudError> {
+        self.project.missing(permissions).await
+    }
+
+    /// Finds what there is of the declared resources, and what else carries the deployment's label.
+    ///
+    /// # Errors
+    /// The first call that failed, with its resource.
+    pub async fn find(&self, declared: &[Resource], deployment: &str) -> Result<State, CloudError> {
+        let mut state = State::new(deployment);
+        let apis: Vec<&Id> = declared.iter().map(|resource| &resource.id).filter(|id| id.kind == Kind::Api).collect();
+        let names: Vec<&str> = apis.iter().map(|id| id.name.as_str()).collect();
+        let enabled = self.project.enabled(&names).await.map_err(|error| tried("list", "the project's APIs", error))?;
+        for id in apis.iter().filter(|id| enabled.contains(&id.name)) {
+            state.insert((*id).clone(), json!({"state": "ENABLED"}));
+        }
+        let on = |kind: Kind| enabled.iter().any(|name| name == api_of(kind).service());
+        let ids = declared.iter().map(|resource| &resource.id).filter(|id| id.kind != Kind::Api && on(id.kind));
+        let read = ids.map(|id| async move { (id.clone(), self.read(id).await) });
+        let mut found = stream::iter(read).buffer_unordered(READS);
+        while let Some((id, answer)) = found.next().await {
+            if let Some(value) = answer.map_err(|error| tried("read", &id.to_string(), error))? {
+                state.insert(id, value);
+            }
+        }
+        let kinds = [Kind::ServiceAccount, Kind::Topic, Kind::Subscription, Kind::Service, Kind::Trigger];
+        let lists = kinds.into_iter().filter(|kind| on(*kind)).map(|kind| async move { (kind, self.list(kind).await) });
+        for (kind, listed) in join_all(lists).await {
+            let listed = listed.map_err(|error| tried("list", &format!("every {}", kind.noun()), error))?;
+            for (name, value) in listed {
+                let id = Id::new(kind, name);
+                if state.get(&id).is_none() {
+                    state.insert(id, value);
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    /// A resource as it is now.
+    ///
+    /// # Errors
+    /// The call failed. That there is none is no error.
+    pub async fn read(&self, id: &Id) -> Result<Option<Value>, CloudError> {
+        let name = &id.name;
+        let answer = match id.kind {
+            Kind::Api => return Ok(self.project.enabled(&[name]).await?.first().map(|_| json!({"state": "ENABLED"}))),
+            Kind::ServiceAccount => self.iam.read(name).await,
+            Kind::Bucket => self.storage.read(name).await,
+            Kind::Archive => self.storage.read_object(name).await,
+            Kind::Topic => self.pubsub.read_topic(name).await,
+            Kind::Subscription => self.pubsub.read_subscription(name).await,
+            Kind::Service => self.run.read(name).await,
+            Kind::Trigger => self.eventarc.read(name).await,
+            Kind::TriggerSubscription => match self.subscription_of(name).await {
+                Ok(subscription) => self.pubsub.read_subscription(&subscription).await,
+                Err(error) => Err(error),
+            },
+            Kind::Policy(target) => self.read_policy(target, name).await,
+        };
+        match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.fault == Fault::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every resource of a kind, with its full name.
+    async fn list(&self, kind: Kind) -> Result<Vec<(String, Value)>, CloudError> {
+        let parent = format!("projects/{}", self.context.project);
+        let place = format!("{parent}/locations/{}", self.context.region);
+        let listed = match kind {
+            Kind::ServiceAccount => self.iam.list(&parent).await,
+            Kind::Topic => self.pubsub.list_topics(&parent).await,
+            Kind::Subscription => self.pubsub.list_subscriptions(&parent).await,
+            Kind::Service => self.run.list(&place).await,
+            Kind::Trigger => self.eventarc.list(&place).await,
+            _ => Ok(Vec::new()),
+        };
+        let named = |value: Value| (value["name"].as_str().unwrap_or_default().to_owned(), value);
+        Ok(listed?.into_iter().map(named).collect())
+    }
+
+    /// Makes a resource. That of an API enables it.
+    ///
+    /// # Errors
+    /// The call failed; [`Fault::Exists`] if it is there.
+    pub async fn create(&self, resource: &Resource) -> Result<(), CloudError> {
+        let name = &resource.id.name;
+        let body = plan::merged(&resource.creation, &resource.body);
+        match resource.id.kind {
+            Kind::Api => self.project.enable(name).await,
+            Kind::ServiceAccount => self.iam.create(name, &body).await,
+            Kind::Bucket => self.storage.create(&self.context.project, name, &body).await,
+            Kind::Archive => Err(CloudError::new(Fault::Missing, "the archive is not in the bucket")),
+            Kind::Topic => self.pubsub.create_topic(name, &body).await,
+            Kind::Subscription => self.pubsub.create_subscription(name, &body).await,
+            Kind::Service => self.run.create(name, body, &self.context.revision(resource.id.short(), 0)).await,
+            Kind::Trigger => self.eventarc.create(name, &body).await,
+            Kind::TriggerSubscription => {
+                let subscription = self.subscription_of(name).await?;
+                let found = self.pubsub.read_subscription(&subscription).await?;
+                match plan::compare(resource, &found) {
+                    plan::Action::Update(changes) => {
+                        self.pubsub.update_subscription(&subscription, &plan::merged(&found, &body), &changes).await
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Kind::Policy(target) => {
+                let found = self.read_policy(target, name).await?;
+                self.update_policy(target, name, &found, &body).await
+            }
+        }
+    }
+
+    /// Changes a resource that was found.
+    ///
+    /// # Errors
+    /// The call failed; [`Fault::Conflict`] if someone changed it since.
+    pub async fn update(&self, resource: &Resource, found: &Value, changes: &[Change]) -> Result<(), CloudError> {
+        let name = &resource.id.name;
+        let body = plan::merged(found, &resource.body);
+        match resource.id.kind {
+            Kind::Api | Kind::Archive => self.create(resource).await,
+            Kind::ServiceAccount => self.iam.update(&body, changes).await,
+            Kind::Bucket => self.storage.update(name, found, &resource.body).await,
+            Kind::Topic => self.pubsub.update_topic(name, &body, changes).await,
+            Kind::Subscription => self.pubsub.update_subscription(name, &body, changes).await,
+            Kind::Service => {
+                let generation = found["generation"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
+                let renewed = changes.iter().any(|change| change.path.starts_with("template"));
+                let revision = renewed.then(|| self.context.revision(resource.id.short(), generation));
+                self.run.update(name, body, revision.as_deref()).await
+            }
+            Kind::Trigger => self.eventarc.update(&body, changes).await,
+            Kind::TriggerSubscription => {
+                let subscription = self.subscription_of(name).await?;
+                self.pubsub.update_subscription(&subscription, &body, changes).await
+            }
+            Kind::Policy(target) => self.update_policy(target, name, found, &resource.body).await,
+        }
+    }
+
+    /// Deletes a resource.
+    ///
+    /// # Errors
+    /// The call failed. That there is none any more is no error.
+    pub async fn delete(&self, id: &Id) -> Result<(), CloudError> {
+        let name = &id.name;
+        let answer = match id.kind {
+            Kind::ServiceAccount => self.iam.delete(name).await,
+            Kind::Bucket => self.storage.delete(name).await,
+            Kind::Archive => self.storage.delete_object(name).await,
+            Kind::Topic => self.pubsub.delete_topic(name).await,
+            Kind::Subscription => self.pubsub.delete_subscription(name).await,
+            Kind::Service => self.run.delete(name).await,
+            Kind::Trigger => self.eventarc.delete(name).await,
+            // They go with what they belong to, and an API may serve others.
+            Kind::Api | Kind::TriggerSubscription | Kind::Policy(_) => Ok(()),
+        };
+        answer.or_else(|error| if error.fault == Fault::Missing { Ok(()) } else { Err(error) })
+    }
+
+    /// The subscription that Eventarc made for a trigger.
+    async fn subscription_of(&self, trigger: &str) -> Result<String, CloudError> {
+        let found = self.eventarc.read(trigger).await?;
+        let subscription = found["transport"]["pubsub"]["subscription"].as_str().unwrap_or_default();
+        if subscription.is_empty() {
+            return Err(CloudError::new(Fault::Missing, "Eventarc has not made the trigger's subscription yet"));
+        }
+        Ok(subscription.to_owned())
+    }
+
+    /// The IAM policy of a resource. Stand-ins without access control have an empty one, which says so.
+    async fn read_policy(&self, target: Target, name: &str) -> Result<Value, CloudError> {
+        let answer = match target {
+            Target::Bucket => self.storage.read_policy(name).await,
+            Target::Topic | Target::Subscription => self.pubsub.read_policy(name).await,
+            Target::Service => self.run.read_policy(name).await,
+            Target::TriggerSubscription => self.pubsub.read_policy(&self.subscription_of(name).await?).await,
+        };
+        let api = api_of(if target == Target::TriggerSubscription { Kind::Subscription } else { Kind::Policy(target) });
+        match answer {
+            Err(error) if error.fault == Fault::Unsupported && self.local.contains(&api) => Ok(plan::no_access_control()),
+            // fake-gcs-server knows buckets, and answers with 404 for their policies.
+            Err(error) if error.fault == Fault::Missing && target == Target::Bucket && self.local.contains(&api) => {
+                self.storage.read(name).await.map(|_| plan::no_access_control())
+            }
+            answer => answer,
+        }
+    }
+
+    /// Read-modify-write with the policy's etag: bindings are merged into what was found.
+    async fn update_policy(&self, target: Target, name: &str, found: &Value, body: &Value) -> Result<(), CloudError> {
+        let (added, removed) = plan::additions_and_removals(body, found);
+        if added.is_empty() && removed.is_empty() {
+            return Ok(());
+        }
+        let mut policy = found.clone();
+        if !policy["bindings"].is_array() {
+            policy["bindings"] = json!([]);
+        }
+        let bindings = policy["bindings"].as_array_mut().into_iter().flatten();
+        for binding in bindings.filter(|binding| binding["condition"].is_null()) {
+            let role = binding["role"].as_str().unwrap_or_default().to_owned();
+            if let Some(members) = binding["members"].as_array_mut() {
+                let goes = |member: &Value| removed.iter().any(|(r, m)| *r == role && member == m);
+                members.retain(|member| !goes(member));
+                members.extend(added.iter().filter(|(r, _)| *r == role).map(|(_, member)| Value::from(member.as_str())));
+            }
+        }
+        let bound = plan::bindings(&policy);
+        if let Some(bindings) = policy["bindings"].as_array_mut() {
+            bindings.retain(|binding| binding["members"].as_array().is_some_and(|members| !members.is_empty()));
+            let roles = added.iter().map(|(role, _)| role).filter(|role| !bound.contains_key(*role));
+            for role in roles.collect::<std::collections::BTreeSet<_>>() {
+                let members: Vec<&str> = added.iter().filter(|(r, _)| r == role).map(|(_, m)| m.as_str()).collect();
+                bindings.push(json!({"role": role, "members": members}));
+            }
+        }
+        match target {
+            Target::Bucket => self.storage.write_policy(name, &policy).await,
+            Target::Topic | Target::Subscription => self.pubsub.write_policy(name, policy).await,
+            Target::Service => self.run.write_policy(name, policy).await,
+            Target::TriggerSubscription => self.pubsub.write_policy(&self.subscription_of(name).await?, policy).await,
+        }
+    }
+
+    /// Cloud Run, for what a plan does not say: addresses and revisions.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+}
+
+/// The API that has to be enabled before a resource can be looked for.
+fn api_of(kind: Kind) -> Api {
+    match kind {
+        Kind::Api => Api::ServiceUsage,
+        Kind::ServiceAccount => Api::Iam,
+        Kind::Bucket | Kind::Archive | Kind::Policy(Target::Bucket) => Api::Storage,
+        Kind::Topic | Kind::Subscription | Kind::Policy(Target::Topic | Target::Subscription) => Api::PubSub,
+        Kind::Service | Kind::Policy(Target::Service) => Api::Run,
+        Kind::Trigger | Kind::TriggerSubscription | Kind::Policy(Target::TriggerSubscription) => Api::Eventarc,
+    }
+}
+
+fn tried(verb: &str, what: &str, error: CloudError) -> CloudError {
+    CloudError { message: format!("cannot {verb} {what}: {}", error.message), ..error }
+}
+
+/// A body as the client's type. What does not fit is a mistake of this program.
+pub(super) fn model<T: DeserializeOwned>(body: Value) -> Result<T, CloudError> {
+    serde_json::from_value(body).map_err(|error| CloudError::new(Fault::Wrong, format!("a body that the API lacks: {error}")))
+}
+
+/// A client's type as JSON.
+pub(super) fn value(model: &impl Serialize) -> Result<Value, CloudError> {
+    serde_json::to_value(model).map_err(|error| CloudError::new(Fault::Wrong, format!("an answer without JSON: {error}")))
+}
+
+pub(super) fn policy(body: Value) -> Result<Policy, CloudError> {
+    model(body)
+}
+
+/// The fields of an update mask: the first part of each path.
+pub(super) fn mask(changes: &[Change]) -> google_cloud_wkt::FieldMask {
+    let mut paths: Vec<&str> = changes.iter().filter_map(|change| change.path.split(['.', '[']).next()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    google_cloud_wkt::FieldMask::default().set_paths(paths)
+}
+
+/// Makes ring the TLS provider of this process, unless there is one: the clients bring none.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A client at the endpoint and with the credentials that the settings say. It tries once: whoever applies a plan decides what is
+/// tried again. Operations of a stand-in are looked at often, since there they take no time.
+macro_rules! install {
+    ($client:ident, $settings:ident, $api:expr) => {{
+        let endpoint = $settings.endpoint($api);
+        let credentials = $settings
+            .credentials($api)
+            .map_err(|error| $crate::cloud::CloudError::new($crate::cloud::Fault::Denied, error.to_string()))?;
+        let mut builder = $client::builder().with_credentials(credentials).with_retry_policy(NeverRetry);
+        if endpoint.is_local() {
+            builder = builder.with_polling_backoff_policy($crate::cloud::google::quick());
+        }
+        if let Some(url) = endpoint.url {
+            builder = builder.with_endpoint(url);
+        }
+        builder.build().await.map_err(|error| {
+            let message = format!("cannot make a client for {}: {error}", $api.service());
+            $crate::cloud::CloudError::new($crate::cloud::Fault::Wrong, message)
+        })?
+    }};
+}
+pub(super) use install;
+
+pub(super) fn quick() -> google_cloud_gax::exponential_backoff::ExponentialBackoff {
+    use std::time::Duration;
+    google_cloud_gax::exponential_backoff::ExponentialBackoffBuilder::new()
+        .with_initial_delay(Duration::from_millis(5))
+        .with_maximum_delay(Duration::from_millis(50))
+        .clamp()
+}

@@ -1,0 +1,75 @@
+//! The project: its number (Resource Manager) and its APIs (Service Usage).
+
+use google_cloud_api_serviceusage_v1::client::ServiceUsage;
+use google_cloud_api_serviceusage_v1::model::State;
+use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_lro::Poller;
+use google_cloud_resourcemanager_v3::client::Projects;
+
+use super::error::{CloudError, Fault};
+use super::google::install;
+use super::settings::{Api, Settings};
+
+#[derive(Debug)]
+pub(super) struct Project {
+    id: String,
+    projects: Projects,
+    usage: ServiceUsage,
+}
+
+impl Project {
+    pub(super) async fn new(settings: &Settings, id: &str) -> Result<Self, CloudError> {
+        Ok(Self {
+            id: id.to_owned(),
+            projects: install!(Projects, settings, Api::ResourceManager),
+            usage: install!(ServiceUsage, settings, Api::ServiceUsage),
+        })
+    }
+
+    /// The project's number: Resource Manager knows it, and where that is not enabled yet Service Usage does too.
+    pub(super) async fn number(&self) -> Result<String, CloudError> {
+        let name = format!("projects/{}", self.id);
+        let answer = self.projects.get_project().set_name(&name).send().await.map_err(CloudError::from);
+        let found = match answer {
+            Ok(project) => project.name,
+            Err(error) if error.fault == Fault::Disabled => {
+                let api = format!("{name}/services/{}", Api::ResourceManager.service());
+                self.usage.get_service().set_name(api).send().await.map_err(CloudError::from)?.parent
+            }
+            Err(error) => {
+                let help = match error.fault {
+                    Fault::Missing | Fault::Denied => "\n  help: check its id, and that your account has a role in it",
+                    _ => "",
+                };
+                let message = format!("cannot read project `{}`: {}{help}", self.id, error.message);
+                return Err(CloudError { message, ..error });
+            }
+        };
+        Ok(found.trim_start_matches("projects/").to_owned())
+    }
+
+    /// Which of these APIs are enabled.
+    pub(super) async fn enabled(&self, apis: &[&str]) -> Result<Vec<String>, CloudError> {
+        if apis.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parent = format!("projects/{}", self.id);
+        let names = apis.iter().map(|api| format!("{parent}/services/{api}"));
+        let answer = self.usage.batch_get_services().set_parent(&parent).set_names(names).send().await?;
+        let enabled = answer.services.into_iter().filter(|service| service.state == State::Enabled);
+        Ok(enabled.filter_map(|service| Some(service.name.rsplit('/').next()?.to_owned())).collect())
+    }
+
+    /// Those of these permissions in the project that the caller does not have.
+    pub(super) async fn missing<'p>(&self, permissions: &[&'p str]) -> Result<Vec<&'p str>, CloudError> {
+        let request = self.projects.test_iam_permissions().set_resource(format!("projects/{}", self.id));
+        let held = request.set_permissions(permissions.iter().copied()).send().await?.permissions;
+        Ok(permissions.iter().copied().filter(|permission| !held.iter().any(|held| held == permission)).collect())
+    }
+
+    pub(super) async fn enable(&self, api: &str) -> Result<(), CloudError> {
+        let name = format!("projects/{}/services/{api}", self.id);
+        self.usage.enable_service().set_name(name).poller().until_done().await?;
+        Ok(())
+    }
+}

@@ -14,6 +14,7 @@ pub(crate) struct Flags {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    Build(Build),
     Model(Model),
 }
 
@@ -35,6 +36,28 @@ pub(crate) struct Model {
     #[arg(long)]
     pub(crate) check: bool,
     /// Print the accuracy as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Build the function and pack the archive that is deployed
+///
+/// The archive holds the release binary `main` and `topology.toml`, and is named by its sha256 in the folder `archive` of the
+/// target directory. A commit gives the same bytes in every folder, and on every machine with the same Rust toolchain and C
+/// library: for that the build leaves out RUSTFLAGS and flags of cargo's configuration, and replaces the paths of this machine.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask build
+  cargo xtask build --json | jq -r .sha256
+  cargo xtask build --binary target/x86_64-unknown-linux-gnu/release/main")]
+pub(crate) struct Build {
+    /// The declaration that goes into the archive [default: infra/topology.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    /// Pack this binary instead of building one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
+    /// Print JSON: path, size in bytes, sha256, glibc (the newest version that is needed, or null)
     #[arg(long)]
     pub(crate) json: bool,
 }

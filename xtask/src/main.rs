@@ -1,8 +1,10 @@
 //! `cargo xtask`: everything about the project that is not the function itself. One verb, one file; `flags` is the whole
 //! command line.
 
+mod build;
 mod flags;
 mod model;
+mod topology;
 
 use std::process::ExitCode;
 
@@ -12,6 +14,7 @@ use flags::{Flags, Verb};
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let result = match flags.verb {
+        Verb::Build(flags) => build::run(&flags),
         Verb::Model(arguments) => model::run(&arguments),
     };
     match result {

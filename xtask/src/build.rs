@@ -1,0 +1,47 @@
+//! `cargo xtask build`: the archive that is deployed.
+//!
+//! The same commit gives the same bytes in every folder and on every machine with the same Rust toolchain and C library:
+//! [`cargo`] builds the binary under flags of its own, [`archive`] packs it.
+
+pub(crate) mod archive;
+mod cargo;
+mod elf;
+
+use anyhow::Result;
+pub(crate) use archive::Archive;
+
+use crate::flags;
+use crate::topology::{self, root};
+
+/// Builds the function, or takes the binary that the flags name, and packs it with the topology.
+///
+/// # Errors
+/// A topology with mistakes, a build that fails, a binary that the base image cannot run, an archive that is too large.
+pub(crate) fn build(flags: &flags::Build) -> Result<Archive> {
+    let topology = topology::path(flags.topology.as_deref());
+    // Before the minutes that a build takes.
+    topology::read(Some(&topology), None)?;
+    let metadata = cargo::Metadata::read(root(), flags.binary.is_none())?;
+    let built;
+    let binary = match &flags.binary {
+        Some(binary) => binary,
+        None => {
+            built = cargo::build(&metadata)?;
+            &built
+        }
+    };
+    archive::pack(binary, &topology, &metadata.target_directory.join("archive"))
+}
+
+/// The verb.
+pub(crate) fn run(flags: &flags::Build) -> Result<()> {
+    let archive = build(flags)?;
+    if flags.json {
+        let Archive { path, size, sha256, glibc } = &archive;
+        let json = serde_json::json!({"path": path, "size": size, "sha256": sha256, "glibc": glibc.as_ref().map(elf::Glibc::version)});
+        println!("{json}");
+    } else {
+        println!("{archive}");
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The declaration that a verb works on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use infra::topology::Topology;
+
+/// The root of the workspace.
+pub(crate) fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// The file that is meant: the given one, or the one that the project ships with.
+pub(crate) fn path(given: Option<&Path>) -> PathBuf {
+    given.map_or_else(|| root().join("infra/topology.toml"), Path::to_path_buf)
+}
+
+/// Reads and checks a declaration, as it is in one of its environments if one is named.
+///
+/// # Errors
+/// The file cannot be read, or something in it is wrong: then every mistake with its line.
+pub(crate) fn read(given: Option<&Path>, environment: Option<&str>) -> Result<Topology> {
+    let path = path(given);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading the topology {}", path.display()))?;
+    parse(&text, &path, environment)
+}
+
+fn parse(text: &str, path: &Path, environment: Option<&str>) -> Result<Topology> {
+    // People are in the workspace mostly: a name that is short, and that an editor opens.
+    let short = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok());
+    let name = short.unwrap_or(path).display().to_string();
+    let topology = match environment {
+        Some(environment) => Topology::parse_environment(text, &name, environment),
+        None => Topology::parse(text, &name),
+    };
+    topology.map_err(|errors| anyhow!("the topology {name} cannot be used\n\n{errors}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_shipped_declaration_is_meant_unless_another_is_given() {
+        let topology = read(None, None).unwrap();
+        assert_eq!(Ok(topology), Topology::shipped());
+        assert_eq!(read(None, Some("staging")).unwrap().environment.as_deref(), Some("staging"));
+        let error = read(Some(Path::new("nowhere.toml")), None).unwrap_err();
+        assert!(format!("{error:#}").contains("nowhere.toml"), "{error:#}");
+    }
+
+    #[test]
+    fn mistakes_are_shown_with_their_place() {
+        let error = parse("[topics.a-topic]\nretension = \"1d\"\n", Path::new("mine.toml"), None).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("--> mine.toml:2:1") && text.contains("did you mean `retention`?"), "{text}");
+    }
+}

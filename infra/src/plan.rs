@@ -155,7 +155,10 @@ impl Kind {
             Self::Subscription => &[
                 ("filter", "a filter cannot be changed; messages that wait in the subscription are lost"),
                 ("topic", "a subscription stays with its topic; messages that wait in it are lost"),
-                ("enableMessageOrdering", "ordering cannot be changed; messages that wait in the subscription are lost"),
+                (
+                    "enableMessageOrdering",
+                    "ordering cannot be changed; messages that wait in the subscription are lost",
+                ),
             ],
             Self::Trigger => &[
                 ("transport", "a trigger stays with its topic; messages that wait in its subscription are lost"),
@@ -214,6 +217,7 @@ pub fn plan(declared: &[Resource], found: &State) -> Plan {
     for resource in declared {
         let action = match found.get(&resource.id).filter(|_| !renewed(resource, &remade)) {
             Some(found) => compare(resource, found),
+            None if policy::grants_nothing(resource) => Action::Nothing,
             None => Action::Create,
         };
         match action {
@@ -267,9 +271,12 @@ pub fn compare(resource: &Resource, found: &Value) -> Action {
         return if changes.is_empty() { Action::Nothing } else { Action::Update(changes) };
     }
     let mut changes = difference::changes(&resource.body, found);
-    let immutable = resource.id.kind.immutable().iter().find(|(field, _)| {
-        changes.iter().any(|change| change.path.split(['.', '[']).next() == Some(field))
-    });
+    let immutable = resource
+        .id
+        .kind
+        .immutable()
+        .iter()
+        .find(|(field, _)| changes.iter().any(|change| change.path.split(['.', '[']).next() == Some(field)));
     if let Some((_, why)) = immutable {
         return Action::Replace { why: (*why).to_owned(), changes };
     }

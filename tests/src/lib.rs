@@ -3,6 +3,7 @@
 //! - [`Function`]: the built binary
 //! - [`Emulator`]: Google's Pub/Sub emulator (needs the Cloud SDK's component and Java)
 //! - [`Storage`]: fake-gcs-server for Cloud Storage
+//! - [`xtask`]: the built `cargo xtask`
 //! - [`PubSub`]: what a test does with a Pub/Sub: create, publish, pull; speaks REST to any of them
 //!
 //! Where a part is missing, [`Emulator::shared`] and [`Storage::shared`] print why and return `None`, and the test is
@@ -14,9 +15,11 @@ mod http;
 mod process;
 mod pubsub;
 mod storage;
+mod xtask;
 
 pub use emulator::Emulator;
 pub use function::{Function, command, wrapped};
 pub use process::{free_port, unique};
 pub use pubsub::{PubSub, Received};
 pub use storage::Storage;
+pub use xtask::{Ran, xtask, xtask_command};

@@ -45,3 +45,11 @@ pub(crate) fn run(flags: &flags::Build) -> Result<()> {
     }
     Ok(())
 }
+
+/// The archive that was built last, if there is one.
+pub(crate) fn newest() -> Option<std::path::PathBuf> {
+    let folder = cargo::Metadata::read(root(), false).ok()?.target_directory.join("archive");
+    let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let zips = files.filter(|path| path.extension().is_some_and(|extension| extension == "zip"));
+    zips.max_by_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
+}

@@ -1,6 +1,10 @@
 //! The command line.
 
+mod deploy;
+
 use std::path::PathBuf;
+
+pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -15,6 +19,12 @@ pub(crate) struct Flags {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Build(Build),
+    Plan(Plan),
+    Deploy(Deploy),
+    Outputs(Outputs),
+    Destroy(Destroy),
+    Rollback(Rollback),
+    Doctor(Doctor),
     Model(Model),
 }
 

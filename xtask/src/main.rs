@@ -2,8 +2,15 @@
 //! command line.
 
 mod build;
+mod deploy;
+mod destroy;
+mod doctor;
 mod flags;
 mod model;
+mod outputs;
+mod plan;
+mod rollback;
+mod terminal;
 mod topology;
 
 use std::process::ExitCode;
@@ -13,12 +20,19 @@ use flags::{Flags, Verb};
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
+    let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
     let result = match flags.verb {
-        Verb::Build(flags) => build::run(&flags),
-        Verb::Model(arguments) => model::run(&arguments),
+        Verb::Build(flags) => done(build::run(&flags)),
+        Verb::Plan(flags) => plan::run(&flags),
+        Verb::Deploy(flags) => done(deploy::run(&flags)),
+        Verb::Outputs(flags) => done(outputs::run(&flags)),
+        Verb::Destroy(flags) => done(destroy::run(&flags)),
+        Verb::Rollback(flags) => done(rollback::run(&flags)),
+        Verb::Doctor(flags) => doctor::run(&flags),
+        Verb::Model(flags) => done(model::run(&flags)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

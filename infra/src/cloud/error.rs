@@ -69,7 +69,9 @@ impl From<Error> for CloudError {
         }
         let details = error.status().map(|status| format!("{:?}", status.details)).unwrap_or_default();
         let fault = match (status, code) {
-            (None, None) if error.is_serialization() || error.is_deserialization() || error.is_binding() => Fault::Wrong,
+            (None, None) if error.is_serialization() || error.is_deserialization() || error.is_binding() => {
+                Fault::Wrong
+            }
             (None, None) if error.is_authentication() => Fault::Denied,
             _ => fault_of(status, code, &format!("{message} {details}")),
         };
@@ -89,10 +91,16 @@ fn fault_of(status: Option<u16>, code: Option<Code>, message: &str) -> Fault {
         (Some(Code::AlreadyExists), _) => Fault::Exists,
         (Some(Code::Aborted), _) | (_, Some(409 | 412)) => Fault::Conflict,
         (Some(Code::PermissionDenied | Code::Unauthenticated), _) | (None, Some(401 | 403)) => {
-            if disabled { Fault::Disabled } else { Fault::Denied }
+            if disabled {
+                Fault::Disabled
+            } else {
+                Fault::Denied
+            }
         }
         (Some(Code::Unimplemented), _) | (None, Some(405 | 501)) => Fault::Unsupported,
-        (Some(Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Internal), _) => Fault::Passing,
+        (Some(Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Internal), _) => {
+            Fault::Passing
+        }
         (_, Some(408 | 429 | 500 | 502..=504)) | (None, None) => Fault::Passing,
         _ => Fault::Wrong,
     }

@@ -266,7 +266,9 @@ impl Google {
         };
         let api = api_of(if target == Target::TriggerSubscription { Kind::Subscription } else { Kind::Policy(target) });
         match answer {
-            Err(error) if error.fault == Fault::Unsupported && self.local.contains(&api) => Ok(plan::no_access_control()),
+            Err(error) if error.fault == Fault::Unsupported && self.local.contains(&api) => {
+                Ok(plan::no_access_control())
+            }
             // fake-gcs-server knows buckets, and answers with 404 for their policies.
             Err(error) if error.fault == Fault::Missing && target == Target::Bucket && self.local.contains(&api) => {
                 self.storage.read(name).await.map(|_| plan::no_access_control())
@@ -291,7 +293,8 @@ impl Google {
             if let Some(members) = binding["members"].as_array_mut() {
                 let goes = |member: &Value| removed.iter().any(|(r, m)| *r == role && member == m);
                 members.retain(|member| !goes(member));
-                members.extend(added.iter().filter(|(r, _)| *r == role).map(|(_, member)| Value::from(member.as_str())));
+                members
+                    .extend(added.iter().filter(|(r, _)| *r == role).map(|(_, member)| Value::from(member.as_str())));
             }
         }
         let bound = plan::bindings(&policy);
@@ -335,12 +338,14 @@ fn tried(verb: &str, what: &str, error: CloudError) -> CloudError {
 
 /// A body as the client's type. What does not fit is a mistake of this program.
 pub(super) fn model<T: DeserializeOwned>(body: Value) -> Result<T, CloudError> {
-    serde_json::from_value(body).map_err(|error| CloudError::new(Fault::Wrong, format!("a body that the API lacks: {error}")))
+    serde_json::from_value(body)
+        .map_err(|error| CloudError::new(Fault::Wrong, format!("a body that the API lacks: {error}")))
 }
 
 /// A client's type as JSON.
 pub(super) fn value(model: &impl Serialize) -> Result<Value, CloudError> {
-    serde_json::to_value(model).map_err(|error| CloudError::new(Fault::Wrong, format!("an answer without JSON: {error}")))
+    serde_json::to_value(model)
+        .map_err(|error| CloudError::new(Fault::Wrong, format!("an answer without JSON: {error}")))
 }
 
 pub(super) fn policy(body: Value) -> Result<Policy, CloudError> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage as Objects;
+use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -137,7 +138,8 @@ impl Storage {
         let mut names = Vec::new();
         let mut page = String::new();
         loop {
-            let path = format!("/{bucket}/o?fields=items(name),nextPageToken&maxResults=1000&pageToken={}", escaped(&page));
+            let path =
+                format!("/{bucket}/o?fields=items(name),nextPageToken&maxResults=1000&pageToken={}", escaped(&page));
             let answer = match self.send(Method::GET, &path, None).await {
                 Ok(answer) => answer,
                 Err(error) if error.fault == Fault::Missing => return Ok(None),
@@ -154,17 +156,62 @@ impl Storage {
 
     /// Writes an object that is named by its content, unless it is there: `ifGenerationMatch=0`.
     ///
+    /// `sent` is told how many bytes have gone.
+    ///
     /// # Errors
     /// The call failed. That the object is there is no error.
-    pub async fn upload(&self, bucket: &str, object: &str, content: Bytes) -> Result<(), CloudError> {
+    pub async fn upload(
+        &self,
+        bucket: &str,
+        object: &str,
+        content: Bytes,
+        sent: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<(), CloudError> {
         let checksum = crc32c::crc32c(&content);
+        let content = Counted { content, at: 0, sent };
         let request = self.objects.write_object(format!("projects/_/buckets/{bucket}"), object, content);
-        let request = request.set_if_generation_match(0_i64).with_known_crc32c(checksum).set_content_type("application/zip");
+        let request =
+            request.set_if_generation_match(0_i64).with_known_crc32c(checksum).set_content_type("application/zip");
         match request.send_unbuffered().await.map_err(CloudError::from) {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.fault, Fault::Conflict | Fault::Exists) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Content that tells how much of it was taken.
+struct Counted<F> {
+    content: Bytes,
+    at: u64,
+    sent: F,
+}
+
+/// Bytes of an upload that are handed over at once.
+const CHUNK: usize = 256 << 10;
+
+impl<F: Fn(u64) + Send + Sync + 'static> StreamingSource for Counted<F> {
+    type Error = std::io::Error;
+
+    async fn next(&mut self) -> Option<Result<Bytes, Self::Error>> {
+        let rest = self.content.get(self.at as usize..).filter(|rest| !rest.is_empty())?;
+        let chunk = self.content.slice_ref(&rest[..rest.len().min(CHUNK)]);
+        self.at += chunk.len() as u64;
+        (self.sent)(self.at);
+        Some(Ok(chunk))
+    }
+
+    async fn size_hint(&self) -> Result<SizeHint, Self::Error> {
+        Ok(SizeHint::with_exact(self.content.len() as u64))
+    }
+}
+
+impl<F: Fn(u64) + Send + Sync + 'static> Seek for Counted<F> {
+    type Error = std::io::Error;
+
+    async fn seek(&mut self, offset: u64) -> Result<(), Self::Error> {
+        self.at = offset;
+        Ok(())
     }
 }
 

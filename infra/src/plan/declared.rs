@@ -128,9 +128,10 @@ impl Declared<'_> {
         all.extend(self.accounts());
         all.extend(self.topics());
         all.extend(self.bucket());
-        let (early, late): (Vec<_>, Vec<_>) = self.policies().into_iter().partition(|policy| {
-            matches!(policy.id.kind, Kind::Policy(Target::Topic | Target::Bucket))
-        });
+        let (early, late): (Vec<_>, Vec<_>) = self
+            .policies()
+            .into_iter()
+            .partition(|policy| matches!(policy.id.kind, Kind::Policy(Target::Topic | Target::Bucket)));
         all.extend(early);
         all.extend(self.topology.services.iter().map(|service| self.service(service)));
         let (invokers, late): (Vec<_>, Vec<_>) =
@@ -303,7 +304,11 @@ impl Declared<'_> {
     fn service(&self, service: &Service) -> Resource {
         let mut needs = self.account_need(service.service_account.as_ref());
         let mut template = Map::new();
-        put(&mut template, "serviceAccount", service.service_account.as_ref().map(|account| self.context.email(account)));
+        put(
+            &mut template,
+            "serviceAccount",
+            service.service_account.as_ref().map(|account| self.context.email(account)),
+        );
         put(&mut template, "timeout", service.timeout.map(seconds));
         put(&mut template, "maxInstanceRequestConcurrency", service.concurrency);
         let mut scaling = Map::new();
@@ -312,9 +317,7 @@ impl Declared<'_> {
         if !scaling.is_empty() {
             template.insert("scaling".to_owned(), scaling.into());
         }
-        let probe = |path: &str, failures: u32| {
-            json!({"httpGet": {"path": path}, "periodSeconds": 2, "timeoutSeconds": 1, "failureThreshold": failures})
-        };
+        let probe = |path: &str, failures: u32| json!({"httpGet": {"path": path}, "periodSeconds": 2, "timeoutSeconds": 1, "failureThreshold": failures});
         let mut container = Map::from_iter([
             ("image".to_owned(), json!("scratch")),
             ("baseImageUri".to_owned(), json!(BASE_IMAGE)),

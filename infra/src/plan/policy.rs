@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::Change;
+use super::{Change, Kind, Resource};
 
 /// Roles, and who has each; those with conditions left out.
 pub(crate) type Bindings = BTreeMap<String, BTreeSet<String>>;
@@ -16,6 +16,11 @@ const PUBLIC: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
 /// nothing else of the roles in `roles`.
 pub(super) fn body(grants: &Bindings, managed: &BTreeSet<String>) -> Value {
     serde_json::json!({ "grants": grants, "managed": managed, "roles": ROLES })
+}
+
+/// Whether a policy that is not there yet is as it should be.
+pub(super) fn grants_nothing(resource: &Resource) -> bool {
+    matches!(resource.id.kind, Kind::Policy(_)) && resource.body["grants"].as_object().is_none_or(Map::is_empty)
 }
 
 /// The roles that a deployment gives, and takes back from its own accounts.
@@ -39,8 +44,11 @@ pub fn bindings(policy: &Value) -> Bindings {
     all
 }
 
-/// The pairs of role and member that have to be added to a policy, and those that have to go.
-pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<(String, String)>, Vec<(String, String)>) {
+/// A role, and who has it.
+pub(crate) type Grant = (String, String);
+
+/// The grants that have to be added to a policy, and those that have to go.
+pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<Grant>) {
     if *policy == no_access_control() {
         return (Vec::new(), Vec::new());
     }

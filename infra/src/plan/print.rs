@@ -39,9 +39,12 @@ impl Plan {
         }
         let [create, update, replace, delete] = self.counts();
         let mut counts = Vec::new();
-        for (count, word, code) in
-            [(create, "to create", GREEN), (update, "to update", YELLOW), (replace, "to replace", RED), (delete, "to delete", RED)]
-        {
+        for (count, word, code) in [
+            (create, "to create", GREEN),
+            (update, "to update", YELLOW),
+            (replace, "to replace", RED),
+            (delete, "to delete", RED),
+        ] {
             if count > 0 {
                 counts.push(style.paint(code, &format!("{count} {word}")));
             }
@@ -104,7 +107,11 @@ impl Step {
                 changes.iter().for_each(|change| change.text(style, text));
             }
             Action::Delete => {
-                let _ = writeln!(text, "  {}", style.paint(DIM, "labelled as this deployment's, and not declared any more"));
+                let _ = writeln!(
+                    text,
+                    "  {}",
+                    style.paint(DIM, "labelled as this deployment's, and not declared any more")
+                );
             }
             Action::Nothing => text.push('\n'),
         }
@@ -114,7 +121,8 @@ impl Step {
     fn summary(&self) -> String {
         let Some(resource) = &self.resource else { return String::new() };
         let body = &resource.body;
-        let short = |value: &Value| value.as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default().to_owned();
+        let short =
+            |value: &Value| value.as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default().to_owned();
         let mut parts = Vec::new();
         match self.id.kind {
             Kind::Subscription | Kind::TriggerSubscription => {
@@ -127,7 +135,8 @@ impl Step {
                 parts.extend(endpoint.map(|endpoint| format!("pushes to {endpoint}")));
                 if !body["deadLetterPolicy"].is_null() {
                     let policy = &body["deadLetterPolicy"];
-                    let [topic, attempts] = [short(&policy["deadLetterTopic"]), policy["maxDeliveryAttempts"].to_string()];
+                    let [topic, attempts] =
+                        [short(&policy["deadLetterTopic"]), policy["maxDeliveryAttempts"].to_string()];
                     parts.push(format!("to {topic} after {attempts} deliveries"));
                 }
                 let kept = body["messageRetentionDuration"].as_str();
@@ -150,7 +159,8 @@ impl Step {
             Kind::Policy(_) => {
                 for (role, members) in body["grants"].as_object().into_iter().flatten() {
                     for member in members.as_array().into_iter().flatten() {
-                        let member = member.as_str().and_then(|member| member.split(['@', ':']).nth(1)).unwrap_or_default();
+                        let member =
+                            member.as_str().and_then(|member| member.split(['@', ':']).nth(1)).unwrap_or_default();
                         parts.push(format!("{} for {member}", role.trim_start_matches("roles/")));
                     }
                 }
@@ -160,7 +170,7 @@ impl Step {
         parts.join(", ")
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let (action, changes) = match &self.action {
             Action::Create => ("create", &[][..]),
             Action::Update(changes) => ("update", changes.as_slice()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{DEPLOYMENT_LABEL, Id, Kind, Target};
+use super::{Archive, Context, DEPLOYMENT_LABEL, Id, Kind, Target};
 
 /// The resources that were found, each as its API shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,20 +53,33 @@ impl State {
     }
 
     /// The state as JSON, to be compared with later without an account.
-    pub fn to_snapshot(&self) -> Value {
-        let resources = self.resources.iter().map(|(id, found)| json!({"kind": code(id.kind), "name": id.name, "found": found}));
-        json!({"deployment": self.deployment, "resources": resources.collect::<Vec<_>>()})
+    pub fn to_snapshot(&self, context: &Context) -> Value {
+        let resources =
+            self.resources.iter().map(|(id, found)| json!({"kind": code(id.kind), "name": id.name, "found": found}));
+        json!({
+            "deployment": self.deployment,
+            "project": context.project,
+            "number": context.number,
+            "region": context.region,
+            "archive": context.archive.as_ref().map(|archive| archive.sha256.as_str()),
+            "resources": resources.collect::<Vec<_>>(),
+        })
     }
 
-    /// Reads what [`State::to_snapshot`] wrote.
+    /// Reads what [`State::to_snapshot`] wrote: what was found, and where.
     ///
     /// # Errors
     /// It is something else.
-    pub fn from_snapshot(text: &str) -> Result<Self, SnapshotError> {
+    pub fn from_snapshot(text: &str) -> Result<(Self, Context), SnapshotError> {
         let wrong = |why: &str| SnapshotError(why.to_owned());
         let snapshot: Value = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
-        let deployment = snapshot["deployment"].as_str().ok_or_else(|| wrong("it names no `deployment`"))?;
-        let mut state = Self::new(deployment);
+        let text = |key: &str| {
+            let text = snapshot[key].as_str().map(str::to_owned);
+            text.ok_or_else(|| wrong(&format!("it names no `{key}`")))
+        };
+        let archive = snapshot["archive"].as_str().map(|sha256| Archive { sha256: sha256.to_owned() });
+        let context = Context { project: text("project")?, number: text("number")?, region: text("region")?, archive };
+        let mut state = Self::new(&text("deployment")?);
         let resources = snapshot["resources"].as_array().ok_or_else(|| wrong("it lists no `resources`"))?;
         for resource in resources {
             let kind = resource["kind"].as_str().and_then(|text| KINDS.iter().find(|kind| code(**kind) == text));
@@ -75,7 +88,7 @@ impl State {
             };
             state.insert(Id::new(*kind, name), resource["found"].clone());
         }
-        Ok(state)
+        Ok((state, context))
     }
 }
 

@@ -1,0 +1,381 @@
+//! `cargo xtask` against Google's Pub/Sub emulator, fake-gcs-server, and stand-ins for the APIs that have none, which check every
+//! request against Google's own API descriptions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use infra::cloud::Api;
+use serde_json::Value;
+use tests::{Emulator, Fault, FaultKind, Google, Ran, Storage, unique, xtask, xtask_command};
+
+/// A project to deploy to, and what is deployed.
+struct Project {
+    google: Google,
+    folder: PathBuf,
+    topology: PathBuf,
+}
+
+impl Project {
+    fn new() -> Option<Self> {
+        let (emulator, storage) = (Emulator::shared()?, Storage::shared()?);
+        let google = Google::start(emulator.host(), storage.host())?;
+        let folder = std::env::temp_dir().join(unique("deploy"));
+        fs::create_dir_all(&folder).unwrap();
+        let topology = folder.join("topology.toml");
+        fs::write(&topology, infra::topology::SHIPPED).unwrap();
+        Some(Self { google, folder, topology })
+    }
+
+    /// An archive with this content.
+    fn archive(&self, content: &str) -> String {
+        let path = self.folder.join(format!("{content}.zip"));
+        fs::write(&path, format!("PK\x03\x04{content}")).unwrap();
+        path.display().to_string()
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.topology).unwrap();
+        assert!(text.contains(from), "{from} is not in the topology");
+        fs::write(&self.topology, text.replacen(from, to, 1)).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        xtask(&self.arguments(arguments), &self.google.environment())
+    }
+
+    fn arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        let topology = ["--topology", self.topology.to_str().unwrap()];
+        arguments.iter().copied().chain(topology).collect()
+    }
+
+    fn deploy(&self, content: &str) -> Ran {
+        let archive = self.archive(content);
+        self.run(&["deploy", "--yes", "--json", "--archive", &archive])
+    }
+
+    fn plan(&self, content: &str) -> Value {
+        let archive = self.archive(content);
+        self.run(&["plan", "--json", "--archive", &archive]).ok().json()
+    }
+
+    fn object(&self) -> String {
+        let outputs = self.run(&["outputs", "--json"]).ok().json();
+        outputs["object"].as_str().unwrap().to_owned()
+    }
+
+    /// No request was one that Google would not have understood.
+    fn check(&self) {
+        let violations = self.google.violations();
+        assert!(violations.is_empty(), "{violations:#?}");
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// `create`, `update`, `replace`, `delete` of a plan.
+fn counts(plan: &Value) -> [u64; 4] {
+    ["create", "update", "replace", "delete"].map(|key| plan[key].as_u64().unwrap())
+}
+
+#[test]
+fn the_whole_life_of_a_deployment() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let outputs = project.deploy("one").ok();
+    let outputs = outputs.json();
+    assert_eq!(outputs["topic_name"], "ai-workloads-topic");
+    assert_eq!(outputs["subscription_name"], "ai-workloads-subscription");
+    assert_eq!(outputs["cloud_function_name"], "ai-workloads-function");
+    assert_eq!(outputs["bucket"], format!("{}-ai-workloads", project.google.project()));
+    assert!(outputs["service_urls"]["ai-workloads-function"].as_str().unwrap().starts_with("https://"), "{outputs}");
+    let requests = project.google.mutations();
+    // A newcomer is not let in by anyone's name.
+    assert!(!requests.iter().any(|request| request.body.to_string().contains("allUsers")));
+    project.check();
+
+    // Once more: no change, and no request that would be one.
+    project.google.forget_requests();
+    let again = project.deploy("one").ok();
+    assert!(again.stderr.contains("No changes."), "{}", again.stderr);
+    assert_eq!(project.google.mutations(), []);
+    assert_eq!(again.json(), outputs);
+
+    // One field, one step.
+    project.edit("max-instances = 10", "max-instances = 20");
+    let plan = project.plan("one");
+    assert_eq!(counts(&plan), [0, 1, 0, 0], "{plan:#}");
+    assert_eq!(plan["steps"][0]["changes"][0]["path"], "template.scaling.maxInstanceCount");
+    let _ = project.deploy("one").ok();
+
+    // A new archive; and back to the one before, without a build.
+    let first = project.object();
+    let _ = project.deploy("two").ok();
+    let second = project.object();
+    assert_ne!(first, second);
+    let list = project.run(&["rollback", "--list", "--json"]).ok().json();
+    assert_eq!(list["services"][0]["archives"].as_array().unwrap().len(), 2, "{list}");
+    let _ = project.run(&["rollback", "--yes"]).ok();
+    assert_eq!(project.object(), first);
+    let _ = project.run(&["rollback"]).failed(1, "no revision with an earlier archive");
+    let _ = project.run(&["rollback", "--yes", "--to", "0000"]).failed(1, "no revision with an archive 0000");
+    let _ = project.deploy("two").ok();
+    assert_eq!(project.object(), second);
+
+    // Nobody can be asked, so nothing is deleted.
+    let _ = project.run(&["destroy"]).failed(1, "--yes");
+    let _ = project.run(&["destroy", "--yes"]).ok();
+    let left = project.google.snapshot();
+    assert!(empty(&left), "{left:#}");
+    let gone = project.run(&["destroy", "--yes"]).ok();
+    assert!(gone.stderr.contains("Nothing to destroy"), "{}", gone.stderr);
+    let _ = project.run(&["outputs"]).failed(1, "cargo xtask deploy");
+    project.check();
+}
+
+/// Whether a snapshot of the project holds nothing.
+fn empty(snapshot: &Value) -> bool {
+    match snapshot {
+        Value::Object(fields) => fields.values().all(empty),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_seen_and_mended() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let _ = project.deploy("one").ok();
+    let deployed = project.google.snapshot();
+    let client = reqwest::Client::new();
+
+    // By hand: the service open to the internet, and everyone may call it.
+    let name = format!(
+        "projects/{}/locations/{}/services/ai-workloads-function",
+        project.google.project(),
+        project.google.region()
+    );
+    let service = project.google.url(Api::Run, &format!("/v2/{name}"));
+    let body = serde_json::json!({"ingress": "INGRESS_TRAFFIC_ALL"});
+    let answer = client.patch(format!("{service}?updateMask=ingress")).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let policy: Value = client.get(format!("{service}:getIamPolicy")).send().await.unwrap().json().await.unwrap();
+    let mut opened = policy.clone();
+    opened["bindings"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({"role": "roles/run.invoker", "members": ["allUsers"]}));
+    let body = serde_json::json!({"policy": opened});
+    let answer = client.post(format!("{service}:setIamPolicy")).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+
+    let archive = project.archive("one");
+    let plan = project.run(&["plan", "--archive", &archive]).ok();
+    assert!(plan.stdout.contains("INGRESS_TRAFFIC_ALL"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("- roles/run.invoker: \"allUsers\""), "{}", plan.stdout);
+    let changes = project.run(&["plan", "--detailed-exitcode", "--archive", &archive]);
+    assert_eq!(changes.code, Some(2), "{}", changes.stderr);
+    let _ = project.deploy("one").ok();
+    assert_eq!(project.google.snapshot(), deployed);
+    project.check();
+}
+
+/// Makes the nth mutating request of a deployment to an empty project fail in this way; returns the state that a plain `deploy`
+/// reaches after it, or `None` when there are fewer requests.
+fn troubled(nth: usize, kind: FaultKind) -> Option<Value> {
+    let project = Project::new()?;
+    project.google.fail(Fault::nth(nth, kind));
+    let first = project.deploy("one");
+    if project.google.faults_left() > 0 {
+        return None;
+    }
+    if first.code != Some(0) {
+        assert!(first.stderr.contains("run `cargo xtask deploy` again"), "{}", first.stderr);
+        let _ = project.deploy("one").ok();
+    }
+    let reached = project.google.snapshot().to_string().replace(project.google.project(), "PROJECT");
+    let last = project.deploy("one").ok();
+    assert!(last.stderr.contains("No changes."), "after {kind:?} at request {nth}: {}", last.stderr);
+    project.check();
+    let _ = project.run(&["destroy", "--yes"]).ok();
+    let left = project.google.snapshot();
+    assert!(empty(&left), "after {kind:?} at request {nth} destroy left {left:#}");
+    Some(serde_json::from_str(&reached).unwrap())
+}
+
+/// Every mutating request in turn; the kinds take turns too, so that a run stays short and every pair is met within six.
+fn every_request_fails_once(kinds: [FaultKind; 2]) {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let _ = project.deploy("one").ok();
+    let expected = project.google.snapshot().to_string().replace(project.google.project(), "PROJECT");
+    let expected: Value = serde_json::from_str(&expected).unwrap();
+    let requests = project.google.mutating();
+    assert!(requests > 20, "{requests}");
+    drop(project);
+    let jobs: Vec<(usize, FaultKind)> = (1..=requests).map(|nth| (nth, kinds[nth % 2])).collect();
+    std::thread::scope(|scope| {
+        for part in jobs.chunks(jobs.len().div_ceil(4)) {
+            let expected = &expected;
+            scope.spawn(move || {
+                for (nth, kind) in part {
+                    if let Some(reached) = troubled(*nth, *kind) {
+                        assert_eq!(reached, *expected, "after {kind:?} at request {nth}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_request_that_is_refused_once_costs_nothing() {
+    every_request_fails_once([FaultKind::Unavailable, FaultKind::Conflict]);
+}
+
+#[test]
+fn a_connection_that_is_cut_before_or_after_the_effect_costs_nothing() {
+    every_request_fails_once([FaultKind::DropBefore, FaultKind::DropAfter]);
+}
+
+#[test]
+fn an_operation_that_ends_in_an_error_is_gone_on_from() {
+    every_request_fails_once([FaultKind::OperationFails, FaultKind::TooMany]);
+}
+
+#[test]
+fn two_deployments_at_once_end_in_one_of_the_two_states() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let [one, two] = ["one", "two"].map(|content| {
+        let archive = project.archive(content);
+        let arguments = ["deploy", "--yes", "--archive", &archive];
+        xtask_command(&project.arguments(&arguments), &project.google.environment())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let outputs = [one, two].map(|child| child.wait_with_output().unwrap());
+    assert!(outputs.iter().any(|output| output.status.success()), "{outputs:?}");
+    // What the later one left is whole: nothing is to do for one of the two archives.
+    let plans = [project.plan("one"), project.plan("two")];
+    assert!(plans.iter().any(|plan| counts(plan) == [0; 4]), "{plans:#?}");
+    project.check();
+}
+
+#[test]
+fn a_bucket_with_somebody_elses_objects_is_not_destroyed() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let _ = project.deploy("one").ok();
+    let bucket = format!("{}-ai-workloads", project.google.project());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let storage = Storage::shared().unwrap();
+    runtime.block_on(storage.write(&bucket, "holiday.jpg", "not ours"));
+    let before = project.google.snapshot();
+    let _ = project.run(&["destroy", "--yes"]).failed(1, "holiday.jpg");
+    assert_eq!(project.google.snapshot(), before, "something was deleted all the same");
+    runtime.block_on(storage.delete(&bucket, "holiday.jpg"));
+    let _ = project.run(&["destroy", "--yes"]).ok();
+    assert!(empty(&project.google.snapshot()));
+}
+
+#[test]
+fn an_environment_lives_beside_the_others() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let _ = project.deploy("one").ok();
+    let production = project.google.snapshot();
+    let archive = project.archive("one");
+    let staging = project.run(&["deploy", "--yes", "--json", "--env", "staging", "--archive", &archive]).ok().json();
+    assert_eq!(staging["cloud_function_name"], "ai-workloads-function-staging");
+    let none = project.plan("one");
+    assert_eq!(counts(&none), [0; 4], "staging is not an orphan of the other: {none:#}");
+    let _ = project.run(&["destroy", "--yes", "--env", "staging"]).ok();
+    assert_eq!(project.google.snapshot(), production);
+}
+
+#[test]
+fn what_is_taken_out_of_the_topology_is_deleted() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    project
+        .edit("[service-accounts.ai-workloads-function]", "[topics.extra]\n\n[service-accounts.ai-workloads-function]");
+    let _ = project.deploy("one").ok();
+    project.edit("[topics.extra]\n", "");
+    let plan = project.plan("one");
+    assert_eq!(counts(&plan), [0, 0, 0, 1], "{plan:#}");
+    let _ = project.deploy("one").ok();
+    assert!(!project.google.snapshot().to_string().contains("topics/extra"));
+    project.check();
+}
+
+#[test]
+fn a_plan_needs_no_account() {
+    let plan = xtask(&["plan", "--offline"], &[]).ok();
+    for name in ["ai-workloads-topic", "ai-workloads-subscription", "ai-workloads-function", "to create"] {
+        assert!(plan.stdout.contains(name), "{}", plan.stdout);
+    }
+    let archive = archive_beside(&std::env::temp_dir());
+    let error = xtask(&["plan", "--archive", &archive.display().to_string()], &[]);
+    let _ = error.failed(1, "no Google Cloud project is set");
+    fs::remove_file(archive).unwrap();
+    let _ = xtask(&["plan", "--snapshot", "x"], &[]).failed(2, "--offline");
+}
+
+fn archive_beside(folder: &Path) -> PathBuf {
+    let path = folder.join(format!("{}.zip", unique("archive")));
+    fs::write(&path, "PK\x03\x04").unwrap();
+    path
+}
+
+#[test]
+fn a_snapshot_is_compared_with_offline() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let _ = project.deploy("one").ok();
+    let snapshot = project.folder.join("found.json").display().to_string();
+    let archive = project.archive("one");
+    let _ = project.run(&["plan", "--archive", &archive, "--write-snapshot", &snapshot]).ok();
+    project.edit("cpu = 1 ", "cpu = 2 ");
+    let arguments = project.arguments(&["plan", "--offline", "--json", "--snapshot", &snapshot]);
+    let plan = xtask(&arguments, &[]).ok().json();
+    assert_eq!(counts(&plan), [0, 1, 0, 0], "{plan:#}");
+}
+
+#[test]
+fn doctor_says_what_it_can() {
+    let alone = xtask(&["doctor"], &[]);
+    assert_eq!(alone.code, Some(1), "{}", alone.stdout);
+    for word in ["cargo", "topology", "no Google Cloud project is set"] {
+        assert!(alone.stdout.contains(word), "{word} is not in:\n{}", alone.stdout);
+    }
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let checks = project.run(&["doctor", "--json"]).ok().json();
+    assert!(checks.to_string().contains("GOOGLE_CLOUD_PROJECT"), "{checks:#}");
+    project.google.deny("run.services.create");
+    let denied = project.run(&["doctor"]);
+    assert_eq!(denied.code, Some(1));
+    assert!(
+        denied.stdout.contains("run.services.create") && denied.stdout.contains("roles/run.admin"),
+        "{}",
+        denied.stdout
+    );
+}

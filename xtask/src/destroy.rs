@@ -1,0 +1,76 @@
+//! `cargo xtask destroy`: removes what the topology declares and the deployment's label marks, and nothing else.
+
+use anyhow::{Result, bail};
+use infra::apply::Upload;
+use infra::cloud::{CloudError, Google};
+use infra::plan::{self, ARCHIVES, Id, Kind, Plan, State, deletions};
+
+use crate::plan::{Compared, compare};
+use crate::{deploy, flags, terminal, topology};
+
+/// So many foreign objects are named in the refusal.
+const NAMED: usize = 5;
+
+pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
+    let topology = topology::read(flags.place.topology.as_deref(), flags.place.env.as_deref())?;
+    terminal::block_on(async {
+        let Compared { google, found, .. } = compare(&flags.place, &topology, None).await?;
+        let declared = plan::declared(&topology, google.context());
+        let deletable =
+            |id: &&Id| !matches!(id.kind, Kind::Api | Kind::Archive | Kind::TriggerSubscription | Kind::Policy(_));
+        let there = declared.iter().map(|resource| &resource.id).filter(deletable).filter(|id| found.get(id).is_some());
+        let (ours, foreign): (Vec<&Id>, Vec<&Id>) = there.partition(|id| found.is_ours(id));
+        for id in foreign {
+            eprintln!("left alone: {id} does not carry the label of deployment `{}`", topology.name);
+        }
+        let archives = archives(&google, &ours).await?;
+        let steps = deletions(ours.iter().copied().chain(&archives).collect(), &[]);
+        let plan = Plan { steps, unchanged: 0 };
+        if plan.is_empty() {
+            eprintln!("Nothing to destroy in project `{}`.", google.context().project);
+        } else {
+            for step in &plan.steps {
+                eprintln!("- {}", step.id);
+            }
+            let place = format!("project `{}`, region `{}`", google.context().project, google.context().region);
+            let lost = plan.steps.iter().filter(|step| step.id.kind == Kind::Subscription).count();
+            let question = format!(
+                "Delete these {} from {place}, with every message that waits in {lost} subscriptions?",
+                plan.steps.len()
+            );
+            terminal::confirm(&question, flags.yes)?;
+            let help = "run `cargo xtask destroy` again: it goes on from what there is";
+            deploy::run_steps(&google, &plan, &State::new(&topology.name), &NoUpload, help).await?;
+        }
+        if flags.json {
+            let deleted: Vec<&str> = plan.steps.iter().map(|step| step.id.name.as_str()).collect();
+            println!("{}", serde_json::json!({ "deleted": deleted }));
+        }
+        Ok(())
+    })
+}
+
+/// The archives in a bucket that is to go. Any other object in it is somebody's, and ends all of this before it begins.
+async fn archives(google: &Google, ours: &[&Id]) -> Result<Vec<Id>> {
+    let Some(bucket) = ours.iter().find(|id| id.kind == Kind::Bucket) else { return Ok(Vec::new()) };
+    let objects = google.storage().objects(&bucket.name).await?.unwrap_or_default();
+    let (archives, foreign): (Vec<String>, Vec<String>) =
+        objects.into_iter().partition(|name| name.starts_with(ARCHIVES));
+    if !foreign.is_empty() {
+        let named = foreign.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        bail!(
+            "bucket `{}` holds {} objects that are no archives: {named}\n  help: nothing was deleted; move or delete them, or remove `archive` from the topology to keep the bucket",
+            bucket.name,
+            foreign.len()
+        );
+    }
+    Ok(archives.into_iter().map(|object| Id::new(Kind::Archive, format!("{}/{object}", bucket.name))).collect())
+}
+
+struct NoUpload;
+
+impl Upload for NoUpload {
+    async fn upload(&self, _google: &Google) -> Result<(), CloudError> {
+        Ok(())
+    }
+}

@@ -15,6 +15,7 @@ mod project;
 mod pubsub;
 mod run;
 mod server;
+mod snapshot;
 mod state;
 mod storage;
 mod upstream;
@@ -33,7 +34,6 @@ pub use state::Behaviour;
 use crate::discovery::Documents;
 use crate::{PubSub, unique};
 use server::Shared;
-use state::State;
 
 /// A running stand-in for Google Cloud, with one project; ends when dropped.
 #[derive(Debug)]
@@ -168,24 +168,20 @@ impl Google {
 
     /// What Resource Manager's `testIamPermissions` says the caller does not have.
     pub fn deny(&self, permission: &str) {
-        let permission = permission.to_owned();
-        self.ask(|state| state.denied.insert(permission));
+        self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner).insert(permission.to_owned());
     }
 
-    /// Everything that a deployment made, by its full name: services, triggers, service accounts, IAM policies and what buckets
-    /// have beside their objects. Etags, times and generations are left out, so that two states compare.
+    /// Everything that a deployment made, by its full name: services, triggers, service accounts, IAM policies, buckets with the
+    /// names of their objects, topics and subscriptions. Etags, times, generations and what else the server draws are left out,
+    /// so that two states compare.
     pub fn snapshot(&self) -> Value {
-        self.ask(|state| state.snapshot())
-    }
-
-    /// Asks on the stand-in's own thread: a test's may be one that must not block on a lock of tokio's.
-    fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut State) -> T + Send + 'static) -> T {
         let (send, receive) = std::sync::mpsc::channel();
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
-            let _ = send.send(question(&mut *shared.state.lock().await));
+            let _ = send.send(shared.state.lock().await.snapshot().await);
         });
-        receive.recv().unwrap_or_else(|error| panic!("the stand-in has ended: {error}"))
+        let snapshot = receive.recv().unwrap_or_else(|error| panic!("the stand-in has ended: {error}"));
+        snapshot.unwrap_or_else(|error| panic!("no snapshot: {error}"))
     }
 }
 

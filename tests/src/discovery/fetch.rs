@@ -50,7 +50,8 @@ fn fill(folder: &Path) -> Result<(), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let place = folder.display().to_string();
     let package = format!("google-api-python-client=={VERSION}");
-    let pip = ["-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--dest", &place, &package];
+    let pip =
+        ["-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--dest", &place, &package];
     python(&pip)?;
     let mut unpack = vec!["-c", UNPACK, &place];
     unpack.extend(Api::ALL.map(file));

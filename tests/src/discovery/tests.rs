@@ -66,7 +66,11 @@ fn the_other_apis_are_known_too() {
     assert!(check(Api::PubSub, "POST", &format!("{topic}:getIamPolicy"), json!({})).is_err());
     let update = json!({"topic": {"labels": {}}, "updateMask": "label"});
     assert!(check(Api::PubSub, "PATCH", topic, update).unwrap_err().contains("`label` is no field"));
-    assert!(check(Api::Eventarc, "POST", "/v1/projects/p/locations/r/triggers", json!({})).unwrap_err().contains("triggerId"));
+    assert!(
+        check(Api::Eventarc, "POST", "/v1/projects/p/locations/r/triggers", json!({}))
+            .unwrap_err()
+            .contains("triggerId")
+    );
 
     assert!(check(Api::Storage, "POST", "/storage/v1/b", json!({"name": "b"})).unwrap_err().contains("`project`"));
     assert!(check(Api::Storage, "POST", "/storage/v1/b?project=p", json!({})).unwrap_err().contains("body.name"));

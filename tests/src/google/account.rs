@@ -36,7 +36,8 @@ impl State {
                 page(call, "accounts", self.accounts.values().map(|account| account.value.clone()).collect())
             }
             (_, ["projects", _, "serviceAccounts", id], _) => {
-                let found = self.accounts.iter().find(|(email, account)| email == id || account.value["uniqueId"] == *id);
+                let found =
+                    self.accounts.iter().find(|(email, account)| email == id || account.value["uniqueId"] == *id);
                 let Some((email, _)) = found else { return Err(Failure::not_found(&target.segments.join("/"))) };
                 self.account(call, &email.clone())
             }

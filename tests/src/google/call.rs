@@ -110,6 +110,10 @@ impl Failure {
         Self::new(403, "PERMISSION_DENIED", message)
     }
 
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(500, "INTERNAL", message)
+    }
+
     /// What Google can do and this stand-in cannot.
     pub(super) fn unknown(call: &Call) -> Self {
         Self::new(501, "UNIMPLEMENTED", format!("the stand-in does not know {} {}", call.method, call.path))

@@ -27,7 +27,8 @@ impl State {
                 self.create_trigger(call, &format!("{name}/{id}")).await
             }
             ("GET", ["projects", _, "locations", _, "triggers"]) => {
-                let names: Vec<String> = self.triggers.keys().filter(|other| other.starts_with(&name)).cloned().collect();
+                let names: Vec<String> =
+                    self.triggers.keys().filter(|other| other.starts_with(&name)).cloned().collect();
                 for name in &names {
                     self.advance(name).await;
                 }
@@ -211,7 +212,7 @@ impl State {
         if let Err(why) = made {
             self.triggers.remove(name);
             self.policies.remove(name);
-            return Err(Failure::new(500, "INTERNAL", why));
+            return Err(Failure::internal(why));
         }
         trigger["transport"]["pubsub"]["subscription"] = json!(subscription);
         self.triggers.insert(name.to_owned(), trigger.clone());
@@ -227,7 +228,7 @@ impl State {
                 self.triggers.insert(name.to_owned(), trigger.clone());
                 Ok(any(TRIGGER, &trigger))
             }
-            other => Err(Failure::new(500, "INTERNAL", format!("{subscription}: {other:?}"))),
+            other => Err(Failure::internal(format!("{subscription}: {other:?}"))),
         }
     }
 
@@ -239,7 +240,7 @@ impl State {
         match self.upstream.ask_pubsub(Method::DELETE, &format!("/v1/{subscription}"), &Value::Null).await {
             // Somebody may have deleted it before.
             Ok((200 | 404, _)) => Ok(any(TRIGGER, &trigger)),
-            other => Err(Failure::new(500, "INTERNAL", format!("{subscription}: {other:?}"))),
+            other => Err(Failure::internal(format!("{subscription}: {other:?}"))),
         }
     }
 }

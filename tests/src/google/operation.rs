@@ -87,7 +87,8 @@ impl State {
         let result = match self.operations[index].effect.clone() {
             Effect::ServiceReady(name) => self.service_ready(&name, fails),
             Effect::TriggerReady(name) => self.trigger_ready(&name, fails).await,
-            _ if fails => Err(Failure::new(500, "INTERNAL", "Internal error occurred.")),
+            Effect::ServiceDeleted(name) if fails => self.service_kept(&name),
+            _ if fails => Err(Failure::internal("Internal error occurred.")),
             Effect::ServiceDeleted(name) => self.service_deleted(&name),
             Effect::TriggerUpdated(name, value) => self.trigger_updated(&name, *value).await,
             Effect::TriggerDeleted(name) => self.trigger_deleted(&name).await,
@@ -101,6 +102,8 @@ impl State {
         let target = call.target();
         let name = target.segments.join("/");
         let at = target.segments.iter().rposition(|segment| *segment == "operations")?;
+        // At an odd place it is the name of something.
+        (at % 2 == 0).then_some(())?;
         if at + 1 == target.segments.len() {
             let listed = self.operations.iter().filter(|operation| operation.name.starts_with(&format!("{name}/")));
             let listed = listed.map(Operation::json).collect();

@@ -1,5 +1,7 @@
 //! IAM policies on resources: read, modify, write with an etag. <https://cloud.google.com/iam/docs/reference/rest/v1/Policy>
 
+use std::sync::PoisonError;
+
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Failure};
@@ -67,7 +69,8 @@ impl State {
 
     pub(super) fn permissions(&self, asked: Option<&Vec<Value>>) -> Value {
         let asked = asked.into_iter().flatten().filter_map(Value::as_str);
-        let granted: Vec<&str> = asked.filter(|permission| !self.denied.contains(*permission)).collect();
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted: Vec<&str> = asked.filter(|permission| !denied.contains(*permission)).collect();
         if granted.is_empty() { json!({}) } else { json!({"permissions": granted}) }
     }
 }

@@ -18,7 +18,7 @@ impl State {
                 self.policies.remove(&resource);
                 Some(Err(Failure::not_found(&resource)))
             }
-            other => Some(Err(Failure::new(500, "INTERNAL", format!("{resource}: {other:?}")))),
+            other => Some(Err(Failure::internal(format!("{resource}: {other:?}")))),
         }
     }
 

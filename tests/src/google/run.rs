@@ -37,7 +37,8 @@ impl State {
                 self.create_service(call, &format!("{name}/{id}")).await
             }
             ("GET", ["projects", _, "locations", _, "services"]) => {
-                let names: Vec<String> = self.services.keys().filter(|other| other.starts_with(&name)).cloned().collect();
+                let names: Vec<String> =
+                    self.services.keys().filter(|other| other.starts_with(&name)).cloned().collect();
                 for name in &names {
                     self.advance(name).await;
                 }
@@ -181,6 +182,15 @@ impl State {
     pub(super) fn service_ready(&mut self, name: &str, fails: bool) -> Answer {
         let Some(service) = self.services.get_mut(name) else { return Err(Failure::not_found(name)) };
         revision::settle(service, fails)
+    }
+
+    /// A deletion has failed.
+    pub(super) fn service_kept(&mut self, name: &str) -> Answer {
+        if let Some(service) = self.services.get_mut(name) {
+            revision::remove(&mut service.value, "deleteTime");
+            revision::remove(&mut service.value, "reconciling");
+        }
+        Err(Failure::internal(format!("{name} was not deleted: internal error.")))
     }
 
     pub(super) fn service_deleted(&mut self, name: &str) -> Answer {

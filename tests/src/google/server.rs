@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::call::{Answer, Call, Failure};
 use super::fault::{FaultKind, Log};
-use super::state::{Behaviour, State};
+use super::state::{Behaviour, Denied, State};
 use super::storage;
 use super::upstream::Upstream;
 use crate::discovery::{Checked, Documents};
@@ -52,7 +52,8 @@ pub(super) struct Shared {
     documents: &'static Documents,
     pub(super) log: Mutex<Log>,
     pub(super) state: tokio::sync::Mutex<State>,
-    pub(super) upstream: Upstream,
+    pub(super) denied: Denied,
+    upstream: Upstream,
 }
 
 impl Shared {
@@ -64,8 +65,9 @@ impl Shared {
         storage: &str,
     ) -> Self {
         let upstream = Upstream::new(pubsub, storage);
-        let state = State::new(documents, project, behaviour, upstream.clone());
-        Self { documents, log: Mutex::default(), state: tokio::sync::Mutex::new(state), upstream }
+        let denied = Denied::default();
+        let state = State::new(documents, project, behaviour, upstream.clone(), Arc::clone(&denied));
+        Self { documents, denied, log: Mutex::default(), state: tokio::sync::Mutex::new(state), upstream }
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

@@ -1,9 +1,10 @@
 //! One Google Cloud project.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use infra::cloud::Api;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::account::Account;
 use super::call::{Call, Failure};
@@ -35,6 +36,9 @@ impl Default for Behaviour {
     }
 }
 
+/// Permissions that the caller lacks.
+pub(super) type Denied = Arc<Mutex<BTreeSet<String>>>;
+
 /// Everything that the project holds.
 #[derive(Debug)]
 pub(super) struct State {
@@ -53,11 +57,17 @@ pub(super) struct State {
     pub(super) triggers: BTreeMap<String, Value>,
     /// What Cloud Storage keeps of a bucket and fake-gcs-server does not.
     pub(super) buckets: BTreeMap<String, Value>,
-    pub(super) denied: BTreeSet<String>,
+    pub(super) denied: Denied,
 }
 
 impl State {
-    pub(super) fn new(documents: &'static Documents, project: &str, behaviour: Behaviour, upstream: Upstream) -> Self {
+    pub(super) fn new(
+        documents: &'static Documents,
+        project: &str,
+        behaviour: Behaviour,
+        upstream: Upstream,
+        denied: Denied,
+    ) -> Self {
         let enabled = behaviour.enabled.iter().chain([&Api::ServiceUsage]);
         Self {
             documents,
@@ -71,7 +81,7 @@ impl State {
             services: BTreeMap::new(),
             triggers: BTreeMap::new(),
             buckets: BTreeMap::new(),
-            denied: BTreeSet::new(),
+            denied,
         }
     }
 
@@ -84,7 +94,8 @@ impl State {
             _ => None,
         };
         // Service accounts may be named without their project.
-        let ours = |named: &str| named == self.project || named == PROJECT_NUMBER || (named == "-" && call.api == Api::Iam);
+        let ours =
+            |named: &str| named == self.project || named == PROJECT_NUMBER || (named == "-" && call.api == Api::Iam);
         match named {
             Some(named) if !ours(&named) => Err(Failure::denied(format!(
                 "Permission denied on resource project {named}: the caller has only {}",
@@ -92,50 +103,6 @@ impl State {
             ))),
             _ => Ok(()),
         }
-    }
-
-    /// What a test compares: everything by name, without what differs between two that are alike.
-    pub(super) fn snapshot(&self) -> Value {
-        let mut all = Map::new();
-        all.extend(self.services.iter().map(|(name, service)| (name.clone(), service.value.clone())));
-        all.extend(self.triggers.clone());
-        all.extend(self.accounts.iter().map(|(email, account)| (email.clone(), account.value.clone())));
-        all.extend(self.policies.iter().map(|(name, policy)| (format!("policy of {name}"), policy.clone())));
-        all.extend(self.buckets.iter().map(|(name, bucket)| (format!("b/{name}"), bucket.clone())));
-        let mut all = Value::Object(all);
-        forget(&mut all);
-        all
-    }
-}
-
-/// Removes what the server counts or draws.
-fn forget(value: &mut Value) {
-    const DRAWN: [&str; 10] = [
-        "etag",
-        "generation",
-        "observedGeneration",
-        "metageneration",
-        "uid",
-        "uniqueId",
-        "oauth2ClientId",
-        "createTime",
-        "updateTime",
-        "lastTransitionTime",
-    ];
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|name, _| !DRAWN.contains(&name.as_str()));
-            fields.values_mut().for_each(forget);
-            // The order of bindings and their members says nothing.
-            if let Some(bindings) = fields.get_mut("bindings").and_then(Value::as_array_mut) {
-                for members in bindings.iter_mut().filter_map(|binding| binding["members"].as_array_mut()) {
-                    members.sort_by_key(Value::to_string);
-                }
-                bindings.sort_by_key(Value::to_string);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(forget),
-        _ => {}
     }
 }
 

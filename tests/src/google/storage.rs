@@ -79,7 +79,8 @@ impl State {
                 let metageneration = text(&bucket, "metageneration").parse::<u64>().unwrap_or_default() + 1;
                 if call.method == Method::PUT {
                     let fields = bucket.as_object_mut().into_iter();
-                    const KEPT: [&str; 6] = ["name", "location", "locationType", "timeCreated", "metageneration", "storageClass"];
+                    const KEPT: [&str; 6] =
+                        ["name", "location", "locationType", "timeCreated", "metageneration", "storageClass"];
                     fields.for_each(|fields| fields.retain(|field, _| KEPT.contains(&field.as_str())));
                 }
                 merge(&call.body, &mut bucket);
@@ -127,7 +128,8 @@ impl State {
     /// A bucket as it is read; one that was made behind the proxy has the defaults.
     fn kept(&mut self, name: &str, found: &Value) -> Value {
         let kept = self.buckets.entry(name.to_owned()).or_insert_with(|| {
-            let mut bucket = json!({"name": name, "timeCreated": found["timeCreated"], "updated": found["timeCreated"]});
+            let mut bucket =
+                json!({"name": name, "timeCreated": found["timeCreated"], "updated": found["timeCreated"]});
             complete(&mut bucket);
             bucket
         });
@@ -143,7 +145,7 @@ impl State {
 
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Answer {
         let asked = self.upstream.ask_storage(method, path, body).await;
-        match asked.map_err(|broken| Failure::new(500, "INTERNAL", broken.to_string()))? {
+        match asked.map_err(|broken| Failure::internal(broken.to_string()))? {
             (200..300, body) => Ok(body),
             (code, body) => {
                 let message = text(&body["error"], "message");

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod function;
+mod google;
 mod payload;
 mod sink;

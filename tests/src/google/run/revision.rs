@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::super::call::{Answer, Call, Failure};
-use super::super::json::{etag, next, now, page, text, uid};
+use super::super::json::{etag, now, page, text, uid};
 use super::super::operation::any;
 use super::super::state::State;
 use super::{SERVICE, Service};
@@ -65,7 +65,7 @@ pub(super) fn add(name: &str, service: &mut Service, force: bool) -> Result<(), 
     let mut template = service.value["template"].clone();
     let given = template.as_object_mut().and_then(|fields| fields.remove("revision"));
     let revision = match given.as_ref().and_then(Value::as_str).unwrap_or_default() {
-        "" => format!("{id}-{:05}-{:03}", service.revisions.len() + 1, next() % 1000),
+        "" => format!("{id}-{:05}-abc", service.revisions.len() + 1),
         given => {
             let rest = given.strip_prefix(&format!("{id}-")).filter(|rest| !rest.is_empty() && given.len() <= 63);
             if rest.is_none() {
@@ -106,10 +106,10 @@ pub(super) fn settle(service: &mut Service, fails: bool) -> Answer {
         revision.failed |= fails;
         ready = !revision.failed;
         revision.value["conditions"] = json!([condition(state(ready), "")]);
-        revision.value["reconciling"] = json!(false);
+        remove(&mut revision.value, "reconciling");
     }
     let value = &mut service.value;
-    value["reconciling"] = json!(false);
+    remove(value, "reconciling");
     value["observedGeneration"] = value["generation"].clone();
     if !ready {
         let message = format!(
@@ -131,6 +131,13 @@ pub(super) fn settle(service: &mut Service, fails: bool) -> Answer {
     value["latestReadyRevision"] = json!(latest);
     value["trafficStatuses"] = value["traffic"].clone();
     Ok(any(SERVICE, value))
+}
+
+/// False is absent.
+pub(super) fn remove(value: &mut Value, name: &str) {
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove(name);
+    }
 }
 
 /// A condition of type Ready.

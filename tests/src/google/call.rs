@@ -11,6 +11,8 @@ use super::fault::FaultKind;
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) api: Api,
+    /// `HOST:PORT` that it came to; Google's clients leave the port out of the header `Host`.
+    pub(super) host: String,
     pub(super) method: Method,
     /// As sent, without the query.
     pub(super) path: String,

@@ -171,7 +171,7 @@ impl State {
                 continue;
             }
             let (bucket, object) = (text(source, "bucket"), text(source, "object"));
-            if !self.has_object(bucket, object).await {
+            if self.generation(bucket, object).await == "0" {
                 return Err(Failure::invalid(format!("The source code archive gs://{bucket}/{object} was not found.")));
             }
         }

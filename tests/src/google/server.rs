@@ -74,10 +74,11 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(&self, api: Api, request: hyper::Request<Incoming>) -> Result<Reply, Broken> {
+    async fn serve(&self, api: Api, host: String, request: hyper::Request<Incoming>) -> Result<Reply, Broken> {
         let (parts, body) = request.into_parts();
         let mut call = Call {
             api,
+            host,
             method: parts.method,
             path: parts.uri.path().to_owned(),
             raw_query: parts.uri.query().map(str::to_owned),
@@ -204,12 +205,14 @@ pub(super) fn start(
 
 async fn listen(listener: std::net::TcpListener, api: Api, shared: Arc<Shared>) {
     let listener = TcpListener::from_std(listener).unwrap_or_else(|error| panic!("cannot listen: {error}"));
+    let host = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     while let Ok((stream, _)) = listener.accept().await {
+        let host = host.clone();
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let shared = Arc::clone(&shared);
-                async move { shared.serve(api, request).await }
+                let (shared, host) = (Arc::clone(&shared), host.clone());
+                async move { shared.serve(api, host, request).await }
             });
             // An error here is a connection that a client or a fault has ended.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;

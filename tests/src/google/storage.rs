@@ -14,6 +14,9 @@ use super::state::{PROJECT_NUMBER, State};
 impl State {
     /// Answers a request about buckets; `None` for one about objects, which fake-gcs-server answers.
     pub(super) async fn storage(&mut self, call: &Call) -> Option<Answer> {
+        if let Err(failure) = self.upload_condition(call).await {
+            return Some(Err(failure));
+        }
         let path = call.path.strip_prefix("/storage/v1/")?;
         let segments: Vec<String> =
             path.split('/').map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned()).collect();
@@ -62,8 +65,7 @@ impl State {
         let conditions = [("ifMetagenerationMatch", true), ("ifMetagenerationNotMatch", false)];
         for (parameter, same) in conditions {
             if call.query(parameter).is_some_and(|given| (bucket["metageneration"] == given) != same) {
-                let message = "At least one of the pre-conditions you specified did not hold.";
-                return Err(Failure::new(412, "FAILED_PRECONDITION", message));
+                return Err(condition_not_met());
             }
         }
         match call.method {
@@ -110,7 +112,7 @@ impl State {
         let resource = format!("b/{bucket}");
         if call.method == Method::PUT {
             self.set_policy(&resource, &call.body).map_err(|failure| match failure {
-                NotSet::Stale => Failure::new(412, "FAILED_PRECONDITION", "The etag of the policy is another."),
+                NotSet::Stale => condition_not_met(),
                 NotSet::Refused(failure) => failure,
             })?;
         }
@@ -136,11 +138,21 @@ impl State {
         kept.clone()
     }
 
-    /// Whether Cloud Storage has this object.
-    pub(super) async fn has_object(&self, bucket: &str, object: &str) -> bool {
+    /// The object's generation, `0` if there is none.
+    pub(super) async fn generation(&self, bucket: &str, object: &str) -> String {
         let object = utf8_percent_encode(object, NON_ALPHANUMERIC);
         let path = format!("{}/o/{object}", path_of(bucket));
-        self.ask(Method::GET, &path, &Value::Null).await.is_ok()
+        let found = self.ask(Method::GET, &path, &Value::Null).await;
+        found.ok().and_then(|found| Some(found["generation"].as_str()?.to_owned())).unwrap_or_else(|| "0".to_owned())
+    }
+
+    /// fake-gcs-server looks at `ifGenerationMatch` in multipart uploads alone.
+    async fn upload_condition(&self, call: &Call) -> Result<(), Failure> {
+        let wanted = call.query("ifGenerationMatch").filter(|_| call.method == Method::POST);
+        let bucket = call.path.strip_prefix("/upload/storage/v1/b/").and_then(|rest| rest.split('/').next());
+        let (Some(wanted), Some(bucket)) = (wanted, bucket) else { return Ok(()) };
+        let name = call.query("name").unwrap_or_else(|| text(&call.body, "name"));
+        if self.generation(bucket, name).await == wanted { Ok(()) } else { Err(condition_not_met()) }
     }
 
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Answer {
@@ -153,6 +165,10 @@ impl State {
             }
         }
     }
+}
+
+fn condition_not_met() -> Failure {
+    Failure::new(412, "FAILED_PRECONDITION", "At least one of the pre-conditions you specified did not hold.")
 }
 
 fn path_of(bucket: &str) -> String {

@@ -45,12 +45,8 @@ impl Upstream {
         let mut reply = send(&self.rest, request).await?;
         // A resumable upload goes on where this says: here, not there.
         let location = reply.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
-        let host = call.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        if let (Some(location), Some(host)) = (location, host) {
-            let location = location.replace(&self.storage, host);
-            if let Ok(location) = location.parse() {
-                reply.headers_mut().insert(header::LOCATION, location);
-            }
+        if let Some(Ok(location)) = location.map(|location| location.replace(&self.storage, &call.host).parse()) {
+            reply.headers_mut().insert(header::LOCATION, location);
         }
         Ok(reply)
     }

@@ -4,13 +4,17 @@
 //! - [`Emulator`]: Google's Pub/Sub emulator (needs the Cloud SDK's component and Java)
 //! - [`Storage`]: fake-gcs-server for Cloud Storage
 //! - [`xtask`]: the built `cargo xtask`
+//! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the two above behind it;
+//!   checks every request against Google's API descriptions, records it, and makes it fail on demand
 //! - [`PubSub`]: what a test does with a Pub/Sub: create, publish, pull; speaks REST to any of them
 //!
-//! Where a part is missing, [`Emulator::shared`] and [`Storage::shared`] print why and return `None`, and the test is
+//! Where a part is missing, [`Emulator::shared`], [`Storage::shared`] and [`Google::start`] print why and return `None`, and the test is
 //! skipped; with `REQUIRE_STAND_INS=1` that is a failure.
 
+mod discovery;
 mod emulator;
 mod function;
+mod google;
 mod http;
 mod process;
 mod pubsub;
@@ -19,6 +23,7 @@ mod xtask;
 
 pub use emulator::Emulator;
 pub use function::{Function, command, wrapped};
+pub use google::{Behaviour, Fault, FaultKind, Google, Request};
 pub use process::{free_port, unique};
 pub use pubsub::{PubSub, Received};
 pub use storage::Storage;

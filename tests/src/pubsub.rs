@@ -55,6 +55,13 @@ impl PubSub {
         Self { host: host.to_owned(), project: "test-project".into(), client: client() }
     }
 
+    /// The same, for the names of another project.
+    #[must_use]
+    pub fn in_project(mut self, project: &str) -> Self {
+        project.clone_into(&mut self.project);
+        self
+    }
+
     /// `HOST:PORT`, as `PUBSUB_EMULATOR_HOST` takes it.
     pub fn host(&self) -> &str {
         &self.host

@@ -4,5 +4,6 @@
 
 mod deploy;
 mod function;
+mod google;
 mod payload;
 mod sink;

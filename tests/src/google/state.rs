@@ -1,0 +1,112 @@
+//! One Google Cloud project.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use infra::cloud::Api;
+use serde_json::{Value, json};
+
+use super::account::Account;
+use super::call::{Call, Failure};
+use super::operation::Operation;
+use super::run::Service;
+use super::upstream::Upstream;
+use crate::discovery::Documents;
+
+/// The number of every project here.
+pub(super) const PROJECT_NUMBER: &str = "123456789012";
+
+/// How much patience a client needs.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// Looks at an operation, or at its resource, before it is done; with 0 it is done at once.
+    pub polls: u32,
+    /// Uses of a new service account that fail, as if it did not exist.
+    pub account_lag: u32,
+    /// Calls of an API that fail after it was enabled.
+    pub api_lag: u32,
+    /// The APIs that are enabled at the start; Service Usage always is.
+    pub enabled: Vec<Api>,
+}
+
+impl Default for Behaviour {
+    /// A new project: two looks, two failing uses, one failing call.
+    fn default() -> Self {
+        Self { polls: 2, account_lag: 2, api_lag: 1, enabled: vec![Api::ServiceUsage, Api::Storage] }
+    }
+}
+
+/// Permissions that the caller lacks.
+pub(super) type Denied = Arc<Mutex<BTreeSet<String>>>;
+
+/// Everything that the project holds.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) documents: &'static Documents,
+    pub(super) project: String,
+    pub(super) behaviour: Behaviour,
+    pub(super) upstream: Upstream,
+    pub(super) operations: Vec<Operation>,
+    /// By resource: a full name, `b/BUCKET` for a bucket.
+    pub(super) policies: BTreeMap<String, Value>,
+    /// By email.
+    pub(super) accounts: BTreeMap<String, Account>,
+    /// By Service Usage's name, with the calls that still fail.
+    pub(super) enabled: BTreeMap<String, u32>,
+    pub(super) services: BTreeMap<String, Service>,
+    pub(super) triggers: BTreeMap<String, Value>,
+    /// What Cloud Storage keeps of a bucket and fake-gcs-server does not.
+    pub(super) buckets: BTreeMap<String, Value>,
+    pub(super) denied: Denied,
+}
+
+impl State {
+    pub(super) fn new(
+        documents: &'static Documents,
+        project: &str,
+        behaviour: Behaviour,
+        upstream: Upstream,
+        denied: Denied,
+    ) -> Self {
+        let enabled = behaviour.enabled.iter().chain([&Api::ServiceUsage]);
+        Self {
+            documents,
+            project: project.to_owned(),
+            enabled: enabled.map(|api| (api.service().to_owned(), 0)).collect(),
+            behaviour,
+            upstream,
+            operations: Vec::new(),
+            policies: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            services: BTreeMap::new(),
+            triggers: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            denied,
+        }
+    }
+
+    /// Refuses another project.
+    pub(super) fn project_in(&self, call: &Call) -> Result<(), Failure> {
+        let target = call.target();
+        let named = match target.segments.as_slice() {
+            ["projects", project, ..] => Some((*project).to_owned()),
+            _ if call.api == Api::Storage => call.query("project").map(str::to_owned),
+            _ => None,
+        };
+        // Service accounts may be named without their project.
+        let ours =
+            |named: &str| named == self.project || named == PROJECT_NUMBER || (named == "-" && call.api == Api::Iam);
+        match named {
+            Some(named) if !ours(&named) => Err(Failure::denied(format!(
+                "Permission denied on resource project {named}: the caller has only {}",
+                self.project
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The name of an API's enabled state, as in a `consumer`.
+pub(super) fn consumer() -> Value {
+    json!(format!("projects/{PROJECT_NUMBER}"))
+}

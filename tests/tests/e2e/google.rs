@@ -1,6 +1,7 @@
 //! The stand-in for Google Cloud, driven as a client drives Google.
 
 mod account;
+mod client;
 mod fault;
 mod proxy;
 mod run;

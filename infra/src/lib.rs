@@ -24,9 +24,12 @@
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
+//! - `graph` (feature `cloud`): the topology as a picture
 //! - `cloud` (feature `cloud`): Google Cloud: project, region, endpoints and credentials as Google's tools find them
 
 #[cfg(feature = "cloud")]
 pub mod cloud;
 pub mod filter;
+#[cfg(feature = "cloud")]
+pub mod graph;
 pub mod topology;

@@ -22,6 +22,8 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub use error::{Error, Errors};
+#[cfg(feature = "cloud")]
+pub(crate) use values::human;
 pub use values::{Cpu, Destination, Memory, Secret};
 
 use crate::filter::Filter;

@@ -123,7 +123,7 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// A whole number of seconds in the largest unit that fits, and a single minute as seconds.
-pub(super) fn human(seconds: u64) -> String {
+pub(crate) fn human(seconds: u64) -> String {
     match seconds {
         0 => "0s".to_owned(),
         s if s % 86_400 == 0 => format!("{}d", s / 86_400),

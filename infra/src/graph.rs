@@ -269,15 +269,14 @@ fn delivery_lines(delivery: &Delivery) -> Vec<Line> {
     let mut lines = joined([
         delivery.ack_deadline.map(|deadline| format!("ack in {}", human(deadline.as_secs()))),
         delivery.retention.map(|kept| format!("kept {}", human(kept.as_secs()))),
-        expiry,
     ]);
-    lines.extend(joined([
-        delivery.retry.map(|retry| {
-            let [low, high] = [retry.min_backoff, retry.max_backoff].map(|bound| human(bound.as_secs()));
-            format!("retry {low} to {high}")
-        }),
-        delivery.dead_letter.as_ref().map(|dead_letter| format!("{} attempts", dead_letter.max_attempts)),
-    ]));
+    let retry = delivery.retry.map(|retry| {
+        let [low, high] = [retry.min_backoff, retry.max_backoff].map(|bound| human(bound.as_secs()));
+        format!("again after {low} to {high}")
+    });
+    let dead_letter = delivery.dead_letter.as_ref();
+    let attempts = dead_letter.map(|dead_letter| format!("dead after {} attempts", dead_letter.max_attempts));
+    lines.extend([expiry, retry, attempts].into_iter().flatten().map(Line::Plain));
     lines
 }
 

@@ -24,7 +24,7 @@
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
-//! - `graph` (feature `cloud`): the topology as a picture
+//! - `graph`, `terraform` (feature `cloud`): the topology as a picture, and as Terraform JSON
 //! - `cloud` (feature `cloud`): Google Cloud: project, region, endpoints and credentials as Google's tools find them
 
 #[cfg(feature = "cloud")]
@@ -32,4 +32,6 @@ pub mod cloud;
 pub mod filter;
 #[cfg(feature = "cloud")]
 pub mod graph;
+#[cfg(feature = "cloud")]
+pub mod terraform;
 pub mod topology;

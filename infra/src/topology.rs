@@ -22,9 +22,9 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub use error::{Error, Errors};
-#[cfg(feature = "cloud")]
-pub(crate) use values::human;
 pub use values::{Cpu, Destination, Memory, Secret};
+#[cfg(feature = "cloud")]
+pub(crate) use values::{PROJECT, human};
 
 use crate::filter::Filter;
 use error::Log;

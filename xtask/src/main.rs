@@ -2,8 +2,11 @@
 //! command line.
 
 mod build;
+mod export;
 mod flags;
+mod graph;
 mod model;
+mod output;
 mod topology;
 
 use std::process::ExitCode;
@@ -15,6 +18,8 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let result = match flags.verb {
         Verb::Build(flags) => build::run(&flags),
+        Verb::Export(flags) => export::run(&flags),
+        Verb::Graph(flags) => graph::run(&flags),
         Verb::Model(arguments) => model::run(&arguments),
     };
     match result {

@@ -4,11 +4,11 @@
 mod columns;
 mod heights;
 
-use super::Graph;
+use super::{Edge, Graph};
 use columns::Cell;
 
 /// Between columns, between boxes of a column, between a topic and what stands beneath it, and beside a line that passes.
-const COLUMN_GAP: f64 = 52.0;
+const COLUMN_GAP: f64 = 46.0;
 const ROW_GAP: f64 = 26.0;
 pub(super) const STACK_GAP: f64 = 22.0;
 const LANE: f64 = 10.0;
@@ -106,9 +106,28 @@ pub(super) fn layout(graph: &Graph, sizes: &[(f64, f64)]) -> Layout {
             points.extend([(x, y), (x + width, y)]);
         }
         points.push(to);
+        let alone =
+            |node: usize, end: fn(&Edge) -> usize| graph.edges.iter().filter(|edge| end(edge) == node).count() == 1;
+        straighten(&mut points, alone(edge.from, |edge| edge.from), alone(edge.to, |edge| edge.to));
         ways.push(Way::Forward(points));
     }
     Layout { boxes, ways, width: (right - COLUMN_GAP).max(0.0), height: height.max(bottom) }
+}
+
+/// Takes small steps out of a line: between lanes, and at an end that is alone on its side of a box.
+fn straighten(points: &mut [(f64, f64)], first_alone: bool, last_alone: bool) {
+    const STEP: f64 = 12.0;
+    let last = points.len() - 1;
+    for index in 1..last.saturating_sub(1) {
+        if (points[index].1 - points[index + 1].1).abs() < LANE / 2.0 {
+            points[index + 1].1 = points[index].1;
+        }
+    }
+    if first_alone && (points[0].1 - points[1].1).abs() < STEP {
+        points[0].1 = points[1].1;
+    } else if last_alone && (points[last].1 - points[last - 1].1).abs() < STEP {
+        points[last].1 = points[last - 1].1;
+    }
 }
 
 fn blocks(graph: &Graph, sizes: &[(f64, f64)]) -> Vec<Block> {

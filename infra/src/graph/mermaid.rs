@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use super::{Graph, Kind, Line, Node};
 
 /// Colours that are read on white and on black.
-const CLASSES: &str = "\
-    classDef topic stroke:#0969da,stroke-width:2px
-    classDef subscription stroke:#0a7ea4,stroke-width:2px
-    classDef trigger stroke:#9a6700,stroke-width:2px
-    classDef service stroke:#8250df,stroke-width:2px
-    classDef bucket stroke:#1a7f37,stroke-width:2px
-    classDef dead stroke:#cf222e,stroke-width:2px
-";
+const CLASSES: [(&str, &str); 6] = [
+    ("topic", "#0969da"),
+    ("subscription", "#0a7ea4"),
+    ("trigger", "#9a6700"),
+    ("service", "#8250df"),
+    ("bucket", "#1a7f37"),
+    ("dead", "#cf222e"),
+];
 
 pub(super) fn write(graph: &Graph) -> String {
     let mut out = "flowchart LR\n".to_owned();
@@ -37,7 +37,10 @@ pub(super) fn write(graph: &Graph) -> String {
     for note in &graph.notes {
         writeln!(out, "    %% {}", note.replace(char::is_control, " ")).ok();
     }
-    out + CLASSES
+    for (class, colour) in CLASSES {
+        writeln!(out, "    classDef {class} stroke:{colour},stroke-width:2px").ok();
+    }
+    out
 }
 
 fn label(node: &Node) -> String {

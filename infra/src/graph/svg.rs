@@ -6,14 +6,14 @@ use super::layout::{Layout, Rect, STACK_GAP, Way, layout};
 use super::text::{width, wrap};
 use super::{Graph, Kind, Line, Node};
 
-const MARGIN: f64 = 28.0;
+const MARGIN: f64 = 24.0;
 const FOOTER: f64 = 40.0;
 const PADDING: f64 = 14.0;
 
 /// Most characters of a line.
-const NAME: usize = 26;
-const CODE: usize = 36;
-const PLAIN: usize = 38;
+const NAME: usize = 24;
+const CODE: usize = 34;
+const PLAIN: usize = 32;
 
 /// Sizes of text, in pixels.
 const LABEL_SIZE: f64 = 9.5;
@@ -23,6 +23,9 @@ const CODE_SIZE: f64 = 10.5;
 
 /// A character of a font of one width, in parts of its size.
 const MONOSPACE: f64 = 0.602;
+
+/// How much wider bold text is.
+const BOLD: f64 = 1.1;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -82,8 +85,8 @@ impl<'g> Drawn<'g> {
     fn new(node: &'g Node) -> Self {
         let name = wrap(&node.name, NAME);
         let rows: Vec<_> = node.lines.iter().flat_map(rows).collect();
-        let label = 18.0 + width(node.kind.label()) * 1.3 * LABEL_SIZE / 100.0;
-        let names = name.iter().map(|line| width(line) * 1.06 * NAME_SIZE / 100.0);
+        let label = 18.0 + width(node.kind.label()) * 1.45 * LABEL_SIZE / 100.0;
+        let names = name.iter().map(|line| width(line) * BOLD * NAME_SIZE / 100.0);
         let widths = names.chain(rows.iter().map(Row::width)).fold(label, f64::max);
         let rows_height: f64 = rows.iter().map(|row| row.height).sum();
         let height = 28.0 + 17.0 * name.len() as f64 + rows_height + if rows.is_empty() { 8.0 } else { 14.0 };

@@ -1,18 +1,18 @@
 //! The width of text, about, and lines that fit.
 
-/// How wide a text is, in hundredths of the font's size: advance widths of Helvetica, to which the system fonts of screens are
-/// close, with some room to spare.
+/// How wide a text is, in hundredths of the font's size: about the advance widths of DejaVu Sans. Fonts of screens differ; few
+/// are wider.
 pub(super) fn width(text: &str) -> f64 {
     let width = |c: char| match c {
-        'i' | 'j' | 'l' | '|' | '\'' => 26,
-        'f' | 't' | 'I' | '.' | ',' | ':' | ';' | '/' | ' ' | '!' | '(' | ')' | '[' | ']' | '·' => 31,
-        'r' | '-' | '{' | '}' | '"' => 37,
-        'c' | 'k' | 's' | 'v' | 'x' | 'y' | 'z' => 52,
-        'm' | 'M' | 'W' | '@' | '%' => 88,
-        'w' => 76,
-        'A'..='Z' | '&' => 70,
-        c if c.is_ascii() => 58,
-        _ => 100,
+        'i' | 'j' | 'l' | '\'' => 28,
+        'f' | 't' | 'I' | 'J' | '.' | ',' | ':' | ';' | '/' | ' ' | '|' | '·' => 35,
+        'r' | '-' | '!' | '(' | ')' | '[' | ']' => 41,
+        'c' | 'k' | 's' | 'v' | 'x' | 'y' | 'z' | '"' => 56,
+        'm' | 'M' | 'W' | '@' | '%' => 98,
+        'w' | '=' | '<' | '>' | '+' | '#' => 83,
+        'A'..='Z' | '&' => 72,
+        c if c.is_ascii() => 63,
+        _ => 105,
     };
     text.chars().map(|c| f64::from(width(c))).sum()
 }

@@ -83,7 +83,7 @@ impl fmt::Display for Memory {
 }
 
 /// Stands for the project's id in a bucket's name.
-pub(super) const PROJECT: &str = "{project}";
+pub(crate) const PROJECT: &str = "{project}";
 
 /// `90s`, `10m`, `1h30m`, `7d`, within bounds (in seconds) that `who` sets.
 pub(super) fn duration((low, high): (u64, u64), who: &str) -> impl Fn(&str) -> Result<Duration, Wrong> {

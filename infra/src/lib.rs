@@ -30,12 +30,16 @@
 //! - `plan`: what is declared and what was found, as steps; pure
 //! - `cloud`: Google's APIs, and project, region, endpoints and credentials as Google's tools find them
 //! - `apply`: runs the steps of a plan
+//! - `graph`, `terraform`: the topology as a picture, and as Terraform JSON
 
 #[cfg(feature = "cloud")]
 pub mod apply;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 pub mod filter;
+pub mod graph;
 #[cfg(feature = "cloud")]
 pub mod plan;
+#[cfg(feature = "cloud")]
+pub mod terraform;
 pub mod topology;

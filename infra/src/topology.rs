@@ -23,6 +23,8 @@ use toml::de::DeTable;
 
 pub use error::{Error, Errors};
 pub use values::{Cpu, Destination, Memory, Secret};
+#[cfg(feature = "cloud")]
+pub(crate) use values::{PROJECT, human};
 
 use crate::filter::Filter;
 use error::Log;

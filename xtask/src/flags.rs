@@ -4,9 +4,9 @@ mod deploy;
 
 use std::path::PathBuf;
 
-pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use clap::{Args, Parser, Subcommand};
+pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
 
 /// Builds and looks after the project.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ pub(crate) enum Verb {
     Destroy(Destroy),
     Rollback(Rollback),
     Doctor(Doctor),
+    Graph(Graph),
+    Export(Export),
     Model(Model),
 }
 
@@ -70,4 +72,55 @@ pub(crate) struct Build {
     /// Print JSON: path, size in bytes, sha256, glibc (the newest version that is needed, or null)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Draw the topology: topics, subscriptions, services with their routes, and where dead letters go
+///
+/// The SVG needs no other file and is light or dark as its reader prefers; the Mermaid text is what GitHub draws from a block
+/// marked `mermaid`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask graph --output topology.svg
+  cargo xtask graph --env staging --format mermaid")]
+pub(crate) struct Graph {
+    /// What to draw
+    #[arg(long, value_enum, default_value = "svg")]
+    pub(crate) format: Picture,
+    /// Where to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The declaration [default: infra/topology.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    /// One of the environments that it declares
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+}
+
+/// A form of picture.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Picture {
+    Svg,
+    Mermaid,
+}
+
+/// Write the topology as Terraform JSON
+///
+/// The file takes the variables project, region and archive (what `cargo xtask build` printed), and needs the providers google
+/// and google-beta 7.15 or newer. Terraform cannot set up the subscription that Eventarc makes for a trigger: its dead-letter
+/// policy, deadlines and retention are commands in the output after_apply, to run once. `cargo xtask deploy` does that itself.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask export --output main.tf.json
+  cargo xtask export --env staging | jq .resource.google_eventarc_trigger")]
+pub(crate) struct Export {
+    /// Where to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The declaration [default: infra/topology.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    /// One of the environments that it declares
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
 }

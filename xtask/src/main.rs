@@ -5,8 +5,11 @@ mod build;
 mod deploy;
 mod destroy;
 mod doctor;
+mod export;
 mod flags;
+mod graph;
 mod model;
+mod output;
 mod outputs;
 mod plan;
 mod rollback;
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
         Verb::Destroy(flags) => done(destroy::run(&flags)),
         Verb::Rollback(flags) => done(rollback::run(&flags)),
         Verb::Doctor(flags) => doctor::run(&flags),
+        Verb::Graph(flags) => done(graph::run(&flags)),
+        Verb::Export(flags) => done(export::run(&flags)),
         Verb::Model(flags) => done(model::run(&flags)),
     };
     match result {

@@ -29,8 +29,9 @@ impl Plan {
     pub fn text(&self, colour: bool) -> String {
         let style = Style { colour };
         let mut text = String::new();
+        let width = self.steps.iter().map(|step| step.id.kind.noun().len()).max().unwrap_or_default();
         for step in &self.steps {
-            step.text(style, &mut text);
+            step.text(style, width, &mut text);
         }
         if self.is_empty() {
             text.push_str(&style.paint(GREEN, "No changes."));
@@ -79,7 +80,7 @@ impl Plan {
 }
 
 impl Step {
-    fn text(&self, style: Style, text: &mut String) {
+    fn text(&self, style: Style, width: usize, text: &mut String) {
         let (sign, code) = match self.action {
             Action::Create => ("+", GREEN),
             Action::Update(_) => ("~", YELLOW),
@@ -88,7 +89,7 @@ impl Step {
             Action::Nothing => (" ", DIM),
         };
         let sign = style.paint(code, sign);
-        let noun = format!("{:<12}", self.id.kind.noun());
+        let noun = format!("{:<width$}", self.id.kind.noun());
         let _ = write!(text, "{sign} {noun} {}", style.paint(BOLD, self.id.short()));
         match &self.action {
             Action::Create => {

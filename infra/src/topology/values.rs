@@ -83,7 +83,7 @@ impl fmt::Display for Memory {
 }
 
 /// Stands for the project's id in a bucket's name.
-pub(super) const PROJECT: &str = "{project}";
+pub(crate) const PROJECT: &str = "{project}";
 
 /// `90s`, `10m`, `1h30m`, `7d`, within bounds (in seconds) that `who` sets.
 pub(super) fn duration((low, high): (u64, u64), who: &str) -> impl Fn(&str) -> Result<Duration, Wrong> {
@@ -123,7 +123,7 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// A whole number of seconds in the largest unit that fits, and a single minute as seconds.
-pub(super) fn human(seconds: u64) -> String {
+pub(crate) fn human(seconds: u64) -> String {
     match seconds {
         0 => "0s".to_owned(),
         s if s % 86_400 == 0 => format!("{}d", s / 86_400),

@@ -90,11 +90,13 @@ pub(super) fn build(metadata: &Metadata) -> Result<PathBuf> {
         bail!("cargo build failed ({}){}", output.status, if cross { CROSS } else { "" });
     }
     let messages = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let executables = messages
+    let mut executables = messages
         .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
         .filter(|message| message.reason == "compiler-artifact")
         .filter_map(|message| message.executable);
-    executables.last().context("cargo build named no executable: is there still a binary `main` in package `function`?")
+    executables
+        .next_back()
+        .context("cargo build named no executable: is there still a binary `main` in package `function`?")
 }
 
 /// The compiler.

@@ -1,0 +1,13 @@
+//! `cargo xtask export`: the topology as Terraform JSON.
+
+use anyhow::Result;
+use infra::terraform;
+
+use crate::flags::Export;
+use crate::{output, topology};
+
+pub(crate) fn run(flags: &Export) -> Result<()> {
+    let topology = topology::read(flags.topology.as_deref(), flags.env.as_deref())?;
+    let json = serde_json::to_string_pretty(&terraform::export(&topology))?;
+    output::write(flags.output.as_deref(), &format!("{json}\n"))
+}

@@ -1,0 +1,16 @@
+//! `cargo xtask graph`: the topology as a picture.
+
+use anyhow::Result;
+use infra::graph;
+
+use crate::flags::{Graph, Picture};
+use crate::{output, topology};
+
+pub(crate) fn run(flags: &Graph) -> Result<()> {
+    let topology = topology::read(flags.topology.as_deref(), flags.env.as_deref())?;
+    let picture = match flags.format {
+        Picture::Svg => graph::svg(&topology),
+        Picture::Mermaid => graph::mermaid(&topology),
+    };
+    output::write(flags.output.as_deref(), &picture)
+}

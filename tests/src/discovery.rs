@@ -94,7 +94,6 @@ impl Document {
         let mut document =
             Self { methods: Vec::new(), schemas: object(&value["schemas"]), parameters: object(&value["parameters"]) };
         let base = format!("/{}", value["servicePath"].as_str().unwrap_or_default());
-        // A colon is part of a verb, except in the names of objects.
         document.resource(value, &base);
         if api == Api::Storage {
             document.parameters.insert("upload_id".into(), serde_json::json!({"type": "string"}));
@@ -174,6 +173,7 @@ impl Document {
 
 impl Described {
     fn is_at(&self, path: &[&str]) -> bool {
+        // A colon begins a verb, except in the names of objects.
         let verbs = !self.id.starts_with("storage.");
         path.len() == self.path.len()
             && self.path.iter().zip(path).all(|(part, segment)| match part {

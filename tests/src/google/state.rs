@@ -106,7 +106,7 @@ impl State {
     }
 }
 
-/// The name of an API's enabled state, as in a `consumer`.
+/// The project, by its number.
 pub(super) fn consumer() -> Value {
     json!(format!("projects/{PROJECT_NUMBER}"))
 }

@@ -136,9 +136,13 @@ async fn states_compare_without_what_is_drawn() {
     for rig in [&one, &other] {
         rig.account("runtime").await;
         rig.service("s", hello()).await;
+        rig.google.pubsub().create_topic("work").await;
     }
     let text = |rig: &super::Rig| rig.google.snapshot().to_string().replace(rig.google.project(), "P");
-    assert!(text(&one).contains("runtime@P"), "{}", text(&one));
+    for part in ["runtime@P", "/services/s", "projects/P/topics/work"] {
+        assert!(text(&one).contains(part), "{part}: {}", text(&one));
+    }
+    assert_eq!(text(&one), text(&other));
     let operation = one.ok(Run, Method::PATCH, &format!("{SERVICES}/s"), json!({"labels": {"a": "1"}})).await;
     one.wait(Run, "v2", &operation).await;
     assert_ne!(text(&one), text(&other));

@@ -153,7 +153,7 @@ async fn again<U: Upload>(google: &Google, step: &Step, archive: &U) -> Result<(
     if step.id.kind == Kind::Archive {
         return archive.upload(google).await;
     }
-    let found = google.read(&step.id).await?;
+    let found = google.read_for(resource).await?;
     if found.as_ref().is_some_and(|found| found["reconciling"] == true) {
         return Err(CloudError::new(Fault::Passing, "it is still being made ready"));
     }

@@ -1,5 +1,7 @@
 //! Which API has which resource.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use google_cloud_iam_v1::model::Policy;
@@ -16,6 +18,9 @@ use super::run::Run;
 use super::settings::{Api, Settings, SettingsError};
 use super::storage::Storage;
 use crate::plan::{self, Change, Context, Id, Kind, Resource, State, Target};
+
+/// How long a read that may work in a moment is repeated.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls in flight while reading.
 const READS: usize = 32;
@@ -44,7 +49,7 @@ impl Google {
         let wrong = |error: SettingsError| CloudError::new(Fault::Wrong, error.to_string());
         let (id, region) = (settings.project().map_err(wrong)?, settings.region().map_err(wrong)?);
         let project = Project::new(settings, id).await?;
-        let number = project.number().await?;
+        let number = persist(|| project.number()).await?;
         let context = Context { project: id.to_owned(), number, region: region.to_owned(), archive: None };
         Ok(Self {
             eventarc: Eventarc::new(settings).await?,
@@ -94,13 +99,16 @@ impl Google {
         let mut state = State::new(deployment);
         let apis: Vec<&Id> = declared.iter().map(|resource| &resource.id).filter(|id| id.kind == Kind::Api).collect();
         let names: Vec<&str> = apis.iter().map(|id| id.name.as_str()).collect();
-        let enabled = self.project.enabled(&names).await.map_err(|error| tried("list", "the project's APIs", error))?;
+        let enabled = persist(|| self.project.enabled(&names))
+            .await
+            .map_err(|error| tried("list", "the project's APIs", error))?;
         for id in apis.iter().filter(|id| enabled.contains(&id.name)) {
             state.insert((*id).clone(), json!({"state": "ENABLED"}));
         }
         let on = |kind: Kind| enabled.iter().any(|name| name == api_of(kind).service());
-        let ids = declared.iter().map(|resource| &resource.id).filter(|id| id.kind != Kind::Api && on(id.kind));
-        let read = ids.map(|id| async move { (id.clone(), self.read(id).await) });
+        let there = declared.iter().filter(|resource| resource.id.kind != Kind::Api && on(resource.id.kind));
+        let read =
+            there.map(|resource| async move { (resource.id.clone(), persist(|| self.read_for(resource)).await) });
         let mut found = stream::iter(read).buffer_unordered(READS);
         while let Some((id, answer)) = found.next().await {
             if let Some(value) = answer.map_err(|error| tried("read", &id.to_string(), error))? {
@@ -108,7 +116,10 @@ impl Google {
             }
         }
         let kinds = [Kind::ServiceAccount, Kind::Topic, Kind::Subscription, Kind::Service, Kind::Trigger];
-        let lists = kinds.into_iter().filter(|kind| on(*kind)).map(|kind| async move { (kind, self.list(kind).await) });
+        let lists = kinds
+            .into_iter()
+            .filter(|kind| on(*kind))
+            .map(|kind| async move { (kind, persist(|| self.list(kind)).await) });
         for (kind, listed) in join_all(lists).await {
             let listed = listed.map_err(|error| tried("list", &format!("every {}", kind.noun()), error))?;
             for (name, value) in listed {
@@ -119,6 +130,25 @@ impl Google {
             }
         }
         Ok(state)
+    }
+
+    /// A resource as it is now, to be compared with what is declared.
+    ///
+    /// # Errors
+    /// As [`Google::read`].
+    pub async fn read_for(&self, resource: &Resource) -> Result<Option<Value>, CloudError> {
+        let found = self.read(&resource.id).await?;
+        Ok(found.map(|found| self.changeable(resource, found)))
+    }
+
+    /// Google's emulator lets no subscription expire and refuses to change that, so nothing is to be changed there.
+    fn changeable(&self, resource: &Resource, found: Value) -> Value {
+        let mut found = found;
+        let subscription = matches!(resource.id.kind, Kind::Subscription | Kind::TriggerSubscription);
+        if subscription && self.local.contains(&Api::PubSub) {
+            found["expirationPolicy"] = resource.body["expirationPolicy"].clone();
+        }
+        found
     }
 
     /// A resource as it is now.
@@ -183,7 +213,7 @@ impl Google {
             Kind::Trigger => self.eventarc.create(name, &body).await,
             Kind::TriggerSubscription => {
                 let subscription = self.subscription_of(name).await?;
-                let found = self.pubsub.read_subscription(&subscription).await?;
+                let found = self.changeable(resource, self.pubsub.read_subscription(&subscription).await?);
                 match plan::compare(resource, &found) {
                     plan::Action::Update(changes) => {
                         self.pubsub.update_subscription(&subscription, &plan::merged(&found, &body), &changes).await
@@ -329,6 +359,25 @@ fn api_of(kind: Kind) -> Api {
         Kind::Topic | Kind::Subscription | Kind::Policy(Target::Topic | Target::Subscription) => Api::PubSub,
         Kind::Service | Kind::Policy(Target::Service) => Api::Run,
         Kind::Trigger | Kind::TriggerSubscription | Kind::Policy(Target::TriggerSubscription) => Api::Eventarc,
+    }
+}
+
+/// Reads again while a service is busy, or does not know yet that its API was enabled.
+async fn persist<T, F: Future<Output = Result<T, CloudError>>>(read: impl Fn() -> F) -> Result<T, CloudError> {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match read().await {
+            Err(error) if matches!(error.fault, Fault::Passing | Fault::Disabled) => {
+                let wait = error.retry_after.unwrap_or(pause).min(PATIENCE);
+                if began.elapsed() + wait > PATIENCE {
+                    return Err(error);
+                }
+                tokio::time::sleep(wait).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            answer => return answer,
+        }
     }
 }
 

@@ -64,7 +64,8 @@ impl Run {
         Ok(all)
     }
 
-    /// The archives that a service's revisions were made from, newest first: `BUCKET/OBJECT`.
+    /// The archives that a service's revisions were made from, `BUCKET/OBJECT`; first the one that was deployed for the first time
+    /// last, so that going back to an archive does not make it newer.
     ///
     /// # Errors
     /// The call failed.
@@ -79,13 +80,14 @@ impl Run {
                 all.push((revision.create_time, format!("{bucket}/{object}")));
             }
         }
-        all.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal));
+        all.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
         let mut archives: Vec<String> = Vec::new();
         for (_, archive) in all {
             if !archives.contains(&archive) {
                 archives.push(archive);
             }
         }
+        archives.reverse();
         Ok(archives)
     }
 

@@ -141,12 +141,20 @@ pub(crate) fn camel_case(name: &str) -> String {
     camel
 }
 
+/// `google.api.LaunchStage`, whose names are not listed in the order of their numbers:
+/// <https://github.com/googleapis/googleapis/blob/master/google/api/launch_stage.proto>
+const LAUNCH_STAGES: [&str; 8] =
+    ["LAUNCH_STAGE_UNSPECIFIED", "EARLY_ACCESS", "ALPHA", "BETA", "GA", "DEPRECATED", "UNIMPLEMENTED", "PRELAUNCH"];
+
 /// Google takes enum values by name or number, and its Rust clients send numbers. The names are listed in the order of
-/// their numbers.
+/// their numbers, but for one enum.
 fn name_of_enum(schema: &Value, value: &mut Value, at: &str) -> Result<(), String> {
     let names = schema["enum"].as_array().map_or(&[][..], Vec::as_slice);
-    if let Some(name) = value.as_u64().and_then(|number| names.get(usize::try_from(number).ok()?)) {
-        *value = name.clone();
+    if let Some(number) = value.as_u64().and_then(|number| usize::try_from(number).ok()) {
+        let stages = names.iter().any(|name| name == "PRELAUNCH");
+        let name =
+            if stages { LAUNCH_STAGES.get(number).map(|name| Value::from(*name)) } else { names.get(number).cloned() };
+        *value = name.unwrap_or_else(|| value.clone());
     }
     if names.contains(value) { Ok(()) } else { Err(format!("{at}: {value} is none of {names:?}")) }
 }

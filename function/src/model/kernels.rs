@@ -20,6 +20,7 @@ mod simd;
 mod tests;
 
 use std::fmt;
+use std::ops::Range;
 
 pub use attention::Head;
 
@@ -119,6 +120,21 @@ pub struct Linear<'a> {
     pub offset: &'a [f32],
     /// `[channels]`
     pub bias: &'a [f32],
+}
+
+impl Linear<'_> {
+    /// Some of the output channels, from and to a multiple of [`CHANNELS`].
+    pub(crate) fn part(&self, channels: Range<usize>) -> Self {
+        assert!(channels.start.is_multiple_of(CHANNELS) && channels.end.is_multiple_of(CHANNELS));
+        Self {
+            depth: self.depth,
+            channels: channels.len(),
+            weight: &self.weight[channels.start * self.depth..channels.end * self.depth],
+            scale: &self.scale[channels.clone()],
+            offset: &self.offset[channels.clone()],
+            bias: &self.bias[channels],
+        }
+    }
 }
 
 /// Rows quantised one by one to 0..=127: `x ≈ scale · (q − zero)`.
@@ -224,14 +240,14 @@ kernels! {
         out.reset(x.len() / width, width);
     };
 
-    /// `out = activation(x · Wᵀ + bias)`, `[rows][channels]`.
-    fn ops::matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) where {
+    /// `out = activation(x · Wᵀ + bias)`, `[rows][channels]`, whose rows are `stride` numbers apart.
+    fn ops::matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32], stride: usize) where {
         let rows = x.scale.len();
         assert!(w.depth == x.depth && w.depth.is_multiple_of(DEPTH) && w.channels.is_multiple_of(CHANNELS));
         assert!(x.bytes.len() >= rows.next_multiple_of(ROW_PADDING) * w.depth && x.zero.len() == rows);
         assert_eq!(w.weight.len(), w.depth * w.channels);
         assert!(w.scale.len() == w.channels && w.offset.len() == w.channels && w.bias.len() == w.channels);
-        assert_eq!(out.len(), rows * w.channels);
+        assert!(stride >= w.channels && (rows == 0 || out.len() >= (rows - 1) * stride + w.channels));
     };
 
     /// Self-attention within each sequence, all heads.

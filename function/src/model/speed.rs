@@ -7,21 +7,28 @@ use super::{CHUNK_TOKENS, Encoder};
 
 impl Isa {
     /// The 8-bit integer speed that one core reaches when nothing is read from memory, in the instructions of this set's matrix
-    /// products: 10⁹ operations a second, a product and an addition being two. Measured for about `time`, of which the fastest
-    /// part counts. `None` for the portable set, which has no instructions of its own.
+    /// products: 10⁹ operations a second, a product and an addition being two. Measured for about `time` in small parts, of
+    /// which the fastest counts: other processes disturb it least. `None` for the portable set, which has no instructions of its own.
     pub fn peak(self, time: Duration) -> Option<f64> {
-        let mut operations = 0;
-        let speed = fastest(time, || {
+        let mut best = 0.0f64;
+        let start = Instant::now();
+        loop {
+            let (call, mut operations) = (Instant::now(), 0);
             self.spin(20_000, &mut operations);
-            operations
-        });
-        (operations > 0).then_some(speed)
+            if operations == 0 {
+                return None;
+            }
+            best = best.max(operations as f64 / call.elapsed().as_secs_f64() / 1e9);
+            if start.elapsed() >= time {
+                return Some(best);
+            }
+        }
     }
 }
 
 impl Encoder {
     /// The speed of the model's matrix products, as they are run for a large batch: all layers in order on [`CHUNK_TOKENS`]
-    /// tokens, one thread, biases and activation functions included, in the unit of [`Isa::peak`] and measured likewise.
+    /// tokens, one thread, biases and activation functions included, in the unit of [`Isa::peak`] and measured likewise, each product by itself.
     pub fn product_speed(&self, time: Duration) -> f64 {
         let config = &self.about().config;
         let (h, m) = (config.hidden_size, config.intermediate_size);
@@ -30,38 +37,26 @@ impl Encoder {
         self.isa.quantise(&x[..CHUNK_TOKENS * h], h, None, &mut narrow);
         self.isa.quantise(&x[..CHUNK_TOKENS * m], m, None, &mut wide);
         let mut out = vec![0.0; CHUNK_TOKENS * (3 * h).max(m)];
-        fastest(time, || {
-            let mut operations = 0;
-            for block in &self.weights.blocks {
-                for (x, layer, activation) in [
-                    (&narrow, &block.qkv, Activation::None),
-                    (&narrow, &block.attention_output, Activation::None),
-                    (&narrow, &block.intermediate, Activation::Gelu),
-                    (&wide, &block.output, Activation::None),
-                ] {
-                    let w = &layer.linear;
-                    self.isa.matmul(x, w, activation, &mut out[..CHUNK_TOKENS * w.channels]);
-                    operations += 2 * CHUNK_TOKENS * w.depth * w.channels;
-                }
+        let layers = self.weights.blocks.iter().flat_map(|block| {
+            [
+                (&narrow, &block.qkv, Activation::None),
+                (&narrow, &block.attention_output, Activation::None),
+                (&narrow, &block.intermediate, Activation::Gelu),
+                (&wide, &block.output, Activation::None),
+            ]
+        });
+        let layers: Vec<_> = layers.collect();
+        let mut least = vec![f64::INFINITY; layers.len()];
+        let start = Instant::now();
+        while least.contains(&f64::INFINITY) || start.elapsed() < time {
+            for ((rows, layer, activation), least) in layers.iter().zip(&mut least) {
+                let call = Instant::now();
+                self.isa.matmul(rows, &layer.linear, *activation, &mut out, layer.linear.channels);
+                *least = least.min(call.elapsed().as_secs_f64());
             }
-            operations as u64
-        })
-    }
-}
-
-/// Calls `work`, which returns the operations it did, until `time` has passed, at least twice. Returns 10⁹ operations a second of
-/// the fastest call, which other processes disturbed least.
-fn fastest(time: Duration, mut work: impl FnMut() -> u64) -> f64 {
-    work();
-    let start = Instant::now();
-    let mut best = 0.0f64;
-    loop {
-        let call = Instant::now();
-        let operations = work();
-        best = best.max(operations as f64 / call.elapsed().as_secs_f64().max(1e-9) / 1e9);
-        if start.elapsed() >= time {
-            return best;
         }
+        let products: usize = layers.iter().map(|(_, layer, _)| layer.linear.depth * layer.linear.channels).sum();
+        (2 * CHUNK_TOKENS * products) as f64 / least.iter().sum::<f64>() / 1e9
     }
 }
 

@@ -65,7 +65,7 @@ unsafe fn quantise_row<S: Simd>(width: usize, load: impl Fn(usize) -> S::F, q: *
 }
 
 #[inline(always)]
-pub(super) unsafe fn matmul<S: Simd>(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) {
+pub(super) unsafe fn matmul<S: Simd>(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32], stride: usize) {
     let rows = x.scale.len();
     if rows == 0 {
         return;
@@ -79,7 +79,7 @@ pub(super) unsafe fn matmul<S: Simd>(x: &Rows, w: &Linear<'_>, activation: Activ
         let mut r = 0;
         for t in 0..tiles {
             let height = ((height + usize::from(t < taller)) * S::STEP).min(rows - r);
-            unsafe { tile::<S>(x, w, activation, r, height, c, out) }
+            unsafe { tile::<S>(x, w, activation, r, height, c, out, stride) }
             r += height;
         }
     }
@@ -97,6 +97,7 @@ unsafe fn tile<S: Simd>(
     rows: usize,
     c: usize,
     out: &mut [f32],
+    stride: usize,
 ) {
     unsafe {
         let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; MOST_ROWS]>::uninit();
@@ -116,7 +117,7 @@ unsafe fn tile<S: Simd>(
                 if activation == Activation::Gelu {
                     value = gelu::<S>(value);
                 }
-                S::store(out.as_mut_ptr().add((r + i) * w.channels + c + lane), value);
+                S::store(out.as_mut_ptr().add((r + i) * stride + c + lane), value);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! call; each function checks the sizes of what it is given before it computes.
 //!
 //! Layout:
-//! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`: one implementation each
+//! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`, `neon`: the instruction sets
 //! - `ops`, `attention`: the kernels
 #![allow(unsafe_code)]
 
@@ -13,6 +13,8 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod ops;
 mod portable;
 mod simd;
@@ -53,6 +55,8 @@ enum Set {
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
     Amx,
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
 }
 
 impl Isa {
@@ -78,6 +82,10 @@ impl Isa {
                 all.push(Self(Set::Avx2));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            all.push(Self(Set::NeonDotprod));
+        }
         all.push(Self(Set::Portable));
         all
     }
@@ -100,6 +108,8 @@ impl fmt::Display for Isa {
             Set::Avx512Vnni => "avx512-vnni",
             #[cfg(target_arch = "x86_64")]
             Set::Amx => "amx",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDotprod => "neon-dotprod",
         })
     }
 }
@@ -208,6 +218,12 @@ macro_rules! kernels {
                         // SAFETY: as below.
                         unsafe { $module::$name::<avx512::Amx>($($arg),*) }
                     }
+                    #[cfg(target_arch = "aarch64")]
+                    #[target_feature(enable = "neon,dotprod")]
+                    fn neon_dotprod($($arg: $type),*) {
+                        // SAFETY: as below.
+                        unsafe { $module::$name::<neon::Neon>($($arg),*) }
+                    }
                     // SAFETY: sizes were checked above, and a value of `Isa` is made by `available` alone, which asked
                     // the processor for what it stands for.
                     unsafe {
@@ -221,6 +237,8 @@ macro_rules! kernels {
                             Set::Avx512Vnni => avx512_vnni($($arg),*),
                             #[cfg(target_arch = "x86_64")]
                             Set::Amx => amx($($arg),*),
+                            #[cfg(target_arch = "aarch64")]
+                            Set::NeonDotprod => neon_dotprod($($arg),*),
                         }
                     }
                 }

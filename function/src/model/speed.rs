@@ -72,7 +72,7 @@ mod tests {
         for isa in Isa::available() {
             assert!(Encoder::embedded().unwrap().with_isa(isa).product_speed(moment) > 0.0);
             match isa.peak(moment) {
-                Some(peak) => assert!(peak > 1.0, "{isa}: {peak}"),
+                Some(peak) => assert!(peak > 0.0, "{isa}: {peak}"),
                 None => assert_eq!(isa.to_string(), "portable"),
             }
         }

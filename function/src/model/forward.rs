@@ -3,6 +3,9 @@
 use super::file::{Block, Layer, Pooling, Weights};
 use super::kernels::{Activation, Head, Isa, Rows};
 
+/// Most tokens whose intermediate results are computed at a time: what they fill stays in a core's second-level cache.
+pub(super) const PART_TOKENS: usize = 96;
+
 /// Memory of one thread's forward passes, kept from pass to pass. Grows with the tokens of a pass, see [`super::CHUNK_TOKENS`].
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -71,19 +74,22 @@ impl Weights {
     pub(super) fn after_attention(&self, isa: Isa, block: &Block, x: &mut [f32], work: &mut Work) {
         let config = &self.about.config;
         let (h, m, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let tokens = x.len() / h;
         let Work { y, wide, rows, wide_rows, .. } = work;
-        let apply = |layer: &Layer, activation, x: &[f32], rows: &mut Rows, out: &mut [f32]| {
-            isa.quantise(x, x.len() / tokens, layer.input, rows);
+        let apply = |layer: &Layer, activation, x: &[f32], width, rows: &mut Rows, out: &mut [f32]| {
+            isa.quantise(x, width, layer.input, rows);
             isa.matmul(rows, &layer.linear, activation, out, layer.linear.channels);
         };
-        let context = resize(wide, tokens * h);
-        apply(&block.attention_output, Activation::None, y, rows, context);
-        isa.add_norm(x, context, block.attention_norm.gamma, block.attention_norm.beta, epsilon);
-        let hidden = resize(wide, tokens * m);
-        apply(&block.intermediate, Activation::Gelu, x, rows, hidden);
-        apply(&block.output, Activation::None, hidden, wide_rows, y);
-        isa.add_norm(x, y, block.output_norm.gamma, block.output_norm.beta, epsilon);
+        let tokens = x.len() / h;
+        let part = tokens.div_ceil(tokens.div_ceil(PART_TOKENS).max(1)) * h;
+        for (x, y) in x.chunks_mut(part).zip(y.chunks_mut(part)) {
+            let context = resize(wide, x.len());
+            apply(&block.attention_output, Activation::None, y, h, rows, context);
+            isa.add_norm(x, context, block.attention_norm.gamma, block.attention_norm.beta, epsilon);
+            let hidden = resize(wide, x.len() / h * m);
+            apply(&block.intermediate, Activation::Gelu, x, h, rows, hidden);
+            apply(&block.output, Activation::None, hidden, m, wide_rows, y);
+            isa.add_norm(x, y, block.output_norm.gamma, block.output_norm.beta, epsilon);
+        }
     }
 
     /// Token vectors `x`, of sequences of `lengths`, to one unit vector a sequence.

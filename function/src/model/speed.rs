@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::forward::PART_TOKENS;
 use super::kernels::{Activation, Isa, Rows};
 use super::{CHUNK_TOKENS, Encoder};
 
@@ -27,36 +28,41 @@ impl Isa {
 }
 
 impl Encoder {
-    /// The speed of the model's matrix products, as they are run for a large batch: all layers in order on [`CHUNK_TOKENS`]
-    /// tokens, one thread, biases and activation functions included, in the unit of [`Isa::peak`] and measured likewise, each product by itself.
+    /// The speed of the model's matrix products, as they are run for a large batch: all layers in order, one thread, biases and
+    /// activation functions included. In the unit of [`Isa::peak`] and measured likewise, each product by itself.
     pub fn product_speed(&self, time: Duration) -> f64 {
         let config = &self.about().config;
         let (h, m) = (config.hidden_size, config.intermediate_size);
         let x: Vec<f32> = (0..CHUNK_TOKENS * h.max(m)).map(|i| (i % 251) as f32 - 125.0).collect();
-        let (mut narrow, mut wide) = (Rows::default(), Rows::default());
-        self.isa.quantise(&x[..CHUNK_TOKENS * h], h, None, &mut narrow);
-        self.isa.quantise(&x[..CHUNK_TOKENS * m], m, None, &mut wide);
-        let mut out = vec![0.0; CHUNK_TOKENS * (3 * h).max(m)];
+        let quantised = |tokens, width| {
+            let mut rows = Rows::default();
+            self.isa.quantise(&x[..tokens * width], width, None, &mut rows);
+            rows
+        };
+        let all = quantised(CHUNK_TOKENS, h);
+        let (narrow, wide) = (quantised(PART_TOKENS, h), quantised(PART_TOKENS, m));
+        let mut out = vec![0.0; (CHUNK_TOKENS * 3 * h).max(PART_TOKENS * m)];
         let layers = self.weights.blocks.iter().flat_map(|block| {
             [
-                (&narrow, &block.qkv, Activation::None),
-                (&narrow, &block.attention_output, Activation::None),
-                (&narrow, &block.intermediate, Activation::Gelu),
-                (&wide, &block.output, Activation::None),
+                (&all, &block.qkv, Activation::None, CHUNK_TOKENS),
+                (&narrow, &block.attention_output, Activation::None, PART_TOKENS),
+                (&narrow, &block.intermediate, Activation::Gelu, PART_TOKENS),
+                (&wide, &block.output, Activation::None, PART_TOKENS),
             ]
         });
         let layers: Vec<_> = layers.collect();
         let mut least = vec![f64::INFINITY; layers.len()];
         let start = Instant::now();
         while least.contains(&f64::INFINITY) || start.elapsed() < time {
-            for ((rows, layer, activation), least) in layers.iter().zip(&mut least) {
+            for ((rows, layer, activation, _), least) in layers.iter().zip(&mut least) {
                 let call = Instant::now();
                 self.isa.matmul(rows, &layer.linear, *activation, &mut out, layer.linear.channels);
                 *least = least.min(call.elapsed().as_secs_f64());
             }
         }
-        let products: usize = layers.iter().map(|(_, layer, _)| layer.linear.depth * layer.linear.channels).sum();
-        (2 * CHUNK_TOKENS * products) as f64 / least.iter().sum::<f64>() / 1e9
+        let products = layers.iter().map(|(_, layer, _, _)| layer.linear.depth * layer.linear.channels);
+        let seconds_a_token = layers.iter().zip(least).map(|((_, _, _, tokens), least)| least / *tokens as f64);
+        2.0 * products.sum::<usize>() as f64 / seconds_a_token.sum::<f64>() / 1e9
     }
 }
 

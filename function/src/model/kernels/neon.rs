@@ -10,13 +10,14 @@ pub(crate) struct Neon;
 
 /// Both halves of a vector of eight.
 macro_rules! halves {
-    ($function:ident($($v:expr),*)) => {
-        float32x4x2_t($function($($v.0),*), $function($($v.1),*))
+    ($vector:ident, $function:ident($($v:expr),*)) => {
+        $vector($function($($v.0),*), $function($($v.1),*))
     };
 }
 
 impl Simd for Neon {
     type F = float32x4x2_t;
+    type I = int32x4x2_t;
     const LANES: usize = 8;
     // Five rows by 16 channels: 20 sums, four weights, five rows of 16 bytes, of 32 registers.
     const ROWS: usize = 5;
@@ -38,75 +39,94 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_i32(x: *const i32) -> Self::F {
-        unsafe { float32x4x2_t(vcvtq_f32_s32(vld1q_s32(x)), vcvtq_f32_s32(vld1q_s32(x.add(4)))) }
+    unsafe fn load_i32(x: *const i32) -> Self::I {
+        unsafe { int32x4x2_t(vld1q_s32(x), vld1q_s32(x.add(4))) }
+    }
+    #[inline(always)]
+    unsafe fn number(v: Self::I) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vcvtq_f32_s32(v)) }
+    }
+    #[inline(always)]
+    unsafe fn integer(v: Self::F) -> Self::I {
+        unsafe { halves!(int32x4x2_t, vcvtnq_s32_f32(v)) }
     }
     #[inline(always)]
     unsafe fn load_i8(x: *const i8) -> Self::F {
         unsafe {
             let v = vmovl_s8(vld1_s8(x));
             let v = int32x4x2_t(vmovl_s16(vget_low_s16(v)), vmovl_s16(vget_high_s16(v)));
-            halves!(vcvtq_f32_s32(v))
+            halves!(float32x4x2_t, vcvtq_f32_s32(v))
         }
     }
     #[inline(always)]
-    unsafe fn store_u8(x: *mut u8, v: Self::F) {
+    unsafe fn store_u8(x: *mut u8, v: Self::I) {
         unsafe {
-            let v = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(v.0)), vqmovn_s32(vcvtnq_s32_f32(v.1)));
+            let v = vcombine_s16(vqmovn_s32(v.0), vqmovn_s32(v.1));
             vst1_u8(x, vqmovun_s16(v));
         }
     }
     #[inline(always)]
-    unsafe fn store_i8(x: *mut i8, v: Self::F) {
+    unsafe fn store_i8(x: *mut i8, v: Self::I) {
         unsafe {
-            let v = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(v.0)), vqmovn_s32(vcvtnq_s32_f32(v.1)));
+            let v = vcombine_s16(vqmovn_s32(v.0), vqmovn_s32(v.1));
             vst1_s8(x, vqmovn_s16(v));
         }
     }
     #[inline(always)]
-    unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
-        unsafe { halves!(vaddq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F {
-        unsafe { halves!(vsubq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F {
-        unsafe { halves!(vmulq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F {
-        unsafe { halves!(vfmaq_f32(c, a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn min(a: Self::F, b: Self::F) -> Self::F {
-        unsafe { halves!(vminq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
-        unsafe { halves!(vmaxq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
-        unsafe { halves!(vdivq_f32(a, b)) }
-    }
-    #[inline(always)]
-    unsafe fn abs(v: Self::F) -> Self::F {
-        unsafe { halves!(vabsq_f32(v)) }
-    }
-    #[inline(always)]
-    unsafe fn first(v: Self::F, n: usize, rest: f32) -> Self::F {
-        const LANES: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+    unsafe fn store_quads(x: *mut i8, v: [Self::I; 4]) {
         unsafe {
-            let (n, rest) = (vdupq_n_u32(n as u32), vdupq_n_f32(rest));
-            let (low, high) = (vld1q_u32(LANES.as_ptr()), vld1q_u32(LANES.as_ptr().add(4)));
-            float32x4x2_t(vbslq_f32(vcltq_u32(low, n), v.0, rest), vbslq_f32(vcltq_u32(high, n), v.1, rest))
+            // `sli` keeps the bits below those it inserts.
+            let half = |v: [int32x4_t; 4]| {
+                let high = vsliq_n_s32::<8>(v[2], v[3]);
+                vreinterpretq_s8_s32(vsliq_n_s32::<16>(vsliq_n_s32::<8>(v[0], v[1]), high))
+            };
+            vst1q_s8(x, half(v.map(|v| v.0)));
+            vst1q_s8(x.add(16), half(v.map(|v| v.1)));
         }
     }
     #[inline(always)]
+    unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I {
+        unsafe { halves!(int32x4x2_t, vaddq_s32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn max_i32(a: Self::I, b: Self::I) -> Self::I {
+        unsafe { halves!(int32x4x2_t, vmaxq_s32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vaddq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vsubq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vmulq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vfmaq_f32(c, a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vminq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vmaxq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vdivq_f32(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn abs(v: Self::F) -> Self::F {
+        unsafe { halves!(float32x4x2_t, vabsq_f32(v)) }
+    }
+    #[inline(always)]
     unsafe fn round(v: Self::F) -> Self::F {
-        unsafe { halves!(vrndnq_f32(v)) }
+        unsafe { halves!(float32x4x2_t, vrndnq_f32(v)) }
     }
     #[inline(always)]
     unsafe fn pow2(n: Self::F) -> Self::F {
@@ -129,8 +149,18 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
-        unsafe { with_rows!(rows, tile(a, stride, b, quads, out), 1 2 3 4 5) }
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        _ahead: usize,
+        start: *const i32,
+        out: *mut i32,
+        out_stride: usize,
+    ) {
+        unsafe { with_rows!(rows, tile(a, stride, b, quads, start, out, out_stride), 1 2 3 4 5) }
     }
 
     #[inline(always)]
@@ -155,11 +185,21 @@ impl Simd for Neon {
 }
 
 #[inline(always)]
-unsafe fn tile<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+unsafe fn tile<const R: usize>(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    start: *const i32,
+    out: *mut i32,
+    out_stride: usize,
+) {
     unsafe {
         for panel in 0..2 {
             let b = b.add(panel * quads * 64);
-            let mut sums = [[vdupq_n_s32(0); 4]; R];
+            let start = start.add(panel * 16);
+            let start = [0, 4, 8, 12].map(|i| vld1q_s32(start.add(i)));
+            let mut sums = [start; R];
             let mut k = 0;
             while k < quads {
                 // Activations are below 128, so that they are the same as signed bytes.
@@ -175,7 +215,7 @@ unsafe fn tile<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads:
             }
             for (r, sums) in sums.iter().enumerate() {
                 for (j, sum) in sums.iter().enumerate() {
-                    vst1q_s32(out.add(r * 32 + panel * 16 + j * 4), *sum);
+                    vst1q_s32(out.add(r * out_stride + panel * 16 + j * 4), *sum);
                 }
             }
         }

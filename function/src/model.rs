@@ -6,7 +6,9 @@
 //! - `tokenizer`: text to token ids
 //! - `config`, `float`, `quantise`: what a model directory holds, and how it becomes the quantised file
 //! - `file`: that file, read in place
+//! - `spread`: a call's sequences, cut into passes and spread over threads; `team`: one pass by several threads
 //! - `forward`: the layers in order; [`kernels`]: their inner loops for each instruction set
+//! - `speed`: how near they come to what the processor can do
 
 mod config;
 mod file;
@@ -14,27 +16,24 @@ mod float;
 mod forward;
 pub mod kernels;
 mod quantise;
+mod speed;
+mod spread;
+mod team;
 mod tokenizer;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Mutex;
 
 pub use config::Config;
 pub use file::{About, Pooling};
 pub use float::Float;
 pub use quantise::{CALIBRATION, quantise};
+pub use spread::CHUNK_TOKENS;
 pub use tokenizer::{Rules, Tokenizer, TokenizerError};
 
 use file::Weights;
-use forward::Scratch;
 use kernels::Isa;
-
-/// Tokens that one thread takes through the layers at a time, a longer sequence apart. Bounds scratch memory, and is large
-/// enough that weights, once fetched, serve many rows.
-pub const CHUNK_TOKENS: usize = 256;
-/// A thread is worth starting for this many tokens.
-const THREAD_TOKENS: usize = 48;
+use spread::Passes;
 
 /// A model that cannot be used: which file, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +55,7 @@ pub struct Encoder {
     tokenizer: Tokenizer,
     isa: Isa,
     threads: usize,
-    scratch: Mutex<Vec<Scratch>>,
+    passes: Passes,
 }
 
 impl fmt::Debug for Encoder {
@@ -90,7 +89,7 @@ impl Encoder {
         let weights = Weights::read(file)?;
         let tokenizer = Tokenizer::from_vocabulary(weights.vocabulary, weights.about.rules)
             .map_err(|error| ModelError::new("quantised model", error.to_string()))?;
-        Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, scratch: Mutex::default() })
+        Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, passes: Passes::default() })
     }
 
     /// Spreads a batch over this many threads, the caller's among them; 1 unless set.
@@ -143,51 +142,9 @@ impl Encoder {
             assert!(!s.is_empty() && s.len() <= config.max_position_embeddings, "{} tokens", s.len());
             assert!(s.iter().all(|&t| (t as usize) < config.vocab_size), "a token outside the vocabulary");
         }
-        let h = self.dimensions();
-        let mut out = vec![0.0; sequences.len() * h];
-        let tokens: usize = sequences.iter().map(|s| s.len()).sum();
-        let threads = self.threads.min(tokens / THREAD_TOKENS).max(1);
-        let bound = tokens.div_ceil(threads).min(CHUNK_TOKENS);
-
-        let mut chunks = Vec::new();
-        let (mut rest, mut rest_out) = (&sequences[..], &mut out[..]);
-        while !rest.is_empty() {
-            let mut sum = 0;
-            let count = rest
-                .iter()
-                .take_while(|s| {
-                    sum += s.len();
-                    sum <= bound
-                })
-                .count()
-                .max(1);
-            let (own, others) = rest.split_at(count);
-            let (own_out, others_out) = std::mem::take(&mut rest_out).split_at_mut(count * h);
-            chunks.push((own, own_out));
-            (rest, rest_out) = (others, others_out);
-        }
-        let threads = threads.min(chunks.len());
-        let queue = Mutex::new(chunks.into_iter());
-        let work = || {
-            let mut scratch = self.lock_scratch().pop().unwrap_or_default();
-            loop {
-                let next = queue.lock().unwrap_or_else(|e| e.into_inner()).next();
-                let Some((sequences, out)) = next else { break };
-                self.weights.forward(self.isa, sequences, &mut scratch, out);
-            }
-            self.lock_scratch().push(scratch);
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
+        let mut out = vec![0.0; sequences.len() * self.dimensions()];
+        self.passes.run(&self.weights, self.isa, self.threads, &sequences, &mut out);
         out
-    }
-
-    fn lock_scratch(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
-        self.scratch.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 

@@ -1,72 +1,116 @@
 //! The forward pass: sequences laid end to end, attention within each, no padding.
 
-use super::file::{Layer, Pooling, Weights};
+use super::file::{Block, Layer, Pooling, Weights};
 use super::kernels::{Activation, Head, Isa, Rows};
 
-/// Memory of one forward pass, kept from pass to pass. Grows with the tokens of a pass, see [`super::CHUNK_TOKENS`].
+/// Most tokens whose intermediate results are computed at a time: what they fill stays in a core's second-level cache.
+pub(super) const PART_TOKENS: usize = 96;
+
+/// Memory of one thread's forward passes, kept from pass to pass. Grows with the tokens of a pass, see [`super::CHUNK_TOKENS`].
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// `[tokens][hidden]`
-    x: Vec<f32>,
-    y: Vec<f32>,
+    pub(super) x: Vec<f32>,
+    pub(super) lengths: Vec<usize>,
+    pub(super) work: Work,
+}
+
+/// What is needed between the tokens' vectors before a layer and those after it.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// `[tokens][hidden]`
+    pub(super) y: Vec<f32>,
     /// `[tokens][3 · hidden]` or `[tokens][intermediate]`
-    wide: Vec<f32>,
-    rows: Rows,
-    head: Head,
-    lengths: Vec<usize>,
+    pub(super) wide: Vec<f32>,
+    /// Inputs of layers that are `hidden` wide.
+    pub(super) rows: Rows,
+    /// Inputs of layers that are `intermediate` wide.
+    wide_rows: Rows,
+    pub(super) head: Head,
+    /// What attention gave, for a [`team`](super::team).
+    pub(super) context: Vec<f32>,
 }
 
 impl Weights {
     /// Embeds `sequences`, each of at least one token with ids within the vocabulary and no longer than the positions.
-    /// `out`: `[sequences][hidden]`, unit vectors.
-    pub(super) fn forward(&self, isa: Isa, sequences: &[&[u32]], scratch: &mut Scratch, out: &mut [f32]) {
-        let config = &self.about.config;
-        let h = config.hidden_size;
-        let Scratch { x, y, wide, rows, head, lengths } = scratch;
+    /// `out`: as many unit vectors of the hidden size.
+    pub(super) fn forward(&self, isa: Isa, sequences: &[&[u32]], scratch: &mut Scratch, out: &mut [&mut [f32]]) {
+        let (h, heads) = (self.about.config.hidden_size, self.about.config.num_attention_heads);
+        let Scratch { x, lengths, work } = scratch;
         lengths.clear();
         lengths.extend(sequences.iter().map(|s| s.len()));
         let tokens: usize = lengths.iter().sum();
-        x.clear();
-        x.resize(tokens * h, 0.0);
-        y.clear();
-        y.resize(tokens * h, 0.0);
-        let places = sequences.iter().flat_map(|s| s.iter().enumerate());
-        for ((position, &token), row) in places.zip(x.chunks_exact_mut(h)) {
+        resize(x, tokens * h);
+        self.look_up(isa, places(sequences), x, work);
+        for block in &self.blocks {
+            let Work { y, wide, rows, head, .. } = work;
+            let qkv = resize(wide, tokens * 3 * h);
+            isa.quantise(x, h, block.qkv.input, rows);
+            isa.matmul(rows, &block.qkv.linear, Activation::None, qkv, 3 * h);
+            isa.attention(qkv, lengths, heads, h, head, resize(y, tokens * h));
+            self.after_attention(isa, block, x, work);
+        }
+        self.pool(isa, lengths, x, out);
+    }
+
+    /// The embeddings of `places`, pairs of position and token, after their norm. `x`: `[places][hidden]`.
+    pub(super) fn look_up(&self, isa: Isa, places: impl Iterator<Item = (usize, u32)>, x: &mut [f32], work: &mut Work) {
+        let h = self.about.config.hidden_size;
+        for ((position, token), row) in places.zip(x.chunks_exact_mut(h)) {
             let token = token as usize;
+            row.fill(0.0);
             isa.add_scaled(&self.words.rows[token * h..][..h], self.words.scale[token], row);
             let (positions, scale) = (&self.positions.rows[position * h..][..h], self.positions.scale[position]);
             isa.add_scaled(positions, scale, row);
         }
-        let epsilon = config.layer_norm_eps;
-        isa.add_norm(x, y, self.embedding_norm.gamma, self.embedding_norm.beta, epsilon);
+        let nothing = resize(&mut work.y, x.len());
+        nothing.fill(0.0);
+        let norm = &self.embedding_norm;
+        isa.add_norm(x, nothing, norm.gamma, norm.beta, self.about.config.layer_norm_eps);
+    }
 
-        // One buffer serves both wide results of a layer, which are not needed at once.
-        let widest = tokens * (3 * h).max(config.intermediate_size);
-        if wide.len() < widest {
-            wide.resize(widest, 0.0);
-        }
-        let mut apply = |layer: &Layer, activation, x: &[f32], out: &mut [f32]| {
-            isa.quantise(x, x.len() / tokens, layer.input, rows);
-            isa.matmul(rows, &layer.linear, activation, out);
+    /// The rest of a layer, which looks at each token alone. `x`: `[tokens][hidden]`, the layer's input, then its output;
+    /// `work.y`: what attention gave.
+    pub(super) fn after_attention(&self, isa: Isa, block: &Block, x: &mut [f32], work: &mut Work) {
+        let config = &self.about.config;
+        let (h, m, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let Work { y, wide, rows, wide_rows, .. } = work;
+        let apply = |layer: &Layer, activation, x: &[f32], width, rows: &mut Rows, out: &mut [f32]| {
+            isa.quantise(x, width, layer.input, rows);
+            isa.matmul(rows, &layer.linear, activation, out, layer.linear.channels);
         };
-        for block in &self.blocks {
-            let qkv = &mut wide[..tokens * 3 * h];
-            apply(&block.qkv, Activation::None, x, qkv);
-            isa.attention(qkv, lengths, config.num_attention_heads, h, head, y);
-            let context = &mut wide[..tokens * h];
-            apply(&block.attention_output, Activation::None, y, context);
+        let tokens = x.len() / h;
+        let part = tokens.div_ceil(tokens.div_ceil(PART_TOKENS).max(1)) * h;
+        for (x, y) in x.chunks_mut(part).zip(y.chunks_mut(part)) {
+            let context = resize(wide, x.len());
+            apply(&block.attention_output, Activation::None, y, h, rows, context);
             isa.add_norm(x, context, block.attention_norm.gamma, block.attention_norm.beta, epsilon);
-            let hidden = &mut wide[..tokens * config.intermediate_size];
-            apply(&block.intermediate, Activation::Gelu, x, hidden);
-            apply(&block.output, Activation::None, hidden, y);
+            let hidden = resize(wide, x.len() / h * m);
+            apply(&block.intermediate, Activation::Gelu, x, h, rows, hidden);
+            apply(&block.output, Activation::None, hidden, m, wide_rows, y);
             isa.add_norm(x, y, block.output_norm.gamma, block.output_norm.beta, epsilon);
         }
+    }
 
-        let mut rest = &x[..];
-        for (sequence, out) in sequences.iter().zip(out.chunks_exact_mut(h)) {
-            let (own, others) = rest.split_at(sequence.len() * h);
+    /// Token vectors `x`, of sequences of `lengths`, to one unit vector a sequence.
+    pub(super) fn pool(&self, isa: Isa, lengths: &[usize], x: &[f32], out: &mut [&mut [f32]]) {
+        let h = self.about.config.hidden_size;
+        let mut rest = x;
+        for (length, out) in lengths.iter().zip(out) {
+            let (own, others) = rest.split_at(length * h);
             rest = others;
             isa.mean_unit(if self.about.pooling == Pooling::Cls { &own[..h] } else { own }, out);
         }
     }
+}
+
+/// Position and token of every place of `sequences`, end to end.
+pub(super) fn places(sequences: &[&[u32]]) -> impl Iterator<Item = (usize, u32)> {
+    sequences.iter().flat_map(|s| s.iter().copied().enumerate())
+}
+
+/// The first `size` numbers of `buffer`, whose values are left over. Memory is kept from call to call.
+pub(super) fn resize(buffer: &mut Vec<f32>, size: usize) -> &mut [f32] {
+    buffer.resize(size, 0.0);
+    buffer
 }

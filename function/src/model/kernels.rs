@@ -4,7 +4,7 @@
 //! call; each function checks the sizes of what it is given before it computes.
 //!
 //! Layout:
-//! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`: one implementation each
+//! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`, `neon`: the instruction sets
 //! - `ops`, `attention`: the kernels
 #![allow(unsafe_code)]
 
@@ -13,6 +13,8 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod ops;
 mod portable;
 mod simd;
@@ -20,6 +22,7 @@ mod simd;
 mod tests;
 
 use std::fmt;
+use std::ops::Range;
 
 pub use attention::Head;
 
@@ -52,6 +55,8 @@ enum Set {
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
     Amx,
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
 }
 
 impl Isa {
@@ -77,6 +82,10 @@ impl Isa {
                 all.push(Self(Set::Avx2));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            all.push(Self(Set::NeonDotprod));
+        }
         all.push(Self(Set::Portable));
         all
     }
@@ -99,6 +108,8 @@ impl fmt::Display for Isa {
             Set::Avx512Vnni => "avx512-vnni",
             #[cfg(target_arch = "x86_64")]
             Set::Amx => "amx",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDotprod => "neon-dotprod",
         })
     }
 }
@@ -119,6 +130,21 @@ pub struct Linear<'a> {
     pub offset: &'a [f32],
     /// `[channels]`
     pub bias: &'a [f32],
+}
+
+impl Linear<'_> {
+    /// Some of the output channels, from and to a multiple of [`CHANNELS`].
+    pub(crate) fn part(&self, channels: Range<usize>) -> Self {
+        assert!(channels.start.is_multiple_of(CHANNELS) && channels.end.is_multiple_of(CHANNELS));
+        Self {
+            depth: self.depth,
+            channels: channels.len(),
+            weight: &self.weight[channels.start * self.depth..channels.end * self.depth],
+            scale: &self.scale[channels.clone()],
+            offset: &self.offset[channels.clone()],
+            bias: &self.bias[channels],
+        }
+    }
 }
 
 /// Rows quantised one by one to 0..=127: `x ≈ scale · (q − zero)`.
@@ -192,6 +218,12 @@ macro_rules! kernels {
                         // SAFETY: as below.
                         unsafe { $module::$name::<avx512::Amx>($($arg),*) }
                     }
+                    #[cfg(target_arch = "aarch64")]
+                    #[target_feature(enable = "neon,dotprod")]
+                    fn neon_dotprod($($arg: $type),*) {
+                        // SAFETY: as below.
+                        unsafe { $module::$name::<neon::Neon>($($arg),*) }
+                    }
                     // SAFETY: sizes were checked above, and a value of `Isa` is made by `available` alone, which asked
                     // the processor for what it stands for.
                     unsafe {
@@ -205,6 +237,8 @@ macro_rules! kernels {
                             Set::Avx512Vnni => avx512_vnni($($arg),*),
                             #[cfg(target_arch = "x86_64")]
                             Set::Amx => amx($($arg),*),
+                            #[cfg(target_arch = "aarch64")]
+                            Set::NeonDotprod => neon_dotprod($($arg),*),
                         }
                     }
                 }
@@ -214,6 +248,9 @@ macro_rules! kernels {
 }
 
 kernels! {
+    /// Products in registers alone; `operations`: how many were done. See [`Isa::peak`].
+    fn ops::spin(rounds: usize, operations: &mut u64) where {};
+
     /// Quantises each row of `x`, `[rows][width]`, after multiplying its columns by `input`, `[width]`, if there is one.
     fn ops::quantise(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) where {
         assert!(width > 0 && width.is_multiple_of(CHANNELS) && x.len().is_multiple_of(width));
@@ -221,14 +258,14 @@ kernels! {
         out.reset(x.len() / width, width);
     };
 
-    /// `out = activation(x · Wᵀ + bias)`, `[rows][channels]`.
-    fn ops::matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) where {
+    /// `out = activation(x · Wᵀ + bias)`, `[rows][channels]`, whose rows are `stride` numbers apart.
+    fn ops::matmul(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32], stride: usize) where {
         let rows = x.scale.len();
         assert!(w.depth == x.depth && w.depth.is_multiple_of(DEPTH) && w.channels.is_multiple_of(CHANNELS));
         assert!(x.bytes.len() >= rows.next_multiple_of(ROW_PADDING) * w.depth && x.zero.len() == rows);
         assert_eq!(w.weight.len(), w.depth * w.channels);
         assert!(w.scale.len() == w.channels && w.offset.len() == w.channels && w.bias.len() == w.channels);
-        assert_eq!(out.len(), rows * w.channels);
+        assert!(stride >= w.channels && (rows == 0 || out.len() >= (rows - 1) * stride + w.channels));
     };
 
     /// Self-attention within each sequence, all heads.

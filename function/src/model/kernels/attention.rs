@@ -5,11 +5,16 @@
 //! largest of their row. What rounding takes from a row, which in long sequences is the sum of many small probabilities, is given
 //! to the mean of all values.
 
+use super::ops::{NOUGHT, tiles};
 use super::simd::{MOST_ROWS, Simd};
-use super::{ACTIVATION_MAX, CHANNELS, PANEL, ROW_PADDING, WEIGHT_MAX};
+use super::{CHANNELS, PANEL, ROW_PADDING, WEIGHT_MAX};
 
 /// What is added to queries so that they are unsigned.
-const ZERO: f32 = 64.0;
+const ZERO: i32 = 64;
+/// The score of what is beyond the last key: far below any other, and far from overflow.
+const BEYOND: i32 = -(1 << 30);
+/// log₂ of [`super::ACTIVATION_MAX`], the largest probability.
+const LOG2_MOST: f32 = 6.988_684_7;
 
 /// Memory of one head of one sequence, kept from call to call.
 #[derive(Debug, Default)]
@@ -18,8 +23,8 @@ pub struct Head {
     queries: Vec<u8>,
     /// `[tokens / 16][depth / 4][16][4]`
     keys: Vec<i8>,
-    /// `[tokens]`: what [`ZERO`] adds to the products of each key.
-    offsets: Vec<f32>,
+    /// `[tokens]`: what the products of each key begin with: that which takes away what [`ZERO`] adds to them.
+    offsets: Vec<i32>,
     /// `[width / 16][tokens / 4][16][4]`
     values: Vec<i8>,
     /// `[width]`
@@ -27,7 +32,7 @@ pub struct Head {
     /// `[width]`
     mean_value: Vec<f32>,
     /// `[MOST_ROWS][tokens]`
-    scores: Vec<f32>,
+    scores: Vec<i32>,
     /// `[MOST_ROWS][tokens]`
     probabilities: Vec<u8>,
 }
@@ -85,19 +90,20 @@ pub(super) unsafe fn attention<S: Simd>(
 
 impl Head {
     fn reset(&mut self, shape: Shape) {
-        // Everything that tiles read beyond tokens and width is nought, or multiplied by nought.
-        fn zeros<T: Clone + Default>(v: &mut Vec<T>, size: usize) {
-            v.clear();
-            v.resize(size, T::default());
+        self.queries.resize(shape.length.next_multiple_of(ROW_PADDING) * shape.width_depth, 0);
+        self.keys.resize(shape.keys * shape.width_depth, 0);
+        self.offsets.clear();
+        self.offsets.resize(shape.keys, BEYOND);
+        self.values.resize(shape.width * shape.depth, 0);
+        self.value_scales.resize(shape.width, 0.0);
+        self.mean_value.resize(shape.width, 0.0);
+        self.scores.resize(MOST_ROWS * shape.keys, 0);
+        self.probabilities.resize(MOST_ROWS * shape.depth.max(shape.keys), 0);
+        // What is left over from other shapes is harmless where it is multiplied by nought, or not looked at. Nought are the keys
+        // beyond the width, and the values beyond the last token, which each head clears.
+        if shape.width_depth != shape.width {
+            self.keys.fill(0);
         }
-        zeros(&mut self.queries, shape.length.next_multiple_of(ROW_PADDING) * shape.width_depth);
-        zeros(&mut self.keys, shape.keys * shape.width_depth);
-        zeros(&mut self.offsets, shape.keys);
-        zeros(&mut self.values, shape.width * shape.depth);
-        zeros(&mut self.value_scales, shape.width);
-        zeros(&mut self.mean_value, shape.width);
-        zeros(&mut self.scores, MOST_ROWS * shape.keys);
-        zeros(&mut self.probabilities, MOST_ROWS * shape.depth.max(shape.keys));
     }
 
     /// Quantises the queries, and the keys into panels. Returns what one unit of a product is worth in a score.
@@ -115,17 +121,17 @@ impl Head {
             }
             let (scale_q, scale_k) = (S::most(most_q) / WEIGHT_MAX, S::most(most_k) / WEIGHT_MAX);
             let (inverse_q, inverse_k) = (S::splat(1.0 / scale_q), S::splat(1.0 / scale_k));
-            let zero = S::splat(ZERO);
+            let zero = S::splat(ZERO as f32);
             let mut row = [0i8; 512];
             for i in 0..length {
                 let queries = self.queries.as_mut_ptr().add(i * width_depth);
                 for d in (0..width).step_by(S::LANES) {
                     let at = i * stride + d;
-                    S::store_u8(queries.add(d), S::mul_add(S::load(q.add(at)), inverse_q, zero));
-                    S::store_i8(row.as_mut_ptr().add(d), S::mul(S::load(k.add(at)), inverse_k));
+                    S::store_u8(queries.add(d), S::integer(S::mul_add(S::load(q.add(at)), inverse_q, zero)));
+                    S::store_i8(row.as_mut_ptr().add(d), S::integer(S::mul(S::load(k.add(at)), inverse_k)));
                 }
                 let sum: i32 = row[..width].iter().map(|&k| i32::from(k)).sum();
-                *self.offsets.get_unchecked_mut(i) = sum as f32 * ZERO;
+                *self.offsets.get_unchecked_mut(i) = -ZERO * sum;
                 let panel = i / PANEL * PANEL * width_depth + i % PANEL * 4;
                 let panel = self.keys.as_mut_ptr().add(panel);
                 for quad in 0..width / 4 {
@@ -156,25 +162,15 @@ impl Head {
                 S::store(self.value_scales.as_mut_ptr().add(d), scale);
                 S::store(inverse.as_mut_ptr().add(d), S::div(S::splat(1.0), scale));
             }
-            let mut rows = [[0i8; 512]; 4];
-            for i in (0..length).step_by(4) {
-                for (r, row) in rows.iter_mut().enumerate() {
-                    if i + r >= length {
-                        row[..width].fill(0);
-                        continue;
+            for i in (0..depth).step_by(4) {
+                for d in (0..width).step_by(S::LANES) {
+                    let inverse = S::load(inverse.as_ptr().add(d));
+                    let mut quads = [S::integer(S::splat(0.0)); 4];
+                    for (r, quad) in quads.iter_mut().enumerate().take(length.saturating_sub(i)) {
+                        *quad = S::integer(S::mul(S::load(v.add((i + r) * stride + d)), inverse));
                     }
-                    for d in (0..width).step_by(S::LANES) {
-                        let value = S::load(v.add((i + r) * stride + d));
-                        S::store_i8(row.as_mut_ptr().add(d), S::mul(value, S::load(inverse.as_ptr().add(d))));
-                    }
-                }
-                for c in 0..width / PANEL {
-                    let panel = self.values.as_mut_ptr().add(c * PANEL * depth + i * PANEL);
-                    let panel = &mut *panel.cast::<[[i8; 4]; PANEL]>();
-                    for (j, four) in panel.iter_mut().enumerate() {
-                        let d = c * PANEL + j;
-                        *four = [rows[0][d], rows[1][d], rows[2][d], rows[3][d]];
-                    }
+                    let panel = self.values.as_mut_ptr().add(d / PANEL * PANEL * depth + i * PANEL);
+                    S::store_quads(panel.add(d % PANEL * 4), quads);
                 }
             }
         }
@@ -188,53 +184,45 @@ impl Head {
         let sums = sums.as_mut_ptr().cast::<i32>();
         let scores = self.scores.as_mut_ptr();
         let probabilities = self.probabilities.as_mut_ptr();
-        let mut i = 0;
-        while i < length {
-            let rows = (length - i).min(S::ROWS);
+        let factor = scale * std::f32::consts::LOG2_E;
+        for (i, rows) in tiles::<S>(length) {
             unsafe {
-                let mut most = [S::splat(f32::NEG_INFINITY); MOST_ROWS];
                 let queries = self.queries.as_ptr().add(i * width_depth);
                 for j in (0..keys).step_by(CHANNELS) {
                     let panel = self.keys.as_ptr().add(j * width_depth);
-                    S::tile(rows, queries, width_depth, panel, width_depth / 4, sums);
-                    for lane in (0..CHANNELS).step_by(S::LANES) {
-                        let offset = S::load(self.offsets.as_ptr().add(j + lane));
-                        // Beyond the last key there is nothing to attend to.
-                        let valid = length.saturating_sub(j + lane).min(S::LANES);
-                        for (r, most) in most.iter_mut().enumerate().take(rows) {
-                            let sum = S::load_i32(sums.add(r * CHANNELS + lane));
-                            let score = S::first(S::sub(sum, offset), valid, f32::NEG_INFINITY);
-                            *most = S::max(*most, score);
-                            S::store(scores.add(r * keys + j + lane), score);
-                        }
-                    }
+                    let offsets = self.offsets.as_ptr().add(j);
+                    S::tile(rows, queries, width_depth, panel, width_depth / 4, 0, offsets, scores.add(j), keys);
                 }
                 let (mut inverse, mut lost) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
-                let factor = S::splat(scale * std::f32::consts::LOG2_E);
                 for r in 0..rows {
-                    let most = S::splat(S::most(most[r]));
-                    let (mut sum, mut rounded) = (S::splat(0.0), S::splat(0.0));
+                    let scores = scores.add(r * keys);
+                    let mut most = S::load_i32(scores);
+                    for j in (S::LANES..keys).step_by(S::LANES) {
+                        most = S::max_i32(most, S::load_i32(scores.add(j)));
+                    }
+                    let most = S::splat(S::most(S::number(most)));
+                    let largest = S::splat(LOG2_MOST);
+                    let (mut sum, mut rounded) = (S::splat(0.0), S::integer(S::splat(0.0)));
                     for j in (0..keys).step_by(S::LANES) {
-                        let score = S::load(scores.add(r * keys + j));
-                        let p = exp2::<S>(S::mul(S::sub(score, most), factor));
-                        let p = S::mul(p, S::splat(ACTIVATION_MAX));
+                        let below = S::sub(S::number(S::load_i32(scores.add(j))), most);
+                        let p = exp2::<S>(S::mul_add(below, S::splat(factor), largest));
                         sum = S::add(sum, p);
-                        let p = S::round(p);
-                        rounded = S::add(rounded, p);
+                        let p = S::integer(p);
+                        rounded = S::add_i32(rounded, p);
                         S::store_u8(probabilities.add(r * depth.max(keys) + j), p);
                     }
-                    let sum = S::sum(sum);
-                    inverse[r] = 1.0 / sum;
-                    lost[r] = 1.0 - S::sum(rounded) * inverse[r];
+                    inverse[r] = 1.0 / S::sum(sum);
+                    lost[r] = 1.0 - S::sum(S::number(rounded)) * inverse[r];
                 }
                 for c in (0..width).step_by(CHANNELS) {
                     let panel = self.values.as_ptr().add(c * depth);
-                    S::tile(rows, probabilities, depth.max(keys), panel, depth / 4, sums);
+                    let stride = depth.max(keys);
+                    S::tile(rows, probabilities, stride, panel, depth / 4, 0, NOUGHT.as_ptr(), sums, CHANNELS);
                     for lane in (0..CHANNELS).step_by(S::LANES) {
                         let scale = S::load(self.value_scales.as_ptr().add(c + lane));
                         let mean = S::load(self.mean_value.as_ptr().add(c + lane));
                         for r in 0..rows {
-                            let sum = S::load_i32(sums.add(r * CHANNELS + lane));
+                            let sum = S::number(S::load_i32(sums.add(r * CHANNELS + lane)));
                             let value = S::mul(mean, S::splat(lost[r]));
                             let value = S::mul_add(sum, S::mul(scale, S::splat(inverse[r])), value);
                             S::store(out.add((i + r) * hidden + c + lane), value);
@@ -242,20 +230,20 @@ impl Head {
                     }
                 }
             }
-            i += rows;
         }
     }
 }
 
-/// 2ˣ for x ≤ 0, relative error below 10⁻⁷: 2ⁿ by exponent bits, the fraction by a minimax polynomial.
+/// 2ˣ for x < 7, relative error below 10⁻⁴, a hundredth of what rounding takes from the largest probability: 2ⁿ by exponent
+/// bits, the fraction by a minimax polynomial.
 #[inline(always)]
 unsafe fn exp2<S: Simd>(x: S::F) -> S::F {
     unsafe {
         let x = S::max(x, S::splat(-126.0));
         let n = S::round(x);
         let f = S::sub(x, n);
-        let mut p = S::splat(1.327_64e-3);
-        for c in [9.675_54e-3, 5.550_713e-2, 0.240_221_2, 0.693_146_97, 1.000_000_1] {
+        let mut p = S::splat(0.055_171_67);
+        for c in [0.242_611_12, 0.693_261, 0.999_928_1] {
             p = S::mul_add(p, f, S::splat(c));
         }
         S::mul(p, S::pow2(n))

@@ -1,5 +1,6 @@
 //! AVX2 and FMA, and the same with AVX-VNNI's 8-bit dot product.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::simd::{Simd, with_rows};
@@ -13,6 +14,7 @@ pub(crate) struct AvxVnni;
 macro_rules! eight_lanes {
     () => {
         type F = __m256;
+        type I = __m256i;
         const LANES: usize = 8;
 
         #[inline(always)]
@@ -28,28 +30,53 @@ macro_rules! eight_lanes {
             unsafe { _mm256_storeu_ps(x, v) }
         }
         #[inline(always)]
-        unsafe fn load_i32(x: *const i32) -> __m256 {
-            unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(x.cast())) }
+        unsafe fn load_i32(x: *const i32) -> __m256i {
+            unsafe { _mm256_loadu_si256(x.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn number(v: __m256i) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(v) }
+        }
+        #[inline(always)]
+        unsafe fn integer(v: __m256) -> __m256i {
+            unsafe { _mm256_cvtps_epi32(v) }
         }
         #[inline(always)]
         unsafe fn load_i8(x: *const i8) -> __m256 {
             unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.cast()))) }
         }
         #[inline(always)]
-        unsafe fn store_u8(x: *mut u8, v: __m256) {
+        unsafe fn store_u8(x: *mut u8, v: __m256i) {
             unsafe {
-                let v = _mm256_cvtps_epi32(v);
                 let words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
                 _mm_storel_epi64(x.cast(), _mm_packus_epi16(words, words));
             }
         }
         #[inline(always)]
-        unsafe fn store_i8(x: *mut i8, v: __m256) {
+        unsafe fn store_i8(x: *mut i8, v: __m256i) {
             unsafe {
-                let v = _mm256_cvtps_epi32(v);
                 let words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
                 _mm_storel_epi64(x.cast(), _mm_packs_epi16(words, words));
             }
+        }
+        #[inline(always)]
+        unsafe fn store_quads(x: *mut i8, v: [__m256i; 4]) {
+            unsafe {
+                let byte = _mm256_set1_epi32(0xFF);
+                let low =
+                    _mm256_or_si256(_mm256_and_si256(v[0], byte), _mm256_slli_epi32::<8>(_mm256_and_si256(v[1], byte)));
+                let third = _mm256_slli_epi32::<16>(_mm256_and_si256(v[2], byte));
+                let high = _mm256_or_si256(third, _mm256_slli_epi32::<24>(v[3]));
+                _mm256_storeu_si256(x.cast(), _mm256_or_si256(low, high));
+            }
+        }
+        #[inline(always)]
+        unsafe fn add_i32(a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_add_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max_i32(a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_max_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn add(a: __m256, b: __m256) -> __m256 {
@@ -82,14 +109,6 @@ macro_rules! eight_lanes {
         #[inline(always)]
         unsafe fn abs(v: __m256) -> __m256 {
             unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), v) }
-        }
-        #[inline(always)]
-        unsafe fn first(v: __m256, n: usize, rest: f32) -> __m256 {
-            unsafe {
-                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-                let beyond = _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes);
-                _mm256_blendv_ps(_mm256_set1_ps(rest), v, _mm256_castsi256_ps(beyond))
-            }
         }
         #[inline(always)]
         unsafe fn round(v: __m256) -> __m256 {
@@ -135,8 +154,41 @@ impl Simd for Avx2 {
     const ROWS: usize = 4;
 
     #[inline(always)]
-    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
-        unsafe { with_rows!(rows, tile_avx2(a, stride, b, quads, out), 1 2 3 4) }
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        ahead: usize,
+        start: *const i32,
+        out: *mut i32,
+        out_stride: usize,
+    ) {
+        unsafe { with_rows!(rows, tile_avx2(a, stride, b, quads, ahead, start, out, out_stride), 1 2 3 4) }
+    }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            asm!(
+                "2:",
+                ".irp sum, ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7",
+                "vpmaddubsw ymm12, ymm8, ymm9",
+                "vpmaddubsw ymm13, ymm8, ymm10",
+                "vpaddw ymm12, ymm12, ymm13",
+                "vpmaddwd ymm12, ymm12, ymm11",
+                "vpaddd \\sum, \\sum, ymm12",
+                ".endr",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _,
+                out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _,
+                options(nostack, nomem),
+            );
+        }
+        rounds.max(1) as u64 * 8 * 2 * 64
     }
 }
 
@@ -146,22 +198,63 @@ impl Simd for AvxVnni {
     const ROWS: usize = 6;
 
     #[inline(always)]
-    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
-        unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6) }
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        ahead: usize,
+        start: *const i32,
+        out: *mut i32,
+        out_stride: usize,
+    ) {
+        unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, ahead, start, out, out_stride), 1 2 3 4 5 6) }
+    }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            asm!(
+                "2:",
+                ".irp sum, ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11",
+                "{{vex}} vpdpbusd \\sum, ymm12, ymm13",
+                ".endr",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _,
+                out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _,
+                options(nostack, nomem),
+            );
+        }
+        rounds.max(1) as u64 * 12 * 64
     }
 }
 
 #[inline(always)]
-unsafe fn tile_avx2<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+unsafe fn tile_avx2<const R: usize>(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    ahead: usize,
+    start: *const i32,
+    out: *mut i32,
+    out_stride: usize,
+) {
     unsafe {
         let ones = _mm256_set1_epi16(1);
         for panel in 0..2 {
             let b = b.add(panel * quads * 64);
-            let mut sums = [[_mm256_setzero_si256(); 2]; R];
+            let start = start.add(panel * 16).cast::<__m256i>();
+            let mut sums = [[_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))]; R];
             let mut k = 0;
             while k < quads {
                 let w = |i: usize| _mm256_loadu_si256(b.add(k * 64 + i * 32).cast());
                 let (w0, w1, w2, w3) = (w(0), w(1), w(2), w(3));
+                _mm_prefetch::<_MM_HINT_T1>(b.wrapping_add(ahead + k * 64));
+                _mm_prefetch::<_MM_HINT_T1>(b.wrapping_add(ahead + k * 64 + 64));
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = a.add(r * stride + 4 * k).cast::<i32>();
                     let x0 = _mm256_set1_epi32(x.read_unaligned());
@@ -174,7 +267,7 @@ unsafe fn tile_avx2<const R: usize>(a: *const u8, stride: usize, b: *const i8, q
                 k += 2;
             }
             for (r, sums) in sums.iter().enumerate() {
-                let out = out.add(r * 32 + panel * 16);
+                let out = out.add(r * out_stride + panel * 16);
                 _mm256_storeu_si256(out.cast(), sums[0]);
                 _mm256_storeu_si256(out.add(8).cast(), sums[1]);
             }
@@ -183,14 +276,25 @@ unsafe fn tile_avx2<const R: usize>(a: *const u8, stride: usize, b: *const i8, q
 }
 
 #[inline(always)]
-unsafe fn tile_vnni<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+unsafe fn tile_vnni<const R: usize>(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    ahead: usize,
+    start: *const i32,
+    out: *mut i32,
+    out_stride: usize,
+) {
     unsafe {
         for panel in 0..2 {
             let b = b.add(panel * quads * 64);
-            let mut sums = [[_mm256_setzero_si256(); 2]; R];
+            let start = start.add(panel * 16).cast::<__m256i>();
+            let mut sums = [[_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))]; R];
             for k in 0..quads {
                 let w0 = _mm256_loadu_si256(b.add(k * 64).cast());
                 let w1 = _mm256_loadu_si256(b.add(k * 64 + 32).cast());
+                _mm_prefetch::<_MM_HINT_T1>(b.wrapping_add(ahead + k * 64));
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = a.add(r * stride + 4 * k).cast::<i32>().read_unaligned();
                     let x = _mm256_set1_epi32(x);
@@ -199,7 +303,7 @@ unsafe fn tile_vnni<const R: usize>(a: *const u8, stride: usize, b: *const i8, q
                 }
             }
             for (r, sums) in sums.iter().enumerate() {
-                let out = out.add(r * 32 + panel * 16);
+                let out = out.add(r * out_stride + panel * 16);
                 _mm256_storeu_si256(out.cast(), sums[0]);
                 _mm256_storeu_si256(out.add(8).cast(), sums[1]);
             }

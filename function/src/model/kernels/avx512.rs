@@ -14,6 +14,7 @@ pub(crate) struct Amx;
 macro_rules! sixteen_lanes {
     () => {
         type F = __m512;
+        type I = __m512i;
         const LANES: usize = 16;
 
         #[inline(always)]
@@ -29,22 +30,49 @@ macro_rules! sixteen_lanes {
             unsafe { _mm512_storeu_ps(x, v) }
         }
         #[inline(always)]
-        unsafe fn load_i32(x: *const i32) -> __m512 {
-            unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(x.cast())) }
+        unsafe fn load_i32(x: *const i32) -> __m512i {
+            unsafe { _mm512_loadu_si512(x.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn number(v: __m512i) -> __m512 {
+            unsafe { _mm512_cvtepi32_ps(v) }
+        }
+        #[inline(always)]
+        unsafe fn integer(v: __m512) -> __m512i {
+            unsafe { _mm512_cvtps_epi32(v) }
         }
         #[inline(always)]
         unsafe fn load_i8(x: *const i8) -> __m512 {
             unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.cast()))) }
         }
         #[inline(always)]
-        unsafe fn store_u8(x: *mut u8, v: __m512) {
+        unsafe fn store_u8(x: *mut u8, v: __m512i) {
             unsafe { Self::store_i8(x.cast(), v) } // the low byte of the number, which is the same
         }
         #[inline(always)]
-        unsafe fn store_i8(x: *mut i8, v: __m512) {
+        unsafe fn store_i8(x: *mut i8, v: __m512i) {
             unsafe {
-                _mm_storeu_si128(x.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+                _mm_storeu_si128(x.cast(), _mm512_cvtepi32_epi8(v));
             }
+        }
+        #[inline(always)]
+        unsafe fn store_quads(x: *mut i8, v: [__m512i; 4]) {
+            unsafe {
+                let byte = _mm512_set1_epi32(0xFF);
+                let low =
+                    _mm512_or_si512(_mm512_and_si512(v[0], byte), _mm512_slli_epi32::<8>(_mm512_and_si512(v[1], byte)));
+                let third = _mm512_slli_epi32::<16>(_mm512_and_si512(v[2], byte));
+                let high = _mm512_or_si512(third, _mm512_slli_epi32::<24>(v[3]));
+                _mm512_storeu_si512(x.cast(), _mm512_or_si512(low, high));
+            }
+        }
+        #[inline(always)]
+        unsafe fn add_i32(a: __m512i, b: __m512i) -> __m512i {
+            unsafe { _mm512_add_epi32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max_i32(a: __m512i, b: __m512i) -> __m512i {
+            unsafe { _mm512_max_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
@@ -79,10 +107,6 @@ macro_rules! sixteen_lanes {
             unsafe { _mm512_abs_ps(v) }
         }
         #[inline(always)]
-        unsafe fn first(v: __m512, n: usize, rest: f32) -> __m512 {
-            unsafe { _mm512_mask_blend_ps(((1u32 << n) - 1) as u16, _mm512_set1_ps(rest), v) }
-        }
-        #[inline(always)]
         unsafe fn round(v: __m512) -> __m512 {
             unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
         }
@@ -111,8 +135,39 @@ impl Simd for Avx512 {
     const ROWS: usize = 12;
 
     #[inline(always)]
-    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
-        unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6 7 8 9 10 11 12) }
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        ahead: usize,
+        start: *const i32,
+        out: *mut i32,
+        out_stride: usize,
+    ) {
+        unsafe {
+            with_rows!(rows, tile_vnni(a, stride, b, quads, ahead, start, out, out_stride), 1 2 3 4 5 6 7 8 9 10 11 12)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            asm!(
+                "2:",
+                ".irp sum, zmm0, zmm1, zmm2, zmm3, zmm4, zmm5, zmm6, zmm7, zmm8, zmm9, zmm10, zmm11",
+                "vpdpbusd \\sum, zmm12, zmm13",
+                ".endr",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _,
+                out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _,
+                options(nostack, nomem),
+            );
+        }
+        rounds.max(1) as u64 * 12 * 128
     }
 }
 
@@ -145,10 +200,46 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
-    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        _ahead: usize,
+        start: *const i32,
+        out: *mut i32,
+        out_stride: usize,
+    ) {
         unsafe {
-            if rows <= 16 { tile_amx_16(a, stride, b, quads, out) } else { tile_amx_32(a, stride, b, quads, out) }
+            if rows <= 16 {
+                tile_amx_16(a, stride, b, quads, start, out, out_stride)
+            } else {
+                tile_amx_32(a, stride, b, quads, start, out, out_stride)
+            }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            Self::begin();
+            asm!(
+                "2:",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tdpbusd tmm1, tmm4, tmm7",
+                "tdpbusd tmm2, tmm5, tmm6",
+                "tdpbusd tmm3, tmm5, tmm7",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem),
+            );
+            Self::end();
+        }
+        rounds.max(1) as u64 * 4 * 2 * 16 * 16 * 64
     }
 }
 
@@ -156,11 +247,19 @@ impl Simd for Amx {
 // ones, which is the layout of a weight panel.
 
 #[inline(always)]
-unsafe fn tile_amx_16(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+unsafe fn tile_amx_16(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    start: *const i32,
+    out: *mut i32,
+    out_stride: usize,
+) {
     unsafe {
         asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
+            "tileloadd tmm0, [{start} + {none}*1]",
+            "tileloadd tmm1, [{start} + {none}*1 + 64]",
             "2:",
             "tileloadd tmm4, [{a} + {stride}*1]",
             "tileloadd tmm6, [{b0} + {line}*1]",
@@ -172,15 +271,18 @@ unsafe fn tile_amx_16(a: *const u8, stride: usize, b: *const i8, quads: usize, o
             "add {b1}, 1024",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{out} + {line}*2], tmm0",
-            "tilestored [{out} + {line}*2 + 64], tmm1",
+            "tilestored [{out} + {out_stride}*1], tmm0",
+            "tilestored [{out} + {out_stride}*1 + 64], tmm1",
             a = inout(reg) a => _,
             stride = in(reg) stride,
             b0 = inout(reg) b => _,
             b1 = inout(reg) b.add(quads * 64) => _,
             line = in(reg) 64usize,
             steps = inout(reg) quads / 16 => _,
+            start = in(reg) start,
+            none = in(reg) 0usize,
             out = in(reg) out,
+            out_stride = in(reg) 4 * out_stride,
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
@@ -188,13 +290,21 @@ unsafe fn tile_amx_16(a: *const u8, stride: usize, b: *const i8, quads: usize, o
 }
 
 #[inline(always)]
-unsafe fn tile_amx_32(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+unsafe fn tile_amx_32(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    start: *const i32,
+    out: *mut i32,
+    out_stride: usize,
+) {
     unsafe {
         asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
+            "tileloadd tmm0, [{start} + {none}*1]",
+            "tileloadd tmm1, [{start} + {none}*1 + 64]",
+            "tileloadd tmm2, [{start} + {none}*1]",
+            "tileloadd tmm3, [{start} + {none}*1 + 64]",
             "2:",
             "tileloadd tmm4, [{a0} + {stride}*1]",
             "tileloadd tmm6, [{b0} + {line}*1]",
@@ -210,10 +320,10 @@ unsafe fn tile_amx_32(a: *const u8, stride: usize, b: *const i8, quads: usize, o
             "add {b1}, 1024",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{out} + {line}*2], tmm0",
-            "tilestored [{out} + {line}*2 + 64], tmm1",
-            "tilestored [{out} + {line}*2 + 2048], tmm2",
-            "tilestored [{out} + {line}*2 + 2112], tmm3",
+            "tilestored [{out} + {out_stride}*1], tmm0",
+            "tilestored [{out} + {out_stride}*1 + 64], tmm1",
+            "tilestored [{out1} + {out_stride}*1], tmm2",
+            "tilestored [{out1} + {out_stride}*1 + 64], tmm3",
             a0 = inout(reg) a => _,
             a1 = inout(reg) a.add(16 * stride) => _,
             stride = in(reg) stride,
@@ -221,7 +331,11 @@ unsafe fn tile_amx_32(a: *const u8, stride: usize, b: *const i8, quads: usize, o
             b1 = inout(reg) b.add(quads * 64) => _,
             line = in(reg) 64usize,
             steps = inout(reg) quads / 16 => _,
+            start = in(reg) start,
+            none = in(reg) 0usize,
             out = in(reg) out,
+            out1 = in(reg) out.add(16 * out_stride),
+            out_stride = in(reg) 4 * out_stride,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -248,13 +362,25 @@ pub(super) fn amx_permitted() -> bool {
 }
 
 #[inline(always)]
-unsafe fn tile_vnni<const R: usize>(a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+unsafe fn tile_vnni<const R: usize>(
+    a: *const u8,
+    stride: usize,
+    b: *const i8,
+    quads: usize,
+    ahead: usize,
+    start: *const i32,
+    out: *mut i32,
+    out_stride: usize,
+) {
     unsafe {
-        let mut sums = [[_mm512_setzero_si512(); 2]; R];
+        let start = [_mm512_loadu_si512(start.cast()), _mm512_loadu_si512(start.add(16).cast())];
+        let mut sums = [start; R];
         let second = b.add(quads * 64);
         for k in 0..quads {
             let w0 = _mm512_loadu_si512(b.add(k * 64).cast());
             let w1 = _mm512_loadu_si512(second.add(k * 64).cast());
+            _mm_prefetch::<_MM_HINT_T1>(b.wrapping_add(ahead + k * 64));
+            _mm_prefetch::<_MM_HINT_T1>(second.wrapping_add(ahead + k * 64));
             for (r, sums) in sums.iter_mut().enumerate() {
                 let x = a.add(r * stride + 4 * k).cast::<i32>().read_unaligned();
                 let x = _mm512_set1_epi32(x);
@@ -263,8 +389,8 @@ unsafe fn tile_vnni<const R: usize>(a: *const u8, stride: usize, b: *const i8, q
             }
         }
         for (r, sums) in sums.iter().enumerate() {
-            _mm512_storeu_si512(out.add(r * 32).cast(), sums[0]);
-            _mm512_storeu_si512(out.add(r * 32 + 16).cast(), sums[1]);
+            _mm512_storeu_si512(out.add(r * out_stride).cast(), sums[0]);
+            _mm512_storeu_si512(out.add(r * out_stride + 16).cast(), sums[1]);
         }
     }
 }

@@ -5,6 +5,14 @@
 use super::simd::{MOST_ROWS, Simd};
 use super::{ACTIVATION_MAX, Activation, CHANNELS, Linear, Rows};
 
+/// Sums that begin with nothing.
+pub(super) const NOUGHT: &[i32; CHANNELS] = &[0; CHANNELS];
+
+#[inline(always)]
+pub(super) unsafe fn spin<S: Simd>(rounds: usize, operations: &mut u64) {
+    *operations = unsafe { S::spin(rounds) };
+}
+
 #[inline(always)]
 pub(super) unsafe fn quantise<S: Simd>(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) {
     for (r, row) in x.chunks_exact(width).enumerate() {
@@ -52,7 +60,7 @@ unsafe fn quantise_row<S: Simd>(width: usize, load: impl Fn(usize) -> S::F, q: *
         let mut i = 0;
         while i < width {
             let v = S::mul_add(load(i), vi, vz);
-            S::store_u8(q.add(i), S::min(S::max(v, least), most));
+            S::store_u8(q.add(i), S::integer(S::min(S::max(v, least), most)));
             i += S::LANES;
         }
         (scale, zero_point)
@@ -60,25 +68,29 @@ unsafe fn quantise_row<S: Simd>(width: usize, load: impl Fn(usize) -> S::F, q: *
 }
 
 #[inline(always)]
-pub(super) unsafe fn matmul<S: Simd>(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32]) {
+pub(super) unsafe fn matmul<S: Simd>(x: &Rows, w: &Linear<'_>, activation: Activation, out: &mut [f32], stride: usize) {
     let rows = x.scale.len();
     if rows == 0 {
         return;
     }
-    // Tiles of nearly equal height, a multiple of `STEP`: 16 rows as 8 + 8, not 12 + 4.
-    let steps = rows.div_ceil(S::STEP);
-    let tiles = rows.div_ceil(S::ROWS);
-    let (height, taller) = (steps / tiles, steps % tiles);
     unsafe { S::begin() }
     for c in (0..w.channels).step_by(CHANNELS) {
-        let mut r = 0;
-        for t in 0..tiles {
-            let height = ((height + usize::from(t < taller)) * S::STEP).min(rows - r);
-            unsafe { tile::<S>(x, w, activation, r, height, c, out) }
-            r += height;
+        for (r, height) in tiles::<S>(rows) {
+            unsafe { tile::<S>(x, w, activation, r, height, c, out, stride) }
         }
     }
     unsafe { S::end() }
+}
+
+/// Start and height of tiles that cover `rows`, of nearly equal height, a multiple of `STEP`: 16 rows as 8 + 8, not 12 + 4.
+#[inline(always)]
+pub(super) fn tiles<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let steps = rows.div_ceil(S::STEP);
+    let tiles = rows.div_ceil(S::ROWS);
+    (0..tiles).map(move |t| {
+        let start = (t * steps / tiles) * S::STEP;
+        (start, ((t + 1) * steps / tiles * S::STEP).min(rows) - start)
+    })
 }
 
 /// `rows` rows from `r` by 32 channels from `c`: integer products, then scale, bias and activation.
@@ -92,12 +104,15 @@ unsafe fn tile<S: Simd>(
     rows: usize,
     c: usize,
     out: &mut [f32],
+    stride: usize,
 ) {
     unsafe {
         let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; MOST_ROWS]>::uninit();
         let sums = sums.as_mut_ptr().cast::<i32>();
         let (a, b) = (x.bytes.as_ptr().add(r * x.depth), w.weight.as_ptr().add(c * w.depth));
-        S::tile(rows, a, x.depth, b, w.depth / 4, sums);
+        // The weights of the next channels come from far; each first tile sends for them.
+        let ahead = if r == 0 { CHANNELS * w.depth } else { 0 };
+        S::tile(rows, a, x.depth, b, w.depth / 4, ahead, NOUGHT.as_ptr(), sums, CHANNELS);
         for lane in (0..CHANNELS).step_by(S::LANES) {
             let scale = S::load(w.scale.as_ptr().add(c + lane));
             let offset = S::load(w.offset.as_ptr().add(c + lane));
@@ -105,13 +120,13 @@ unsafe fn tile<S: Simd>(
             for i in 0..rows {
                 let row_scale = S::splat(*x.scale.get_unchecked(r + i));
                 let row_zero = S::splat(-*x.zero.get_unchecked(r + i));
-                let sum = S::load_i32(sums.add(i * CHANNELS + lane));
+                let sum = S::number(S::load_i32(sums.add(i * CHANNELS + lane)));
                 let value = S::mul_add(sum, scale, S::mul(row_zero, offset));
                 let mut value = S::mul_add(value, row_scale, bias);
                 if activation == Activation::Gelu {
                     value = gelu::<S>(value);
                 }
-                S::store(out.as_mut_ptr().add((r + i) * w.channels + c + lane), value);
+                S::store(out.as_mut_ptr().add((r + i) * stride + c + lane), value);
             }
         }
     }

@@ -14,6 +14,7 @@ fn map(f: impl FnMut(usize) -> f32) -> [f32; N] {
 
 impl Simd for Portable {
     type F = [f32; N];
+    type I = [i32; N];
     const LANES: usize = N;
     const ROWS: usize = 4;
 
@@ -30,9 +31,17 @@ impl Simd for Portable {
         unsafe { x.cast::<Self::F>().write_unaligned(v) }
     }
     #[inline(always)]
-    unsafe fn load_i32(x: *const i32) -> Self::F {
-        let x = unsafe { x.cast::<[i32; N]>().read_unaligned() };
-        map(|i| x[i] as f32)
+    unsafe fn load_i32(x: *const i32) -> Self::I {
+        unsafe { x.cast::<Self::I>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn number(v: Self::I) -> Self::F {
+        map(|i| v[i] as f32)
+    }
+    #[inline(always)]
+    unsafe fn integer(v: Self::F) -> Self::I {
+        let v = unsafe { Self::round(v) };
+        std::array::from_fn(|i| v[i] as i32)
     }
     #[inline(always)]
     unsafe fn load_i8(x: *const i8) -> Self::F {
@@ -40,16 +49,25 @@ impl Simd for Portable {
         map(|i| f32::from(x[i]))
     }
     #[inline(always)]
-    unsafe fn store_u8(x: *mut u8, v: Self::F) {
-        let v = unsafe { Self::round(v) };
-        let bytes: [u8; N] = std::array::from_fn(|i| v[i] as u8);
-        unsafe { x.cast::<[u8; N]>().write_unaligned(bytes) }
+    unsafe fn store_u8(x: *mut u8, v: Self::I) {
+        unsafe { x.cast::<[u8; N]>().write_unaligned(v.map(|v| v as u8)) }
     }
     #[inline(always)]
-    unsafe fn store_i8(x: *mut i8, v: Self::F) {
-        let v = unsafe { Self::round(v) };
-        let bytes: [i8; N] = std::array::from_fn(|i| v[i] as i8);
-        unsafe { x.cast::<[i8; N]>().write_unaligned(bytes) }
+    unsafe fn store_i8(x: *mut i8, v: Self::I) {
+        unsafe { x.cast::<[i8; N]>().write_unaligned(v.map(|v| v as i8)) }
+    }
+    #[inline(always)]
+    unsafe fn store_quads(x: *mut i8, v: [Self::I; 4]) {
+        let quads: [[i8; 4]; N] = std::array::from_fn(|i| v.map(|v| v[i] as i8));
+        unsafe { x.cast::<[[i8; 4]; N]>().write_unaligned(quads) }
+    }
+    #[inline(always)]
+    unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    unsafe fn max_i32(a: Self::I, b: Self::I) -> Self::I {
+        std::array::from_fn(|i| a[i].max(b[i]))
     }
     #[inline(always)]
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
@@ -85,10 +103,6 @@ impl Simd for Portable {
         map(|i| v[i].abs())
     }
     #[inline(always)]
-    unsafe fn first(v: Self::F, n: usize, rest: f32) -> Self::F {
-        map(|i| if i < n { v[i] } else { rest })
-    }
-    #[inline(always)]
     unsafe fn round(v: Self::F) -> Self::F {
         const SHIFT: f32 = 12_582_912.0; // 1.5 · 2²³: the sum has no fraction bits left
         map(|i| (v[i] + SHIFT) - SHIFT)
@@ -111,10 +125,20 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        _ahead: usize,
+        start: *const i32,
+        out: *mut i32,
+        out_stride: usize,
+    ) {
         for r in 0..rows {
             for panel in 0..2 {
-                let mut sums = [0i32; 16];
+                let mut sums = unsafe { start.add(panel * 16).cast::<[i32; 16]>().read_unaligned() };
                 for k in 0..quads {
                     let x = unsafe { a.add(r * stride + 4 * k).cast::<[u8; 4]>().read() };
                     let w = unsafe { b.add((panel * quads + k) * 64).cast::<[[i8; 4]; 16]>().read() };
@@ -124,7 +148,7 @@ impl Simd for Portable {
                         }
                     }
                 }
-                unsafe { out.add(r * 32 + panel * 16).cast::<[i32; 16]>().write_unaligned(sums) };
+                unsafe { out.add(r * out_stride + panel * 16).cast::<[i32; 16]>().write_unaligned(sums) };
             }
         }
     }

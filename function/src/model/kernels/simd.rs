@@ -10,6 +10,8 @@
 pub(crate) trait Simd: Copy {
     /// A vector of [`LANES`](Self::LANES) single-precision numbers.
     type F: Copy;
+    /// A vector of as many 32-bit integers.
+    type I: Copy;
     /// Numbers in a vector: 8 or 16.
     const LANES: usize;
     /// Most rows that [`tile`](Self::tile) takes.
@@ -23,14 +25,24 @@ pub(crate) trait Simd: Copy {
     unsafe fn load(x: *const f32) -> Self::F;
     /// `LANES` numbers to `x`.
     unsafe fn store(x: *mut f32, v: Self::F);
-    /// `LANES` 32-bit integers from `x`, as numbers.
-    unsafe fn load_i32(x: *const i32) -> Self::F;
+    /// `LANES` integers from `x`.
+    unsafe fn load_i32(x: *const i32) -> Self::I;
+    /// Integers as numbers.
+    unsafe fn number(v: Self::I) -> Self::F;
+    /// Numbers as integers, rounding ties to even.
+    unsafe fn integer(v: Self::F) -> Self::I;
     /// `LANES` 8-bit integers from `x`, as numbers.
     unsafe fn load_i8(x: *const i8) -> Self::F;
-    /// Stores whole numbers in 0..=255 as bytes, rounding ties to even.
-    unsafe fn store_u8(x: *mut u8, v: Self::F);
-    /// Stores whole numbers in −128..=127 as bytes, rounding ties to even.
-    unsafe fn store_i8(x: *mut i8, v: Self::F);
+    /// Stores integers in 0..=127 as bytes.
+    unsafe fn store_u8(x: *mut u8, v: Self::I);
+    /// Stores integers in −128..=127 as bytes.
+    unsafe fn store_i8(x: *mut i8, v: Self::I);
+    /// Stores integers in −128..=127 as bytes, the first of each of the four vectors, then the second of each, and so on.
+    unsafe fn store_quads(x: *mut i8, v: [Self::I; 4]);
+    /// Sums of integers.
+    unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I;
+    /// The larger of each pair of integers.
+    unsafe fn max_i32(a: Self::I, b: Self::I) -> Self::I;
     /// a + b
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     /// a − b
@@ -47,8 +59,6 @@ pub(crate) trait Simd: Copy {
     unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
     /// |v|
     unsafe fn abs(v: Self::F) -> Self::F;
-    /// The first `n` lanes of `v`, and `rest` in the others.
-    unsafe fn first(v: Self::F, n: usize, rest: f32) -> Self::F;
     /// Nearest whole number, ties to even, for |v| < 2²².
     unsafe fn round(v: Self::F) -> Self::F;
     /// 2ⁿ for whole n in −126..=127.
@@ -59,6 +69,14 @@ pub(crate) trait Simd: Copy {
     unsafe fn least(v: Self::F) -> f32;
     /// Largest lane.
     unsafe fn most(v: Self::F) -> f32;
+
+    /// Runs `rounds` times as many integer products, in the instructions of [`tile`](Self::tile) and in registers alone, as keep
+    /// the processor's multipliers busy. Returns the operations done, a product and an addition being two; 0 if there are no
+    /// such instructions.
+    #[inline(always)]
+    unsafe fn spin(_rounds: usize) -> u64 {
+        0
+    }
 
     /// What the `quads` of [`tile`](Self::tile) are a multiple of.
     const QUADS: usize = 2;
@@ -73,9 +91,21 @@ pub(crate) trait Simd: Copy {
     ///
     /// `a`: `rows` rows of unsigned bytes in 0..=127, `stride` apart, `4·quads` read of each; memory up to the next multiple of
     /// [`super::ROW_PADDING`] rows may be read. `b`: two panels of 16 channels, each `quads × 16 × 4` signed bytes in
-    /// −63..=63, `64·quads` apart. `out`: room for [`MOST_ROWS`] × 32 sums, of which `rows × 32` are what was asked for. The
+    /// −63..=63, `64·quads` apart. `start`: 32 numbers, what the sums of each channel begin with. `out`: room for [`MOST_ROWS`] rows
+    /// of 32 sums, `out_stride` apart, of which `rows` are what was asked for. The
     /// ranges let two products of a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
-    unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32);
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn tile(
+        rows: usize,
+        a: *const u8,
+        stride: usize,
+        b: *const i8,
+        quads: usize,
+        ahead: usize,
+        start: *const i32,
+        out: *mut i32,
+        out_stride: usize,
+    );
 }
 
 /// Most rows of any [`Simd::tile`].

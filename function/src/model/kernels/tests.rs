@@ -104,7 +104,7 @@ fn products_are_exact_on_every_instruction_set() {
             .collect();
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; rows * layer.channels];
-            isa.matmul(&x, &layer.view(), Activation::None, &mut out);
+            isa.matmul(&x, &layer.view(), Activation::None, &mut out, layer.channels);
             assert_eq!(out, expected, "{isa}, {rows} rows");
         }
     }
@@ -121,7 +121,7 @@ fn a_linear_layer_agrees_with_floats() {
         let mut q = Rows::default();
         isa.quantise(&x, width, Some(&input), &mut q);
         let mut out = vec![0.0; rows * 64];
-        isa.matmul(&q, &layer.view(), Activation::None, &mut out);
+        isa.matmul(&q, &layer.view(), Activation::None, &mut out, layer.channels);
         for r in 0..rows {
             for c in 0..64 {
                 let exact: f32 = (0..width)
@@ -164,7 +164,7 @@ fn gelu_is_close_everywhere() {
         let mut q = Rows::default();
         isa.quantise(&[1.0; 64], 64, None, &mut q);
         let mut out = vec![0.0; 1024];
-        isa.matmul(&q, &layer.view(), Activation::Gelu, &mut out);
+        isa.matmul(&q, &layer.view(), Activation::Gelu, &mut out, layer.channels);
         let exact: Vec<f32> = layer
             .bias
             .iter()

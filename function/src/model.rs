@@ -7,6 +7,7 @@
 //! - `config`, `float`, `quantise`: what a model directory holds, and how it becomes the quantised file
 //! - `file`: that file, read in place
 //! - `forward`: the layers in order; [`kernels`]: their inner loops for each instruction set
+//! - `speed`: how near they come to what the processor can do
 
 mod config;
 mod file;
@@ -14,6 +15,7 @@ mod float;
 mod forward;
 pub mod kernels;
 mod quantise;
+mod speed;
 mod tokenizer;
 
 use std::fmt;

@@ -214,6 +214,9 @@ macro_rules! kernels {
 }
 
 kernels! {
+    /// Products in registers alone; `operations`: how many were done. See [`Isa::peak`].
+    fn ops::spin(rounds: usize, operations: &mut u64) where {};
+
     /// Quantises each row of `x`, `[rows][width]`, after multiplying its columns by `input`, `[width]`, if there is one.
     fn ops::quantise(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) where {
         assert!(width > 0 && width.is_multiple_of(CHANNELS) && x.len().is_multiple_of(width));

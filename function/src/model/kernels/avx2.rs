@@ -1,5 +1,6 @@
 //! AVX2 and FMA, and the same with AVX-VNNI's 8-bit dot product.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::simd::{Simd, with_rows};
@@ -138,6 +139,29 @@ impl Simd for Avx2 {
     unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         unsafe { with_rows!(rows, tile_avx2(a, stride, b, quads, out), 1 2 3 4) }
     }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            asm!(
+                "2:",
+                ".irp sum, ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7",
+                "vpmaddubsw ymm12, ymm8, ymm9",
+                "vpmaddubsw ymm13, ymm8, ymm10",
+                "vpaddw ymm12, ymm12, ymm13",
+                "vpmaddwd ymm12, ymm12, ymm11",
+                "vpaddd \\sum, \\sum, ymm12",
+                ".endr",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _,
+                out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _,
+                options(nostack, nomem),
+            );
+        }
+        rounds.max(1) as u64 * 8 * 2 * 64
+    }
 }
 
 impl Simd for AvxVnni {
@@ -148,6 +172,25 @@ impl Simd for AvxVnni {
     #[inline(always)]
     unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6) }
+    }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            asm!(
+                "2:",
+                ".irp sum, ymm0, ymm1, ymm2, ymm3, ymm4, ymm5, ymm6, ymm7, ymm8, ymm9, ymm10, ymm11",
+                "{{vex}} vpdpbusd \\sum, ymm12, ymm13",
+                ".endr",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _,
+                out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _,
+                options(nostack, nomem),
+            );
+        }
+        rounds.max(1) as u64 * 12 * 64
     }
 }
 

@@ -114,6 +114,25 @@ impl Simd for Avx512 {
     unsafe fn tile(rows: usize, a: *const u8, stride: usize, b: *const i8, quads: usize, out: *mut i32) {
         unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, out), 1 2 3 4 5 6 7 8 9 10 11 12) }
     }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            asm!(
+                "2:",
+                ".irp sum, zmm0, zmm1, zmm2, zmm3, zmm4, zmm5, zmm6, zmm7, zmm8, zmm9, zmm10, zmm11",
+                "vpdpbusd \\sum, zmm12, zmm13",
+                ".endr",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _,
+                out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _,
+                options(nostack, nomem),
+            );
+        }
+        rounds.max(1) as u64 * 12 * 128
+    }
 }
 
 impl Simd for Amx {
@@ -149,6 +168,28 @@ impl Simd for Amx {
         unsafe {
             if rows <= 16 { tile_amx_16(a, stride, b, quads, out) } else { tile_amx_32(a, stride, b, quads, out) }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn spin(rounds: usize) -> u64 {
+        unsafe {
+            Self::begin();
+            asm!(
+                "2:",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tdpbusd tmm1, tmm4, tmm7",
+                "tdpbusd tmm2, tmm5, tmm6",
+                "tdpbusd tmm3, tmm5, tmm7",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem),
+            );
+            Self::end();
+        }
+        rounds.max(1) as u64 * 4 * 2 * 16 * 16 * 64
     }
 }
 

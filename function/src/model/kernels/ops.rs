@@ -6,6 +6,11 @@ use super::simd::{MOST_ROWS, Simd};
 use super::{ACTIVATION_MAX, Activation, CHANNELS, Linear, Rows};
 
 #[inline(always)]
+pub(super) unsafe fn spin<S: Simd>(rounds: usize, operations: &mut u64) {
+    *operations = unsafe { S::spin(rounds) };
+}
+
+#[inline(always)]
 pub(super) unsafe fn quantise<S: Simd>(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) {
     for (r, row) in x.chunks_exact(width).enumerate() {
         let depth = out.depth;

@@ -60,6 +60,14 @@ pub(crate) trait Simd: Copy {
     /// Largest lane.
     unsafe fn most(v: Self::F) -> f32;
 
+    /// Runs `rounds` times as many integer products, in the instructions of [`tile`](Self::tile) and in registers alone, as keep
+    /// the processor's multipliers busy. Returns the operations done, a product and an addition being two; 0 if there are no
+    /// such instructions.
+    #[inline(always)]
+    unsafe fn spin(_rounds: usize) -> u64 {
+        0
+    }
+
     /// What the `quads` of [`tile`](Self::tile) are a multiple of.
     const QUADS: usize = 2;
     /// Called before the first [`tile`](Self::tile) of a matrix product, and [`end`](Self::end) after the last.

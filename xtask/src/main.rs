@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything about the project that is not the function itself. One verb, one file; `flags` is the whole
 //! command line.
 
+mod bench;
 mod flags;
 mod model;
 
@@ -12,6 +13,7 @@ use flags::{Flags, Verb};
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let result = match flags.verb {
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Model(arguments) => model::run(&arguments),
     };
     match result {

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod function;
+mod load;
 mod payload;
 mod sink;

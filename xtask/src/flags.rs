@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod bench;
 mod deploy;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     Graph(Graph),
     Export(Export),
+    Bench(bench::Bench),
     Model(Model),
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything about the project that is not the function itself. One verb, one file; `flags` is the whole
 //! command line.
 
+mod bench;
 mod build;
 mod deploy;
 mod destroy;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Doctor(flags) => doctor::run(&flags),
         Verb::Graph(flags) => done(graph::run(&flags)),
         Verb::Export(flags) => done(export::run(&flags)),
+        Verb::Bench(flags) => done(bench::run(&flags)),
         Verb::Model(flags) => done(model::run(&flags)),
     };
     match result {

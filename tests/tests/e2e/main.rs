@@ -5,5 +5,6 @@
 mod deploy;
 mod function;
 mod google;
+mod load;
 mod payload;
 mod sink;

@@ -25,8 +25,11 @@
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
 //! - `cloud` (feature `cloud`): Google Cloud: project, region, endpoints and credentials as Google's tools find them
+//! - `local` (feature `local`): Pub/Sub on this machine
 
 #[cfg(feature = "cloud")]
 pub mod cloud;
 pub mod filter;
+#[cfg(feature = "local")]
+pub mod local;
 pub mod topology;

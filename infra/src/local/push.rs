@@ -102,12 +102,18 @@ async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
             let want = Want { messages, bytes, holder, lease, runs: false };
             (now, state.take_pushed(now, name, uid, want))
         });
-        let Some(Taken { deliveries, settings, eventarc }) = taken else { break };
+        let Some(Taken { deliveries, settings, eventarc, hurried }) = taken else { break };
+        if hurried {
+            window.resume();
+        }
         let pauses = settings.retry_policy.is_none();
         for (id, delivery) in deliveries {
             let number = window.send();
             let send = send(Arc::clone(shared), Arc::clone(&settings), eventarc, delivery);
             under_way.spawn(async move { (number, id, send.await) });
+        }
+        if hurried {
+            continue;
         }
         let resumes = window.resumes(now);
         tokio::select! {

@@ -66,6 +66,8 @@ struct Subscription {
     eventarc: bool,
     /// Someone pushes its messages.
     pushing: bool,
+    /// Pushes that pause are to go on.
+    hurried: bool,
     /// Notified when there may be something to take or to learn.
     wake: Arc<Notify>,
 }

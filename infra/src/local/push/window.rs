@@ -40,6 +40,12 @@ impl Window {
         if now < self.paused { self.paused } else { Time::NEVER }
     }
 
+    /// Ends a pause.
+    pub(super) fn resume(&mut self) {
+        self.paused = Time::default();
+        self.refused = 0;
+    }
+
     /// One more is sent; its number.
     pub(super) fn send(&mut self) -> u64 {
         self.under_way += 1;
@@ -84,7 +90,9 @@ mod tests {
         for _ in 0..12 {
             let room = window.room(at(0));
             rounds.push(room);
-            (0..room).for_each(|_| drop(window.send()));
+            for _ in 0..room {
+                window.send();
+            }
             assert_eq!(window.room(at(0)), 0);
             (0..room).for_each(|_| window.acked());
         }
@@ -121,12 +129,13 @@ mod tests {
             assert_eq!(window.room(now), 1);
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
-        window.send();
-        window.acked();
         let number = window.send();
         window.nacked(now, number, true);
-        window.nacked(now, window.sent, true);
-        assert_eq!(window.resumes(now), Time::NEVER);
+        window.resume();
+        assert_eq!((window.room(now), window.resumes(now)), (1, Time::NEVER));
+        let number = window.send();
+        window.nacked(now, number, true);
+        assert_eq!(window.resumes(now).since(now).as_millis(), 100);
     }
 
     #[test]

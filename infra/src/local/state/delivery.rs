@@ -70,6 +70,8 @@ pub(in crate::local) struct Taken {
     pub(in crate::local) deliveries: Vec<(AckId, Delivery)>,
     pub(in crate::local) settings: Arc<pb::Subscription>,
     pub(in crate::local) eventarc: bool,
+    /// Whether a pause of pushes is over before its time.
+    pub(in crate::local) hurried: bool,
 }
 
 impl Taken {
@@ -196,7 +198,9 @@ impl State {
             });
             deliveries.push((AckId { uid, number: delivery.message.number, token: delivery.token }, delivery));
         }
-        let taken = Taken { deliveries, settings: Arc::clone(&subscription.settings), eventarc: subscription.eventarc };
+        let hurried = std::mem::take(&mut subscription.hurried);
+        let (settings, eventarc) = (Arc::clone(&subscription.settings), subscription.eventarc);
+        let taken = Taken { deliveries, settings, eventarc, hurried };
         self.arm(name);
         Ok(taken)
     }
@@ -338,6 +342,7 @@ impl State {
     pub(in crate::local) fn hurry(&mut self, name: &str) -> Result<(), Status> {
         let subscription = self.subscription_mut(name)?;
         subscription.queue.hurry();
+        subscription.hurried = true;
         subscription.wake.notify_waiters();
         Ok(())
     }

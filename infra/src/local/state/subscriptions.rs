@@ -42,6 +42,7 @@ impl State {
             settings: Arc::new(settings.clone()),
             eventarc: false,
             pushing: false,
+            hurried: false,
             wake: Arc::new(Notify::new()),
         };
         self.subscriptions.insert(name, subscription);
@@ -126,13 +127,10 @@ impl State {
         begins.then_some(subscription.uid)
     }
 
-    /// The names of all subscriptions.
-    pub(in crate::local) fn subscription_names(&self) -> Vec<String> {
-        self.subscriptions.keys().cloned().collect()
-    }
-
     fn set(&mut self, name: &str, settings: pb::Subscription) -> Result<(), Status> {
         let subscription = self.subscription_mut(name)?;
+        // What one endpoint refused says nothing of another.
+        subscription.hurried |= endpoint(&subscription.settings) != endpoint(&settings);
         subscription.queue.set_rules(rules(&settings));
         subscription.settings = settings.into();
         subscription.wake.notify_waiters();
@@ -157,4 +155,8 @@ impl State {
         }
         self.topic(&policy.dead_letter_topic).map(drop)
     }
+}
+
+fn endpoint(settings: &pb::Subscription) -> Option<&str> {
+    settings.push_config.as_ref().map(|push| push.push_endpoint.as_str())
 }

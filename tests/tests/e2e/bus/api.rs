@@ -62,7 +62,7 @@ async fn resources_are_created_completed_read_listed_changed_and_deleted() {
     });
     let (status, changed) = bus.call("PATCH", &subscription, &update).await;
     assert_eq!((status, &changed["ackDeadlineSeconds"], &changed["labels"]), (200, &json!(20), &Value::Null));
-    assert_eq!(changed["retryPolicy"], json!({"minimumBackoff": "0.500s", "maximumBackoff": "600s"}));
+    assert_eq!(changed["retryPolicy"], json!({"minimumBackoff": "0.5s", "maximumBackoff": "600s"}));
     // The expiration policy of a subscription that never expires is there, and empty.
     let update = json!({"subscription": {"expirationPolicy": {}}, "updateMask": "expiration_policy"});
     assert_eq!(bus.call("PATCH", &subscription, &update).await.1["expirationPolicy"], json!({}));

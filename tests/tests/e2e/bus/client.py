@@ -5,7 +5,6 @@ import threading
 
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
-from google.cloud.pubsub_v1.subscriber import exceptions as subscriber_exceptions
 
 project = os.environ["GOOGLE_CLOUD_PROJECT"]
 publisher = pubsub_v1.PublisherClient(
@@ -40,7 +39,8 @@ def create(name, **fields):
 
 filtered = create("filtered", filter='attributes.kind = "ticket"')
 once = create("once", enable_exactly_once_delivery=True, enable_message_ordering=True)
-assert [s.name for s in subscriber.list_subscriptions(project=f"projects/{project}")] == [filtered, once]
+again = create("again", enable_exactly_once_delivery=True)
+assert [s.name for s in subscriber.list_subscriptions(project=f"projects/{project}")] == [again, filtered, once]
 
 for n in range(50):
     kind = "ticket" if n % 10 == 0 else "other"
@@ -59,28 +59,48 @@ updated = subscriber.update_subscription(
 )
 assert updated.ack_deadline_seconds == 30 and updated.filter == 'attributes.kind = "ticket"'
 
-# Streaming pull, exactly once, in order; the first delivery of one message is refused.
-received, done, refusals = [], threading.Event(), []
 
 
-def callback(message):
-    data = int(message.data)
-    if data == 25 and not refusals:
-        refusals.append(message)
-        message.nack_with_response().result(timeout=30)
-        return
+def stream(path, count, handle):
+    """Messages of a streaming pull, until so many are acknowledged."""
+    acknowledged, done = [], threading.Event()
+
+    def callback(message):
+        if not handle(message):
+            return
+        acknowledged.append(int(message.data))
+        if len(acknowledged) == count:
+            done.set()
+
+    pulling = subscriber.subscribe(path, callback=callback)
+    assert done.wait(60), acknowledged
+    pulling.cancel()
+    pulling.result(timeout=30)
+    return acknowledged
+
+
+def acknowledge(message):
     message.ack_with_response().result(timeout=30)
-    received.append(data)
-    if data == 49:
-        done.set()
+    return True
 
 
-stream = subscriber.subscribe(once, callback=callback)
-assert done.wait(60), received
-stream.cancel()
-stream.result(timeout=30)
-assert sorted(set(received)) == list(range(50)), received
-assert refusals
+# Exactly once, in order.
+assert stream(once, 50, acknowledge) == list(range(50))
+
+# The first delivery of every fifth message is refused.
+refusals = set()
+
+
+def refuse_some(message):
+    if int(message.data) % 5 == 0 and message.message_id not in refusals:
+        refusals.add(message.message_id)
+        message.nack_with_response().result(timeout=30)
+        return False
+    return acknowledge(message)
+
+
+assert sorted(stream(again, 50, refuse_some)) == list(range(50))
+assert len(refusals) == 10
 
 # The acknowledgement of a delivery that is over fails, and says why.
 publisher.publish(topic, b"last", ordering_key="key").result(timeout=30)
@@ -95,9 +115,8 @@ except exceptions.FailedPrecondition as error:
     metadata = error.details[0].metadata
     assert metadata[first.ack_id] == "PERMANENT_FAILURE_INVALID_ACK_ID", metadata
 subscriber.acknowledge(subscription=once, ack_ids=[second.ack_id])
-assert subscriber_exceptions.AcknowledgeStatus.INVALID_ACK_ID.value
 
-subscriber.delete_subscription(subscription=filtered)
-subscriber.delete_subscription(subscription=once)
+for path in [again, filtered, once]:
+    subscriber.delete_subscription(subscription=path)
 publisher.delete_topic(topic=topic)
 print("all well")

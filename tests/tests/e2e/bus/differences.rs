@@ -31,12 +31,6 @@ async fn the_emulator_differs_from_the_service_exactly_here() {
             emulator: json!(200),
         },
         Difference {
-            what: "4 delivery attempts, status",
-            probe: |pubsub| Box::pin(few_attempts(pubsub)),
-            local: json!(400),
-            emulator: json!(200),
-        },
-        Difference {
             what: "what a new subscription tells of its expiration",
             probe: |pubsub| Box::pin(create(pubsub, json!({}), |_, body| body["expirationPolicy"]["ttl"].clone())),
             local: json!("2678400s"),
@@ -112,12 +106,6 @@ async fn filtered(pubsub: &PubSub) -> Value {
         data.push(String::from_utf8(next.data.to_vec()).unwrap());
     }
     json!(data)
-}
-
-async fn few_attempts(pubsub: &PubSub) -> Value {
-    let dead = pubsub.create_topic(&unique("difference")).await;
-    let policy = json!({"deadLetterPolicy": {"deadLetterTopic": dead, "maxDeliveryAttempts": 4}});
-    create(pubsub, policy, |status, _| json!(status)).await
 }
 
 async fn update_labels(pubsub: &PubSub) -> Value {

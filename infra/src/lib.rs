@@ -31,6 +31,10 @@
 //! - `cloud`: Google's APIs, and project, region, endpoints and credentials as Google's tools find them
 //! - `apply`: runs the steps of a plan
 //! - `graph`, `terraform`: the topology as a picture, and as Terraform JSON
+//!
+//! With the feature `local`:
+//!
+//! - `local`: Pub/Sub on this machine
 
 #[cfg(feature = "cloud")]
 pub mod apply;
@@ -38,6 +42,8 @@ pub mod apply;
 pub mod cloud;
 pub mod filter;
 pub mod graph;
+#[cfg(feature = "local")]
+pub mod local;
 #[cfg(feature = "cloud")]
 pub mod plan;
 #[cfg(feature = "cloud")]

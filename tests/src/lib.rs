@@ -1,7 +1,9 @@
 //! What the end-to-end tests are made of: the built binary, and stand-ins for Google Cloud, started on free ports, gone with the test process.
 //!
 //! - [`Function`]: the built binary
+//! - [`Bus`]: the local Pub/Sub
 //! - [`Emulator`]: Google's Pub/Sub emulator (needs the Cloud SDK's component and Java)
+//! - [`Endpoint`]: what a push subscription pushes to
 //! - [`Storage`]: fake-gcs-server for Cloud Storage
 //! - [`xtask`]: the built `cargo xtask`
 //! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the two above behind it;
@@ -11,20 +13,26 @@
 //! Where a part is missing, [`Emulator::shared`], [`Storage::shared`] and [`Google::start`] print why and return `None`, and the test is
 //! skipped; with `REQUIRE_STAND_INS=1` that is a failure.
 
+mod bus;
 mod discovery;
 mod emulator;
+mod endpoint;
 mod function;
 mod google;
 mod http;
 mod process;
 mod pubsub;
 mod storage;
+mod tools;
 mod xtask;
 
+pub use bus::Bus;
 pub use emulator::Emulator;
+pub use endpoint::{Endpoint, Push};
 pub use function::{Function, command, wrapped};
 pub use google::{Behaviour, Fault, FaultKind, Google, Request};
 pub use process::{free_port, unique};
 pub use pubsub::{PubSub, Received};
 pub use storage::Storage;
+pub use tools::{find_python, gcloud};
 pub use xtask::{Ran, xtask, xtask_command};

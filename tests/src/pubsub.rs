@@ -8,7 +8,7 @@ use bytes::Bytes;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::http::{client, ok};
+use crate::http::{client, ok, send};
 
 /// Any Pub/Sub that speaks REST without credentials: an emulator or a local one.
 #[derive(Clone, Debug)]
@@ -80,6 +80,14 @@ impl PubSub {
     /// `projects/P/subscriptions/ID`.
     pub fn subscription_name(&self, id: &str) -> String {
         format!("projects/{}/subscriptions/{id}", self.project)
+    }
+
+    /// One call of the REST API, such as `POST`, `projects/P/topics/T:publish`; status and body.
+    pub async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let method = method.parse().unwrap_or_else(|error| panic!("{method}: {error}"));
+        let request = self.client.request(method, self.url(path)).json(body);
+        let (status, body) = send(request).await;
+        (status, json_of(&body))
     }
 
     /// Creates a topic; returns its full name.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
-use tests::{Emulator, Function, command, unique, wrapped};
+use tests::{Function, PubSub, command, unique, wrapped};
+
+on_every_pubsub!(a_thousand_messages_of_mixed_tasks_are_results_or_dead_letters);
 
 const REFERENCE: &str = include_str!("reference.json");
 
@@ -171,19 +173,17 @@ async fn the_stop_signal_ends_it_in_good_order() {
 }
 
 /// A push subscription, 1,000 messages of all tasks, one in ten of them hopeless: every one is a result or a dead letter.
-#[tokio::test]
-async fn a_thousand_messages_of_mixed_tasks_are_results_or_dead_letters() {
-    let Some(emulator) = Emulator::shared() else { return };
-    let (results, results_subscription) = emulator.create_topic_and_subscription(&unique("results")).await;
-    let (dead, dead_subscription) = emulator.create_topic_and_subscription(&unique("dead")).await;
+async fn a_thousand_messages_of_mixed_tasks_are_results_or_dead_letters(pubsub: &PubSub) {
+    let (results, results_subscription) = pubsub.create_topic_and_subscription(&unique("results")).await;
+    let (dead, dead_subscription) = pubsub.create_topic_and_subscription(&unique("dead")).await;
     let function = Function::start(&[
-        ("PUBSUB_EMULATOR_HOST", emulator.host()),
+        ("PUBSUB_EMULATOR_HOST", pubsub.host()),
         ("RESULTS", &results),
         ("DEAD_LETTER_TOPIC", &dead),
     ])
     .await;
-    let topic = emulator.create_topic(&unique("work")).await;
-    emulator.create_push(&unique("work"), &topic, &function.url("/")).await;
+    let topic = pubsub.create_topic(&unique("work")).await;
+    pubsub.create_push(&unique("work"), &topic, &function.url("/")).await;
     let message = |n: usize| {
         let (task, data) = match n % 10 {
             0 => ("translate", "hopeless".to_owned()),
@@ -196,18 +196,18 @@ async fn a_thousand_messages_of_mixed_tasks_are_results_or_dead_letters() {
     };
     for start in (0..1000).step_by(100) {
         let messages: Vec<Value> = (start..start + 100).map(message).collect();
-        emulator.publish_messages(&topic, &messages).await;
+        pubsub.publish_messages(&topic, &messages).await;
     }
     let patience = Duration::from_secs(60);
     let mut keys: Vec<String> = Vec::new();
-    for result in emulator.pull(&results_subscription, 900, patience).await {
+    for result in pubsub.pull(&results_subscription, 900, patience).await {
         let task = result.attribute("task").to_owned();
         assert_eq!(result.attribute("ce-type"), format!("ai.workloads.{task}.completed.v1"));
         assert_eq!(result.json()["model"], "all-MiniLM-L6-v2");
         keys.push(result.attribute("ce-id").to_owned());
     }
     assert_eq!(keys.len(), 900);
-    for letter in emulator.pull(&dead_subscription, 100, patience).await {
+    for letter in pubsub.pull(&dead_subscription, 100, patience).await {
         assert_eq!(letter.data, "hopeless");
         assert_eq!(letter.attribute("dead-letter-reason"), "unknown-task");
         assert!(letter.attribute("dead-letter-detail").contains("translate"));

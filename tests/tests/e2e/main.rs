@@ -2,6 +2,28 @@
 
 #![allow(clippy::unwrap_used)]
 
+/// Tests of what every Pub/Sub does: each of these functions on the local one, and on Google's emulator where it is installed.
+macro_rules! on_every_pubsub {
+    ($($name:ident),+ $(,)?) => {
+        mod on_the_local_pubsub {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(tests::Bus::shared()).await;
+            })+
+        }
+
+        mod on_the_emulator {
+            $(#[tokio::test]
+            async fn $name() {
+                if let Some(emulator) = tests::Emulator::shared() {
+                    super::$name(emulator).await;
+                }
+            })+
+        }
+    };
+}
+
+mod bus;
 mod deploy;
 mod function;
 mod google;

@@ -1,12 +1,23 @@
-//! Results and dead letters on Google's Pub/Sub emulator and fake-gcs-server.
+//! Results and dead letters on the local Pub/Sub, Google's emulator, and fake-gcs-server.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use function::cloud::{Clients, Cloud};
 use function::{DeadLetter, Destination, Message, SinkError, Sinks, TaskResult};
-use tests::{Emulator, Storage, free_port, unique};
+use infra::local::Limits;
+use tests::{Bus, Emulator, PubSub, Storage, free_port, unique};
+
+on_every_pubsub!(
+    a_published_result_has_its_attributes_and_ordering_key,
+    results_of_one_ordering_key_keep_their_order,
+    the_largest_message_goes_through_and_one_more_byte_is_refused,
+    a_missing_topic_is_a_passing_fault_that_names_it,
+    a_dead_letter_is_the_original_and_why,
+    one_failing_destination_does_not_keep_the_result_from_the_others,
+);
 
 fn clients(pubsub: &str, storage: &str) -> Arc<Clients> {
     Arc::new(Clients::new(Cloud {
@@ -33,12 +44,8 @@ fn input(attributes: &[(&str, &str)]) -> Message {
     }
 }
 
-#[tokio::test]
-async fn a_published_result_has_its_attributes_and_ordering_key() {
-    let Some(emulator) = Emulator::shared() else {
-        return;
-    };
-    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("results")).await;
+async fn a_published_result_has_its_attributes_and_ordering_key(pubsub: &PubSub) {
+    let (topic, subscription) = pubsub.create_topic_and_subscription(&unique("results")).await;
     let input = input(&[
         ("idempotency-key", "order 1"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -46,9 +53,9 @@ async fn a_published_result_has_its_attributes_and_ordering_key() {
         ("ce-subject", "the input's own"),
     ]);
     let result = TaskResult::new("embed", "my-service", &input, r#"{"data":[0.5]}"#.into());
-    sinks(&["response", &topic], &clients(emulator.host(), "")).deliver(&result).await.unwrap();
+    sinks(&["response", &topic], &clients(pubsub.host(), "")).deliver(&result).await.unwrap();
 
-    let received = emulator.pull_one(&subscription).await;
+    let received = pubsub.pull_one(&subscription).await;
     assert_eq!(received.data, r#"{"data":[0.5]}"#);
     assert_eq!(received.ordering_key, "customer-1");
     let attributes: Vec<_> = received.attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
@@ -66,35 +73,27 @@ async fn a_published_result_has_its_attributes_and_ordering_key() {
     assert_eq!(attributes, expected);
 }
 
-#[tokio::test]
-async fn results_of_one_ordering_key_keep_their_order() {
-    let Some(emulator) = Emulator::shared() else {
-        return;
-    };
-    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("ordered")).await;
-    let sinks = sinks(&[&topic], &clients(emulator.host(), ""));
+async fn results_of_one_ordering_key_keep_their_order(pubsub: &PubSub) {
+    let (topic, subscription) = pubsub.create_topic_and_subscription(&unique("ordered")).await;
+    let sinks = sinks(&[&topic], &clients(pubsub.host(), ""));
     let input = input(&[]);
     for n in 0..20 {
         let result = TaskResult::new("embed", "service", &input, n.to_string().into());
         sinks.deliver(&result).await.unwrap();
     }
-    let received = emulator.pull(&subscription, 20, Duration::from_secs(10)).await;
+    let received = pubsub.pull(&subscription, 20, Duration::from_secs(10)).await;
     let order: Vec<i64> = received.iter().map(|message| message.json().as_i64().unwrap()).collect();
     assert_eq!(order, (0..20).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn the_largest_message_goes_through_and_one_more_byte_is_refused() {
-    let Some(emulator) = Emulator::shared() else {
-        return;
-    };
-    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("large")).await;
-    let sinks = sinks(&[&topic], &clients(emulator.host(), ""));
+async fn the_largest_message_goes_through_and_one_more_byte_is_refused(pubsub: &PubSub) {
+    let (topic, subscription) = pubsub.create_topic_and_subscription(&unique("large")).await;
+    let sinks = sinks(&[&topic], &clients(pubsub.host(), ""));
     let input = Message::default();
     let body = Bytes::from(vec![b'1'; 10_000_000]);
     let result = TaskResult::new("embed", "service", &input, body.clone());
     sinks.deliver(&result).await.unwrap();
-    assert_eq!(emulator.pull_one(&subscription).await.data.len(), body.len());
+    assert_eq!(pubsub.pull_one(&subscription).await.data.len(), body.len());
 
     let body = Bytes::from(vec![b'1'; 10_000_001]);
     let result = TaskResult::new("embed", "service", &input, body);
@@ -102,14 +101,10 @@ async fn the_largest_message_goes_through_and_one_more_byte_is_refused() {
     assert!(matches!(error, SinkError::Permanent { reason: "result-too-large", .. }), "{error}");
 }
 
-#[tokio::test]
-async fn a_missing_topic_is_a_passing_fault_that_names_it() {
-    let Some(emulator) = Emulator::shared() else {
-        return;
-    };
+async fn a_missing_topic_is_a_passing_fault_that_names_it(pubsub: &PubSub) {
     let id = unique("late");
-    let topic = emulator.topic_name(&id);
-    let sinks = sinks(&[&topic], &clients(emulator.host(), ""));
+    let topic = pubsub.topic_name(&id);
+    let sinks = sinks(&[&topic], &clients(pubsub.host(), ""));
     let input = input(&[]);
     let result = TaskResult::new("embed", "service", &input, "{}".into());
     let error = sinks.deliver(&result).await.unwrap_err();
@@ -118,9 +113,9 @@ async fn a_missing_topic_is_a_passing_fault_that_names_it() {
     assert!(text.contains(&topic) && text.contains("create it"), "{text}");
 
     // The same sinks, the same ordering key: it goes through as soon as the topic is there.
-    let (_, subscription) = emulator.create_topic_and_subscription(&id).await;
+    let (_, subscription) = pubsub.create_topic_and_subscription(&id).await;
     sinks.deliver(&result).await.unwrap();
-    assert_eq!(emulator.pull_one(&subscription).await.data, "{}");
+    assert_eq!(pubsub.pull_one(&subscription).await.data, "{}");
 }
 
 #[tokio::test]
@@ -141,8 +136,17 @@ async fn no_service_at_all_is_a_passing_fault_within_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_restarted_service_is_found_again() {
-    let Some(first) = Emulator::start() else {
+async fn a_restarted_local_service_is_found_again() {
+    restart(|host| Some(Bus::start_at(host, Limits::default()))).await;
+}
+
+#[tokio::test]
+async fn a_restarted_emulator_is_found_again() {
+    restart(Emulator::start_at).await;
+}
+
+async fn restart<P: Deref<Target = PubSub>>(start_at: impl Fn(&str) -> Option<P>) {
+    let Some(first) = start_at(&format!("127.0.0.1:{}", free_port())) else {
         return;
     };
     let id = unique("again");
@@ -153,7 +157,7 @@ async fn a_restarted_service_is_found_again() {
     let result = TaskResult::new("embed", "service", &input, "{}".into());
     sinks.deliver(&result).await.unwrap();
     drop(first);
-    let Some(second) = Emulator::start_at(&host) else {
+    let Some(second) = start_at(&host) else {
         return;
     };
     let (_, subscription) = second.create_topic_and_subscription(&id).await;
@@ -193,15 +197,14 @@ async fn a_missing_bucket_is_a_passing_fault() {
     assert!(error.to_string().contains(&destination), "{error}");
 }
 
-#[tokio::test]
-async fn one_failing_destination_does_not_keep_the_result_from_the_others() {
-    let (Some(emulator), Some(storage)) = (Emulator::shared(), Storage::shared()) else {
+async fn one_failing_destination_does_not_keep_the_result_from_the_others(pubsub: &PubSub) {
+    let Some(storage) = Storage::shared() else {
         return;
     };
     let bucket = unique("others");
     storage.create_bucket(&bucket).await;
-    let missing = emulator.topic_name(&unique("missing"));
-    let clients = clients(emulator.host(), storage.host());
+    let missing = pubsub.topic_name(&unique("missing"));
+    let clients = clients(pubsub.host(), storage.host());
     let sinks = sinks(&[&missing, &format!("gs://{bucket}/")], &clients);
     let input = input(&[("idempotency-key", "k")]);
     let result = TaskResult::new("embed", "service", &input, "{}".into());
@@ -210,19 +213,15 @@ async fn one_failing_destination_does_not_keep_the_result_from_the_others() {
     assert_eq!(storage.list(&bucket, "").await, ["embed/k.json"]);
 }
 
-#[tokio::test]
-async fn a_dead_letter_is_the_original_and_why() {
-    let Some(emulator) = Emulator::shared() else {
-        return;
-    };
-    let (topic, subscription) = emulator.create_topic_and_subscription(&unique("dead")).await;
+async fn a_dead_letter_is_the_original_and_why(pubsub: &PubSub) {
+    let (topic, subscription) = pubsub.create_topic_and_subscription(&unique("dead")).await;
     let original = input(&[("task", "embed"), ("ce-id", "kept"), ("traceparent", "kept")]);
-    let clients = clients(emulator.host(), "");
+    let clients = clients(pubsub.host(), "");
     let dead_letter = DeadLetter::new(&topic, &clients).unwrap();
     let detail = "é".repeat(2000);
     dead_letter.publish(&original, "bad-payload", &detail, "my-service").await.unwrap();
 
-    let received = emulator.pull_one(&subscription).await;
+    let received = pubsub.pull_one(&subscription).await;
     assert_eq!(received.data, original.data);
     assert_eq!(received.ordering_key, original.ordering_key);
     assert!(original.attributes.iter().all(|(name, value)| received.attribute(name) == value));
@@ -236,15 +235,23 @@ async fn a_dead_letter_is_the_original_and_why() {
 }
 
 #[test]
-fn flush_ends_with_everything_answered_for() {
-    let Some(emulator) = Emulator::shared() else {
-        return;
-    };
+fn flush_ends_with_everything_answered_for_by_the_local_pubsub() {
+    flush(Bus::shared());
+}
+
+#[test]
+fn flush_ends_with_everything_answered_for_by_the_emulator() {
+    if let Some(emulator) = Emulator::shared() {
+        flush(emulator);
+    }
+}
+
+fn flush(pubsub: &PubSub) {
     let id = unique("flush");
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (topic, subscription) = runtime().block_on(emulator.create_topic_and_subscription(&id));
+    let (topic, subscription) = runtime().block_on(pubsub.create_topic_and_subscription(&id));
     runtime().block_on(async {
-        let sinks = Arc::new(sinks(&[&topic], &clients(emulator.host(), "")));
+        let sinks = Arc::new(sinks(&[&topic], &clients(pubsub.host(), "")));
         let deliver = |sinks: Arc<Sinks>| async move {
             let input = Message::default();
             let result = TaskResult::new("embed", "service", &input, "{}".into());
@@ -258,6 +265,6 @@ fn flush_ends_with_everything_answered_for() {
         sinks.flush().await;
     });
     // The runtime, and with it all that was still on its way, is gone.
-    let pull = emulator.pull(&subscription, 51, Duration::from_secs(10));
+    let pull = pubsub.pull(&subscription, 51, Duration::from_secs(10));
     assert_eq!(runtime().block_on(pull).len(), 51);
 }

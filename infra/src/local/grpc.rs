@@ -1,0 +1,207 @@
+//! Pub/Sub's gRPC services. The message types are a published crate's; the methods are routed here.
+
+mod streaming;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
+use tonic::Status;
+use tonic::server::{Grpc, UnaryService};
+use tonic_prost::ProstCodec;
+
+use super::error::{out_of_bounds, stale};
+use super::push;
+use super::queue::Want;
+use super::shared::Shared;
+use super::state::Settled;
+
+/// The most bytes of a request; a publish of 10 MB and some fits.
+const MAX_BYTES: usize = 16 << 20;
+/// How long a pull waits for a first message.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The most messages of one pull.
+const MAX_PULL: usize = 1000;
+/// The most bytes of one pull, unless its first message is larger.
+const PULL_BYTES: usize = 3 << 20;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/google.pubsub.v1.Publisher/{method}", post(publisher))
+        .route("/google.pubsub.v1.Subscriber/{method}", post(subscriber))
+        .with_state(shared)
+}
+
+async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
+    let shared = &shared;
+    match method.as_str() {
+        "CreateTopic" => unary(request, async |topic| shared.with(|state, _| state.create_topic(topic))).await,
+        "UpdateTopic" => unary(request, async |update| shared.with(|state, _| state.update_topic(update))).await,
+        "Publish" => unary(request, async |publish| publish_all(shared, publish)).await,
+        "GetTopic" => {
+            unary(request, async |get: pb::GetTopicRequest| shared.with(|state, _| state.get_topic(&get.topic))).await
+        }
+        "ListTopics" => unary(request, async |list| shared.with(|state, _| state.list_topics(&list))).await,
+        "ListTopicSubscriptions" => {
+            unary(request, async |list| shared.with(|state, _| state.list_topic_subscriptions(&list))).await
+        }
+        "DeleteTopic" => {
+            unary(request, async |delete: pb::DeleteTopicRequest| {
+                shared.with(|state, _| state.delete_topic(&delete.topic))
+            })
+            .await
+        }
+        "DetachSubscription" => {
+            unary(request, async |detach: pb::DetachSubscriptionRequest| {
+                shared.with(|state, _| state.detach_subscription(&detach.subscription))?;
+                Ok(pb::DetachSubscriptionResponse {})
+            })
+            .await
+        }
+        _ => unimplemented("Publisher", &method),
+    }
+}
+
+async fn subscriber(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
+    let shared = &shared;
+    match method.as_str() {
+        "CreateSubscription" => unary(request, async |create| create_subscription(shared, create)).await,
+        "GetSubscription" => {
+            unary(request, async |get: pb::GetSubscriptionRequest| {
+                shared.with(|state, _| state.get_subscription(&get.subscription))
+            })
+            .await
+        }
+        "UpdateSubscription" => unary(request, async |update| update_subscription(shared, update)).await,
+        "ListSubscriptions" => {
+            unary(request, async |list| shared.with(|state, _| state.list_subscriptions(&list))).await
+        }
+        "DeleteSubscription" => {
+            unary(request, async |delete: pb::DeleteSubscriptionRequest| {
+                shared.with(|state, _| state.delete_subscription(&delete.subscription))
+            })
+            .await
+        }
+        "ModifyPushConfig" => unary(request, async |modify| modify_push_config(shared, modify)).await,
+        "Pull" => unary(request, async |request| pull(shared, request).await).await,
+        "Acknowledge" => unary(request, async |request| acknowledge(shared, request)).await,
+        "ModifyAckDeadline" => unary(request, async |request| modify_ack_deadline(shared, request)).await,
+        "Seek" => {
+            unary(request, async |seek| {
+                shared.with(|state, _| state.seek(&seek))?;
+                Ok(pb::SeekResponse {})
+            })
+            .await
+        }
+        "StreamingPull" => streaming::serve(shared, request).await,
+        _ => unimplemented("Subscriber", &method),
+    }
+}
+
+/// Publishes.
+pub(super) fn publish_all(shared: &Shared, request: pb::PublishRequest) -> Result<pb::PublishResponse, Status> {
+    let message_ids = shared.with(|state, now| state.publish(now, request))?;
+    Ok(pb::PublishResponse { message_ids })
+}
+
+/// Creates a subscription, and pushes its messages if it has an endpoint.
+pub(super) fn create_subscription(shared: &Arc<Shared>, request: pb::Subscription) -> Result<pb::Subscription, Status> {
+    let created = shared.with(|state, _| state.create_subscription(request))?;
+    push::begin(shared, &created.name);
+    Ok(created)
+}
+
+/// Changes a subscription, and pushes its messages if it has an endpoint now.
+pub(super) fn update_subscription(
+    shared: &Arc<Shared>,
+    request: pb::UpdateSubscriptionRequest,
+) -> Result<pb::Subscription, Status> {
+    let updated = shared.with(|state, _| state.update_subscription(request))?;
+    push::begin(shared, &updated.name);
+    Ok(updated)
+}
+
+/// Changes where a subscription pushes to, if anywhere.
+pub(super) fn modify_push_config(shared: &Arc<Shared>, request: pb::ModifyPushConfigRequest) -> Result<(), Status> {
+    let name = request.subscription.clone();
+    shared.with(|state, _| state.modify_push_config(request))?;
+    push::begin(shared, &name);
+    Ok(())
+}
+
+/// Pulls, and waits for a first message unless told otherwise.
+pub(super) async fn pull(shared: &Shared, request: pb::PullRequest) -> Result<pb::PullResponse, Status> {
+    let messages = match usize::try_from(request.max_messages) {
+        Ok(messages) if messages > 0 => messages.min(MAX_PULL),
+        _ => return Err(out_of_bounds("max_messages", request.max_messages, "1 to 1000")),
+    };
+    let lease = shared.with(|state, _| state.get_subscription(&request.subscription))?.ack_deadline_seconds;
+    let lease = Duration::from_secs(u64::try_from(lease).unwrap_or(10));
+    let want = Want { messages, bytes: PULL_BYTES, holder: shared.holder(), lease, runs: true };
+    #[allow(deprecated, reason = "clients still send it")]
+    let patience = if request.return_immediately { Duration::ZERO } else { PATIENCE };
+    let taken = shared.pull(&request.subscription, want, patience).await?;
+    Ok(pb::PullResponse { received_messages: taken.received() })
+}
+
+/// Acknowledges.
+pub(super) fn acknowledge(shared: &Shared, request: pb::AcknowledgeRequest) -> Result<(), Status> {
+    let pb::AcknowledgeRequest { subscription, ack_ids } = request;
+    check(shared.with(|state, now| state.acknowledge(now, &subscription, ack_ids))?)
+}
+
+/// Extends deadlines, or refuses messages.
+pub(super) fn modify_ack_deadline(shared: &Shared, request: pb::ModifyAckDeadlineRequest) -> Result<(), Status> {
+    let pb::ModifyAckDeadlineRequest { subscription, ack_ids, ack_deadline_seconds } = request;
+    let lease = lease(ack_deadline_seconds)?;
+    check(shared.with(|state, now| state.modify_ack_deadline(now, &subscription, ack_ids, lease))?)
+}
+
+/// How long a subscriber asks to have a message.
+fn lease(seconds: i32) -> Result<Duration, Status> {
+    match u64::try_from(seconds) {
+        Ok(seconds) if seconds <= 600 => Ok(Duration::from_secs(seconds)),
+        _ => Err(out_of_bounds("ack_deadline_seconds", seconds, "0 to 600")),
+    }
+}
+
+fn check(settled: Settled) -> Result<(), Status> {
+    if settled.stale.is_empty() { Ok(()) } else { Err(stale(&settled.stale)) }
+}
+
+fn unimplemented(service: &str, method: &str) -> Response {
+    let why = format!("This local Pub/Sub has no method google.pubsub.v1.{service}/{method}.");
+    Status::unimplemented(why).into_http::<Body>()
+}
+
+/// A call with one request and one response.
+struct Unary<F>(F);
+
+impl<Req, Res, F, Fut> UnaryService<Req> for Unary<F>
+where
+    F: FnMut(Req) -> Fut,
+    Fut: Future<Output = Result<Res, Status>>,
+{
+    type Response = Res;
+    type Future = futures_util::future::MapOk<Fut, fn(Res) -> tonic::Response<Res>>;
+
+    fn call(&mut self, request: tonic::Request<Req>) -> Self::Future {
+        use futures_util::TryFutureExt;
+        (self.0)(request.into_inner()).map_ok(tonic::Response::new)
+    }
+}
+
+async fn unary<Req, Res, Fut>(request: Request, call: impl FnMut(Req) -> Fut) -> Response
+where
+    Req: prost::Message + Default + Send + 'static,
+    Res: prost::Message + Send + 'static,
+    Fut: Future<Output = Result<Res, Status>>,
+{
+    let mut grpc = Grpc::new(ProstCodec::<Res, Req>::default()).max_decoding_message_size(MAX_BYTES);
+    grpc.unary(Unary(call), request).await.map(Body::new)
+}

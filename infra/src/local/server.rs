@@ -1,0 +1,82 @@
+//! The port: HTTP/1.1 and HTTP/2 without TLS, told apart by their first bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::shared::Shared;
+use super::{grpc, push, rest};
+
+/// The most connections at once; more wait.
+const CONNECTIONS: usize = 4096;
+const DRAIN: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        // The listener is bound and does not block: only a runtime without I/O refuses it.
+        Err(error) => panic!("the local Pub/Sub cannot be served by this runtime: {error}"),
+    };
+    let router = Router::new()
+        .route("/", get(|| async { "Ok" }))
+        .route("/oauth2/v3/certs", get(|| async { axum::Json(push::key_set()) }))
+        .merge(grpc::router(Arc::clone(&shared)))
+        .merge(rest::router(Arc::clone(&shared)));
+    let time = {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move { shared.keep_time().await })
+    };
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accept = async {
+            // The semaphore is never closed.
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            (listener.accept().await, slot)
+        };
+        let (accepted, slot) = tokio::select! {
+            accepted = accept => accepted,
+            () = &mut shutdown => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Too many open files, or a connection that is gone already: others may still come.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        // What is small and answered at once must not wait for more.
+        let _ = stream.set_nodelay(true);
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new());
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .max_concurrent_streams(1000);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A connection that breaks concerns its client, who knows.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    shared.stop();
+    let _ = tokio::time::timeout(DRAIN, async {
+        graceful.shutdown().await;
+        shared.client.drained().await;
+    })
+    .await;
+    time.abort();
+}

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod function;
+mod mixed;
 mod payload;
+mod pull;
 mod sink;

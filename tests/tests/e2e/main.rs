@@ -7,3 +7,4 @@ mod mixed;
 mod payload;
 mod pull;
 mod sink;
+mod verbs;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use google_cloud_gax::retry_policy::RetryPolicyExt;
-use google_cloud_pubsub::client::BasePublisher;
+use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin};
 use google_cloud_storage::client::Storage;
 use tokio::sync::OnceCell;
 
@@ -94,6 +94,23 @@ impl Clients {
             })
         };
         self.pubsub.get_or_try_init(build).await
+    }
+
+    /// Clients that pull from subscriptions, and that look at them. Not kept: a process pulls from one.
+    pub(crate) async fn subscriber(&self) -> Result<(Subscriber, SubscriptionAdmin), ClientError> {
+        use_ring();
+        let (mut subscriber, mut admin) = (Subscriber::builder(), SubscriptionAdmin::builder());
+        if let Some(host) = &self.cloud.pubsub_emulator {
+            let credentials = anonymous::Builder::new().build();
+            subscriber = subscriber.with_endpoint(plain_http(host)).with_credentials(credentials.clone());
+            admin = admin.with_endpoint(plain_http(host)).with_credentials(credentials);
+        }
+        let failed = |error: google_cloud_gax::client_builder::Error| ClientError {
+            service: "Pub/Sub",
+            variable: "PUBSUB_EMULATOR_HOST",
+            cause: error.to_string(),
+        };
+        Ok((subscriber.build().await.map_err(failed)?, admin.build().await.map_err(failed)?))
     }
 
     /// The Cloud Storage client for reading and writing objects.

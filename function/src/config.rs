@@ -14,7 +14,8 @@ use crate::telemetry::LogFormat;
     name = "main",
     version,
     after_help = "Example:
-  main --port 8080 --results response,projects/my-project/topics/ai-workloads-results"
+  main --port 8080 --results response,projects/my-project/topics/ai-workloads-results
+  main --pull projects/my-project/subscriptions/ai-workloads-subscription --no-http --results stdout"
 )]
 pub struct Config {
     /// Port to listen on; 0 picks a free one and prints it
@@ -29,13 +30,23 @@ pub struct Config {
     /// Which declared service this process is [default: K_SERVICE, else the first one declared]
     #[arg(long, env, value_name = "NAME")]
     pub service: Option<String>,
-    /// Where results go, separated by commas: response, stdout, projects/P/topics/T, gs://BUCKET/PREFIX/ [default: response,
-    /// or what the service declares when K_SERVICE is set]
+    /// Where results go, separated by commas: response, stdout, projects/P/topics/T, gs://BUCKET/PREFIX/ [default: response;
+    /// when K_SERVICE is set or with --pull what the service declares, and locally response too unless --no-http]
     #[arg(long, env, value_delimiter = ',', value_name = "DESTINATIONS")]
     pub results: Option<Vec<Destination>>,
-    /// Topic for rejected messages, projects/P/topics/T [default: none, or what the service declares when K_SERVICE is set]
+    /// Topic for rejected messages, projects/P/topics/T [default: none; what the service declares when K_SERVICE is set or with
+    /// --pull]
     #[arg(long, env, value_name = "TOPIC")]
     pub dead_letter_topic: Option<String>,
+    /// Also take messages from this pull subscription: projects/P/subscriptions/S, or S in GOOGLE_CLOUD_PROJECT
+    ///
+    /// Results must go somewhere else than `response`, which pulled messages do not have. A service that declares no other
+    /// destination prints them to stdout.
+    #[arg(long, env = "PULL_SUBSCRIPTION", value_name = "SUBSCRIPTION")]
+    pub pull: Option<String>,
+    /// Do not listen for HTTP: no requests, health or metrics; only take messages with --pull
+    #[arg(long, requires = "pull")]
+    pub no_http: bool,
     /// The encoder: embedded, or a directory or gs://BUCKET/PREFIX/ with model.safetensors, tokenizer.json and config.json
     #[arg(long, env, default_value = "embedded", value_name = "MODEL")]
     pub model: String,

@@ -39,6 +39,7 @@
 //! - [`outcome`]: what became of a message; `server`: its answer over HTTP
 //! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: what can never succeed
 //! - [`key`]: the name by which repeats of a message are known; [`cloud`]: the clients of Google Cloud
+//! - `pull`: the same way for messages of a pull subscription
 //! - [`config`]: every setting; [`telemetry`]: logs and metrics
 //! - `run`: all of it put together
 
@@ -51,6 +52,7 @@ pub mod key;
 pub mod model;
 pub mod outcome;
 pub mod payload;
+mod pull;
 mod route;
 mod run;
 mod server;

@@ -13,10 +13,12 @@ use clap::Parser;
 use declared::Declared;
 use infra::topology::Service;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::batch::{Batcher, Bounds};
 use crate::cloud::{Clients, Cloud};
 use crate::model::Encoder;
+use crate::pull::{Pull, PullError};
 use crate::server::{Bodies, Flow, router, serve};
 use crate::task::AnyTask;
 use crate::tasks::{Classify, Embed, Rerank};
@@ -59,6 +61,12 @@ pub enum StartError {
 impl StartError {
     fn setting(setting: &'static str, value: impl Into<String>, why: impl ToString) -> Self {
         Self::Setting { setting, value: value.into(), why: why.to_string() }
+    }
+}
+
+impl From<PullError> for StartError {
+    fn from(error: PullError) -> Self {
+        Self::setting("PULL_SUBSCRIPTION", &error.subscription, &error)
     }
 }
 
@@ -110,6 +118,9 @@ impl Function {
 
     async fn listen(self, config: Config) -> Result<(), StartError> {
         let program = self.build(&config).await?;
+        if config.no_http {
+            return program.serve(None, stopped()).await;
+        }
         let address = (config.address(), config.port);
         let listener = TcpListener::bind(address).await.map_err(|error| StartError::System {
             what: format!("listening on {}:{} (HOST, PORT)", address.0, address.1),
@@ -124,11 +135,10 @@ impl Function {
             let text = format!("listening on http://{local}; try:\n{}\n", example(&local.to_string()));
             let _ = std::io::stdout().write_all(text.as_bytes()); // nobody may be reading
         }
-        program.serve(listener, stopped()).await;
-        Ok(())
+        program.serve(Some(listener), stopped()).await
     }
 
-    /// Serves on `listener` until `shutdown` is ready, then drains: requests in flight end, within 9 s, and results are
+    /// Serves on `listener`, and pulls where `config` says so, until `shutdown` is ready, then drains: requests in flight end, within 9 s, and results are
     /// flushed. For tests and for programs with a runtime of their own.
     pub async fn serve(
         self,
@@ -136,8 +146,7 @@ impl Function {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), StartError> {
-        self.build(&config).await?.serve(listener, shutdown).await;
-        Ok(())
+        self.build(&config).await?.serve(Some(listener), shutdown).await
     }
 
     async fn build(mut self, config: &Config) -> Result<Program, StartError> {
@@ -179,6 +188,17 @@ impl Function {
         });
         let tasks: Arc<[Box<dyn AnyTask>]> = self.tasks.into();
         let default_task = default_task(&service, &tasks)?;
+        let pull = match declared.pull {
+            Some(subscription) => Some(Arc::new(Pull::start(subscription, &clients, config.max_queue_tokens).await?)),
+            None if config.no_http => {
+                return Err(StartError::setting(
+                    "PULL_SUBSCRIPTION",
+                    "",
+                    "with --no-http it says where messages come from",
+                ));
+            }
+            None => None,
+        };
         let metrics = Arc::default();
         let bounds = Bounds {
             batch_tokens: config.max_batch_tokens,
@@ -202,7 +222,7 @@ impl Function {
             service,
             tasks,
         };
-        Ok(Program { flow: Arc::new(flow), encoder })
+        Ok(Program { flow: Arc::new(flow), encoder, pull })
     }
 }
 
@@ -211,11 +231,13 @@ struct Program {
     flow: Arc<Flow>,
     /// Runs once before the process says that it is ready.
     encoder: Option<Arc<Encoder>>,
+    pull: Option<Arc<Pull>>,
 }
 
 impl Program {
-    async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let Self { flow, encoder } = self;
+    /// Serves requests where there is a listener, and pulls where there is a subscription.
+    async fn serve(self, listener: Option<TcpListener>, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+        let Self { flow, encoder, pull } = self;
         let warm = Arc::clone(&flow);
         tokio::task::spawn_blocking(move || {
             if let Some(encoder) = encoder {
@@ -223,16 +245,38 @@ impl Program {
             }
             warm.warm.store(true, Ordering::Release);
         });
-        let draining = Arc::clone(&flow);
-        let shutdown = async move {
-            shutdown.await;
-            draining.draining.store(true, Ordering::Release);
-            tracing::info!("draining");
+        let (stop, stopping) = watch::channel(false);
+        let stopping = || {
+            let mut stopping = stopping.clone();
+            async move {
+                let _ = stopping.wait_for(|stop| *stop).await; // gone is as good
+            }
         };
-        serve(listener, router(Arc::clone(&flow)), shutdown).await;
+        let shutdown = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = stopping() => {}
+            }
+            flow.draining.store(true, Ordering::Release);
+            tracing::info!("draining");
+            let _ = stop.send(true);
+        };
+        let pulled = async {
+            let Some(pull) = pull else { return Ok(()) };
+            let ended = pull.run(&flow, stopping()).await;
+            let _ = stop.send(true);
+            ended
+        };
+        let served = async {
+            if let Some(listener) = listener {
+                serve(listener, router(Arc::clone(&flow)), stopping()).await;
+            }
+        };
+        let ((), pulled, ()) = tokio::join!(shutdown, pulled, served);
         if tokio::time::timeout(Duration::from_millis(500), flow.flush()).await.is_err() {
             tracing::warn!("publishers still held results");
         }
+        Ok(pulled?)
     }
 }
 

@@ -23,7 +23,7 @@ use futures_util::future::join_all;
 
 use answer::{Problem, Reply};
 pub(crate) use body::Bodies;
-pub(crate) use connections::serve;
+pub(crate) use connections::{DRAIN_TIME, serve};
 pub(crate) use flow::Flow;
 
 use crate::event::{Incoming, decode};

@@ -11,6 +11,7 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
 use crate::http::client;
+use crate::process::build;
 
 /// A running `main` on a free port; killed when dropped.
 #[derive(Debug)]
@@ -139,22 +140,8 @@ pub fn command(variables: &[(&str, &str)]) -> Command {
     command
 }
 
+/// Builds `main`, once.
 fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| build("function", "main"))
-}
-
-/// Builds a binary of the workspace in the profile of this test.
-pub(crate) fn build(package: &str, binary: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap_or_default();
-    // target/PROFILE/deps/test
-    let folder = test.ancestors().nth(2).unwrap_or(&test).to_owned();
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", package, "--bin", binary]);
-    if folder.ends_with("release") {
-        build.arg("--release");
-    }
-    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
-    assert!(built.is_ok_and(|status| status.success()), "{binary} does not build");
-    folder.join(format!("{binary}{}", std::env::consts::EXE_SUFFIX))
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::function::build;
+use crate::process::build;
 
 /// What a run of it left.
 #[derive(Debug)]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use infra::topology::{self, Service, Topology};
 
 use super::StartError;
+use crate::pull::Subscription;
+use crate::sink::destination::check_name;
 use crate::{Config, Destination};
 
 /// The service that this process is.
@@ -13,35 +15,76 @@ pub(super) struct Declared {
     pub(super) results: Vec<Destination>,
     /// `projects/P/topics/T`
     pub(super) dead_letter_topic: Option<String>,
+    pub(super) pull: Option<Subscription>,
 }
 
 impl Declared {
-    /// Locally a process answers with its results and buries nothing; on Cloud Run it does what its service declares.
+    /// Locally a process answers with its results and buries nothing; on Cloud Run, or when it pulls, it does what its service
+    /// declares. What is pulled has no answer, so its results must go elsewhere.
     pub(super) fn read(config: &Config, project: Option<&str>) -> Result<Self, StartError> {
         refuse_unsupported()?;
         let topology = read(config)?;
         let service = find(config, &topology)?;
+        let pull = match config.pull.as_deref().filter(|name| !name.is_empty()) {
+            Some(name) => Some(subscription(name, project, &topology)?),
+            None => None,
+        };
+        // The work and what comes of it belong together, also where no variable names the project.
+        let project = project.or_else(|| pull.as_ref().and_then(|pull| pull.name.split('/').nth(1)));
+        let as_declared = config.on_cloud_run() || pull.is_some();
         let results = match &config.results {
             Some(results) => results.clone(),
-            None if config.on_cloud_run() && !service.results.is_empty() => {
+            None if as_declared && !service.results.is_empty() => {
                 service.results.iter().map(|result| destination(result, project)).collect::<Result<_, _>>()?
             }
+            None if pull.is_some() => Vec::new(),
             None => vec![Destination::Response],
         };
+        let results = if pull.is_some() { without_answers(config, results)? } else { results };
         let dead_letter_topic = match (&config.dead_letter_topic, &service.dead_letter_topic) {
             (Some(topic), _) => Some(topic.clone()),
-            (None, Some(topic)) if config.on_cloud_run() => {
-                Some(format!("projects/{}/topics/{topic}", needed(project, topic)?))
-            }
+            (None, Some(topic)) if as_declared => Some(format!("projects/{}/topics/{topic}", needed(project, topic)?)),
             _ => None,
         };
-        Ok(Self { service, results, dead_letter_topic })
+        Ok(Self { service, results, dead_letter_topic, pull })
     }
+}
+
+/// Destinations where pulled messages are. By default requests, where there are any, are still answered locally.
+fn without_answers(config: &Config, mut results: Vec<Destination>) -> Result<Vec<Destination>, StartError> {
+    let elsewhere = results.iter().any(|result| *result != Destination::Response);
+    if config.results.is_none() {
+        if !elsewhere {
+            results.push(Destination::Stdout);
+        }
+        if !config.no_http && !config.on_cloud_run() {
+            results.push(Destination::Response);
+        }
+    } else if !elsewhere {
+        let why = "a pulled message has no answer that could hold its result; add stdout, projects/P/topics/T or gs://BUCKET/PREFIX/";
+        return Err(StartError::setting("RESULTS", "response", why));
+    }
+    Ok(results)
+}
+
+/// The subscription that a full or a short name means. Its topic is known where the topology declares it.
+fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Result<Subscription, StartError> {
+    let full = if name.contains('/') {
+        name.to_owned()
+    } else {
+        let why = format!("`{name}` alone belongs to a project: set it, or write projects/P/subscriptions/{name}");
+        let project = project.ok_or_else(|| StartError::setting("GOOGLE_CLOUD_PROJECT", "", why))?;
+        format!("projects/{project}/subscriptions/{name}")
+    };
+    check_name("subscription", &full).map_err(|why| StartError::setting("PULL_SUBSCRIPTION", name, why))?;
+    let (project, short) = full.split_once("/subscriptions/").unwrap_or((&full, ""));
+    let topic = topology.subscription(short).map(|declared| format!("{project}/topics/{}", declared.topic));
+    Ok(Subscription { name: full, topic })
 }
 
 /// Settings that would be taken for protection or for work being done must not pass unheeded.
 fn refuse_unsupported() -> Result<(), StartError> {
-    for setting in ["AUTH_AUDIENCE", "AUTH_EMAILS", "AUTH_KEYS_URL", "PULL_SUBSCRIPTION"] {
+    for setting in ["AUTH_AUDIENCE", "AUTH_EMAILS", "AUTH_KEYS_URL"] {
         if let Some(value) = std::env::var_os(setting).filter(|value| !value.is_empty()) {
             let why = "this version does not have it; leave it unset and let Cloud Run's IAM check callers";
             return Err(StartError::setting(setting, value.to_string_lossy(), why));

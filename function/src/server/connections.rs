@@ -21,7 +21,7 @@ const HEADER_TIME: Duration = Duration::from_secs(15);
 /// Streams at once on an HTTP/2 connection.
 const STREAMS: u32 = 256;
 /// Requests in flight have this long to end after the stop signal. Cloud Run ends the process after 10 s.
-const DRAIN_TIME: Duration = Duration::from_secs(9);
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(9);
 
 /// Serves until `shutdown` is ready, then until the requests in flight have ended. Meanwhile the port stays open, so that
 /// whoever asks learns that this process is draining; `router` refuses work then.

@@ -1,4 +1,4 @@
-//! One message's way: route, payload, task, sinks, answer.
+//! One message's way from event to outcome, however it arrived: route, payload, task, sinks, dead letter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use infra::topology::Service;
 use super::answer::Reply;
 use super::body::Bodies;
 use crate::batch::Batcher;
+use crate::pull::Room;
 use crate::route::route;
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
@@ -40,6 +41,15 @@ pub(crate) struct Flow {
     pub(crate) draining: AtomicBool,
 }
 
+/// What became of a message, and what is there to tell its sender.
+pub(crate) struct Handled {
+    pub(crate) outcome: Outcome,
+    /// A rejected message is in the dead-letter topic.
+    pub(crate) dead_lettered: bool,
+    /// There if the result is to be the answer's body.
+    result: Option<Reply>,
+}
+
 impl Flow {
     pub(crate) fn is_ready(&self) -> bool {
         self.warm.load(Ordering::Acquire) && !self.is_draining()
@@ -65,20 +75,27 @@ impl Flow {
         }
     }
 
-    /// Takes a message to its end and logs it in one line.
+    /// The answer to a message that came in a request.
     pub(super) async fn answer(&self, headers: &HeaderMap, message: Message) -> Reply {
+        let Handled { outcome, dead_lettered, result } = self.handle(headers, &message, None).await;
+        result.unwrap_or_else(|| Reply::new(outcome, &message.id, dead_lettered))
+    }
+
+    /// Takes a message to its end and logs it in one line. `headers` may tell the trace that it belongs to. With `room`
+    /// its work waits there instead of being refused by a full queue.
+    pub(crate) async fn handle(&self, headers: &HeaderMap, message: &Message, room: Option<&Room>) -> Handled {
         let start = Instant::now();
-        let task = route(&self.service, &self.tasks, &self.default_task, &message);
+        let task = route(&self.service, &self.tasks, &self.default_task, message);
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
-        let (outcome, reply) = match task {
-            Ok(task) => self.work(task, name, &message).await,
+        let (outcome, result) = match task {
+            Ok(task) => self.work(task, name, message, room).await,
             Err(outcome) => (outcome, None),
         };
-        let (outcome, dead_lettered) = self.bury(&message, outcome).await;
+        let (outcome, dead_lettered) = self.bury(message, outcome).await;
         let word = outcome.word();
         let seconds = start.elapsed().as_secs_f64();
         self.metrics.message(name, word, seconds);
-        let (trace, span_id) = trace(headers, &message, self.project.as_deref());
+        let (trace, span_id) = trace(headers, message, self.project.as_deref());
         let known = |text| Some(text).filter(|text: &&str| !text.is_empty());
         let (trace, span_id) = (known(trace.as_str()), known(span_id.as_str()));
         let (id, ms) = (message.id.as_str(), seconds * 1e3);
@@ -98,16 +115,22 @@ impl Flow {
                 );
             }
         }
-        reply.unwrap_or_else(|| Reply::new(outcome, &message.id, dead_lettered))
+        Handled { outcome, dead_lettered, result }
     }
 
     /// Runs the task and delivers the result. The reply is there if the result is to be the answer's body.
-    async fn work(&self, task: usize, name: &str, message: &Message) -> (Outcome, Option<Reply>) {
+    async fn work(&self, task: usize, name: &str, message: &Message, room: Option<&Room>) -> (Outcome, Option<Reply>) {
         if let Err(error) = self.sinks.check(message) {
             return (error.outcome(), None);
         }
         let outcome = match self.accept(task, message).await {
-            Ok(work) => self.batcher.submit(task, work).await,
+            Ok(work) => {
+                let _held = match room {
+                    Some(room) => room.enter(work.cost).await,
+                    None => None,
+                };
+                self.batcher.submit(task, work).await
+            }
             Err(outcome) => outcome,
         };
         let Outcome::Done(body) = &outcome else {

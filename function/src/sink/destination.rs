@@ -81,21 +81,27 @@ impl fmt::Display for Destination {
 
 /// Checks a full topic name by Pub/Sub's rules for resource names; the error says what would be right.
 pub(crate) fn check_topic(name: &str) -> Result<(), String> {
+    check_name("topic", name)
+}
+
+/// Checks the full name of a topic or subscription, which `kind` says.
+pub(crate) fn check_name(kind: &str, name: &str) -> Result<(), String> {
     let parts: Vec<&str> = name.split('/').collect();
-    let ["projects", project, "topics", topic] = parts[..] else {
-        return Err("a topic is named in full: projects/P/topics/T".into());
+    let (project, id) = match parts[..] {
+        ["projects", project, collection, id] if collection.strip_suffix('s') == Some(kind) => (project, id),
+        _ => return Err(format!("a {kind} is named in full: projects/P/{kind}s/NAME")),
     };
     if project.is_empty() || !project.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)) {
         return Err(format!("`{project}` is no project id"));
     }
     let letters = |b: u8| b.is_ascii_alphanumeric() || b"-_.~+%".contains(&b);
-    if !(3..=255).contains(&topic.len())
-        || !topic.starts_with(|c: char| c.is_ascii_alphabetic())
-        || topic.starts_with("goog")
-        || !topic.bytes().all(letters)
+    if !(3..=255).contains(&id.len())
+        || !id.starts_with(|c: char| c.is_ascii_alphabetic())
+        || id.starts_with("goog")
+        || !id.bytes().all(letters)
     {
         return Err(format!(
-            "`{topic}` is no topic id: 3 to 255 of A-Z a-z 0-9 - _ . ~ + %, beginning with a letter and not with `goog`"
+            "`{id}` is no {kind} id: 3 to 255 of A-Z a-z 0-9 - _ . ~ + %, beginning with a letter and not with `goog`"
         ));
     }
     Ok(())
@@ -143,8 +149,8 @@ mod tests {
         for (text, right) in [
             ("", "`response`, `stdout`, `projects/P/topics/T`"),
             ("Response", "`response`"),
-            ("ai-workloads-results", "projects/P/topics/T"),
-            ("projects/p/subscriptions/s", "projects/P/topics/T"),
+            ("ai-workloads-results", "`projects/P/topics/T`"),
+            ("projects/p/subscriptions/s", "projects/P/topics/NAME"),
             ("projects//topics/abc", "no project id"),
             ("projects/p/topics/ab", "3 to 255"),
             ("projects/p/topics/goog-x", "not with `goog`"),

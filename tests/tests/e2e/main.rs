@@ -28,5 +28,7 @@ mod deploy;
 mod function;
 mod google;
 mod load;
+mod mixed;
 mod payload;
+mod pull;
 mod sink;

@@ -27,6 +27,9 @@ pub struct Config {
     /// The declaration of routes and services [default: topology.toml beside the executable, else the copy compiled in]
     #[arg(long, env, value_name = "FILE")]
     pub topology: Option<PathBuf>,
+    /// Which of the topology's environments this is, as `cargo xtask deploy --env` sets it [default: the topology as it stands]
+    #[arg(long, env, value_name = "NAME")]
+    pub topology_environment: Option<String>,
     /// Which declared service this process is [default: K_SERVICE, else the first one declared]
     #[arg(long, env, value_name = "NAME")]
     pub service: Option<String>,

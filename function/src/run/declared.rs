@@ -1,7 +1,5 @@
 //! What the topology says of this process, and what the settings say instead.
 
-use std::path::{Path, PathBuf};
-
 use infra::topology::{self, Service, Topology};
 
 use super::StartError;
@@ -98,15 +96,19 @@ fn read(config: &Config) -> Result<Topology, StartError> {
         let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
         path.is_file().then_some(path)
     };
-    let Some(path) = config.topology.clone().or_else(beside) else {
-        return Topology::shipped().map_err(|errors| StartError::setting("TOPOLOGY", "the copy compiled in", errors));
+    let (text, name) = match config.topology.clone().or_else(beside) {
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(&path).map_err(|error| StartError::setting("TOPOLOGY", &name, error))?;
+            (text, name)
+        }
+        None => (topology::SHIPPED.to_owned(), "the copy compiled in".to_owned()),
     };
-    let wrong = |path: &Path, why: &dyn std::fmt::Display| {
-        StartError::setting("TOPOLOGY", path.display().to_string(), format!("{why}"))
+    let parsed = match config.topology_environment.as_deref().filter(|environment| !environment.is_empty()) {
+        Some(environment) => Topology::parse_environment(&text, &name, environment),
+        None => Topology::parse(&text, &name),
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(&path, &error))?;
-    Topology::parse(&text, &PathBuf::from(&path).display().to_string())
-        .map_err(|errors| wrong(&path, &format!("it cannot be used\n{errors}")))
+    parsed.map_err(|errors| StartError::setting("TOPOLOGY", &name, format!("it cannot be used\n{errors}")))
 }
 
 fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {

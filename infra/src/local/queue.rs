@@ -377,6 +377,7 @@ impl Queue {
     }
 
     /// What is not acknowledged, oldest first.
+    #[cfg(test)]
     pub(super) fn messages(&self) -> impl Iterator<Item = Failed> {
         let open = self.entries.values().filter(|entry| entry.place != Place::Done);
         open.map(|entry| Failed { message: Arc::clone(&entry.message), failures: entry.failures })

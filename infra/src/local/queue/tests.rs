@@ -284,9 +284,10 @@ impl Watch {
         assert!(!self.gone.contains(&number), "{number} was done");
         assert!(self.open.iter().all(|(open, _)| open.message.number != number), "{number} is out twice");
         if queue.rules.ordered && self.key[&number] != 0 {
-            let older = queue.messages().filter(|older| older.message.ordering_key == delivery.message.ordering_key);
-            for older in older.map(|older| older.message.number).filter(|&older| older < number) {
-                assert!(self.open.iter().any(|(open, _)| open.message.number == older), "{number} overtook {older}");
+            let older = queue.entries.range(..number).filter(|(_, older)| older.place != Place::Done);
+            let of_key = |older: &Entry| older.message.ordering_key == delivery.message.ordering_key;
+            for (older, _) in older.filter(|(_, older)| of_key(older)) {
+                assert!(self.open.iter().any(|(open, _)| open.message.number == *older), "{number} overtook {older}");
             }
         }
         self.open.push((delivery, until));

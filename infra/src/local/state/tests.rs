@@ -45,6 +45,18 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
+/// Has the topic keep its messages.
+fn keep(state: &mut State, time: i64) {
+    let topic = pb::Topic { name: TOPIC.into(), message_retention_duration: seconds(time), ..pb::Topic::default() };
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["message_retention_duration".into()] });
+    state.update_topic(pb::UpdateTopicRequest { topic: Some(topic), update_mask }).unwrap();
+}
+
+fn seek(state: &mut State, time: Time) {
+    let target = Some(pb::seek_request::Target::Time(time.to_proto()));
+    state.seek(&pb::SeekRequest { subscription: SUBSCRIPTION.into(), target }).unwrap();
+}
+
 #[test]
 fn deadlines_that_pass_make_a_dead_letter_without_anyone_pulling() {
     let policy = pb::DeadLetterPolicy { dead_letter_topic: DEAD.into(), max_delivery_attempts: 5 };
@@ -106,9 +118,7 @@ fn the_alarm_is_set_earlier_when_something_is_due_earlier() {
 #[test]
 fn a_topic_keeps_messages_for_as_long_as_it_says() {
     let (mut state, ..) = state(pb::Subscription { message_retention_duration: seconds(600), ..Default::default() });
-    let topic = pb::Topic { name: TOPIC.into(), message_retention_duration: seconds(1200), ..pb::Topic::default() };
-    let update_mask = Some(prost_types::FieldMask { paths: vec!["message_retention_duration".into()] });
-    state.update_topic(pb::UpdateTopicRequest { topic: Some(topic), update_mask }).unwrap();
+    keep(&mut state, 1200);
     publish(&mut state, at(0), "first");
     publish(&mut state, at(300), "second");
     assert_eq!(state.tick(at(300)), at(600));
@@ -116,8 +126,7 @@ fn a_topic_keeps_messages_for_as_long_as_it_says() {
     assert_eq!(state.backlog(SUBSCRIPTION), Some(1));
     assert_eq!(state.tick(at(900)), at(1200));
     assert_eq!(state.backlog(SUBSCRIPTION), Some(0));
-    let target = Some(pb::seek_request::Target::Time(at(100).to_proto()));
-    state.seek(&pb::SeekRequest { subscription: SUBSCRIPTION.into(), target }).unwrap();
+    seek(&mut state, at(100));
     assert_eq!(state.backlog(SUBSCRIPTION), Some(1));
     state.tick(at(1500));
     assert_eq!((state.backlog(SUBSCRIPTION), state.usage.bytes(), state.usage.deliveries()), (Some(0), 0, 0));
@@ -126,15 +135,25 @@ fn a_topic_keeps_messages_for_as_long_as_it_says() {
 #[test]
 fn an_id_of_a_deleted_subscription_of_the_same_name_does_nothing() {
     let (mut state, ..) = state(pb::Subscription::default());
-    publish(&mut state, at(0), "old");
+    keep(&mut state, 1200);
+    publish(&mut state, at(0), "data");
     let old = pull(&mut state, at(0), SUBSCRIPTION).remove(0).ack_id;
     state.delete_subscription(SUBSCRIPTION).unwrap();
     let again = pb::Subscription { name: SUBSCRIPTION.into(), topic: TOPIC.into(), ..pb::Subscription::default() };
     state.create_subscription(again).unwrap();
-    publish(&mut state, at(0), "new");
+    seek(&mut state, at(0));
     pull(&mut state, at(0), SUBSCRIPTION);
     state.acknowledge(at(0), SUBSCRIPTION, vec![old]).unwrap();
     assert_eq!(state.backlog(SUBSCRIPTION), Some(1));
+}
+
+#[test]
+fn a_seek_brings_only_what_passes_the_filter() {
+    let (mut state, ..) = state(pb::Subscription { filter: "attributes:x".into(), ..pb::Subscription::default() });
+    keep(&mut state, 1200);
+    publish(&mut state, at(0), "data");
+    seek(&mut state, at(0));
+    assert_eq!(state.backlog(SUBSCRIPTION), Some(0));
 }
 
 #[test]

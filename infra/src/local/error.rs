@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use tonic::{Code, Status};
 
-/// What an acknowledgement id of a delivery that is over means with exactly-once delivery.
-pub(super) const INVALID_ACK_ID: &str = "PERMANENT_FAILURE_INVALID_ACK_ID";
-
 /// The last part of a resource's name.
 fn id(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
@@ -30,10 +27,12 @@ pub(super) fn out_of_bounds(field: &str, value: impl std::fmt::Display, bounds: 
     invalid(format!("Invalid value for {field}: {value} is not within {bounds}."))
 }
 
-/// Some acknowledgement ids are of deliveries that are over.
+/// Some acknowledgement ids are of deliveries that are over; with exactly-once delivery that is an error. The clients read the
+/// reason of each id in the details.
 pub(super) fn stale(ack_ids: &[String]) -> Status {
-    let metadata = ack_ids.iter().map(|id| (id.clone(), INVALID_ACK_ID.to_owned())).collect();
-    let info = ErrorInfo { reason: INVALID_ACK_ID.into(), domain: "pubsub.googleapis.com".into(), metadata };
+    let metadata = ack_ids.iter().map(|id| (id.clone(), "PERMANENT_FAILURE_INVALID_ACK_ID".to_owned())).collect();
+    let (reason, domain) = ("EXACTLY_ONCE_ACKID_FAILURE".into(), "pubsub.googleapis.com".into());
+    let info = ErrorInfo { reason, domain, metadata };
     let message = "Some acknowledgement ids in the request were invalid. This could be because the acknowledgement ids \
         have expired or the acknowledgement ids were malformed.";
     let details = Details {

@@ -178,11 +178,6 @@ impl Queue {
 
     /// Takes in a message, which may be an old one after a seek.
     pub(super) fn push(&mut self, message: Arc<Message>) {
-        self.push_failed(Failed { message, failures: 0 });
-    }
-
-    /// Takes in a message that failed before.
-    pub(super) fn push_failed(&mut self, Failed { message, failures }: Failed) {
         let number = message.number;
         if self.entries.contains_key(&number) {
             return;
@@ -190,7 +185,8 @@ impl Queue {
         self.acked.remove(&number);
         let key = self.ordered(&message).then(|| message.ordering_key.clone());
         let _charge = self.usage.delivery();
-        let entry = Entry { message, failures, token: 0, not_before: Time::default(), place: Place::Waiting, _charge };
+        let entry =
+            Entry { message, failures: 0, token: 0, not_before: Time::default(), place: Place::Waiting, _charge };
         self.entries.insert(number, entry);
         match key {
             Some(key) => {
@@ -374,13 +370,6 @@ impl Queue {
     /// How many messages are not acknowledged.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// What is not acknowledged, oldest first.
-    #[cfg(test)]
-    pub(super) fn messages(&self) -> impl Iterator<Item = Failed> {
-        let open = self.entries.values().filter(|entry| entry.place != Place::Done);
-        open.map(|entry| Failed { message: Arc::clone(&entry.message), failures: entry.failures })
     }
 
     fn ordered(&self, message: &Message) -> bool {

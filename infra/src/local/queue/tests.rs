@@ -197,6 +197,30 @@ fn a_failure_brings_back_those_behind_it_acknowledged_or_not() {
 }
 
 #[test]
+fn a_late_acknowledgement_takes_nothing_out_of_its_keys_order() {
+    let mut queue = queue(rules());
+    queue.push(message(1, "a"));
+    queue.push(message(2, "a"));
+    let run = queue.take(at(0), want(2));
+    queue.tick(at(10), false);
+    for delivery in &run {
+        assert!(queue.acknowledge(at(10), delivery.message.number, delivery.token).unwrap().is_none());
+    }
+    assert_eq!(take(&mut queue, at(10)), [1, 2]);
+}
+
+#[test]
+fn an_old_message_of_a_key_that_a_seek_brings_back_goes_first() {
+    let mut queue = queue(Rules { retain_acked: true, ..rules() });
+    queue.push(message(1, "a"));
+    let token = queue.take(at(0), want(1))[0].token;
+    queue.acknowledge(at(0), 1, token).unwrap();
+    queue.push(message(2, "a"));
+    queue.seek(at(0));
+    assert_eq!(numbers(&queue.take(at(0), Want { runs: false, ..want(10) })), [1]);
+}
+
+#[test]
 fn retention_ends_what_nobody_takes() {
     let mut queue = queue(rules());
     queue.push(message(1, "a"));
@@ -284,9 +308,10 @@ impl Watch {
         assert!(!self.gone.contains(&number), "{number} was done");
         assert!(self.open.iter().all(|(open, _)| open.message.number != number), "{number} is out twice");
         if queue.rules.ordered && self.key[&number] != 0 {
-            let older = queue.messages().filter(|older| older.message.ordering_key == delivery.message.ordering_key);
-            for older in older.map(|older| older.message.number).filter(|&older| older < number) {
-                assert!(self.open.iter().any(|(open, _)| open.message.number == older), "{number} overtook {older}");
+            let older = queue.entries.range(..number).filter(|(_, older)| older.place != Place::Done);
+            let of_key = |older: &Entry| older.message.ordering_key == delivery.message.ordering_key;
+            for (older, _) in older.filter(|(_, older)| of_key(older)) {
+                assert!(self.open.iter().any(|(open, _)| open.message.number == *older), "{number} overtook {older}");
             }
         }
         self.open.push((delivery, until));

@@ -150,3 +150,10 @@ fn nothing_lies_on_something_else() {
 fn the_same_topology_is_the_same_picture() {
     assert_eq!(svg(&full()), svg(&full()));
 }
+
+#[test]
+fn the_committed_picture_is_that_of_the_shipped_topology() {
+    let committed = include_str!("../../topology.svg");
+    let help = "make it again: cargo xtask graph --output infra/topology.svg";
+    assert!(committed == svg(&Topology::shipped().unwrap()), "infra/topology.svg is an old one; {help}");
+}

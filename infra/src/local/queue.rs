@@ -256,8 +256,7 @@ impl Queue {
         }
         self.set_place(number, Place::Done);
         let key = message.ordering_key.clone();
-        loop {
-            let Some(first) = self.keys.get(&key).and_then(Key::first_out) else { break };
+        while let Some(first) = self.keys.get(&key).and_then(Key::first_out) {
             if self.entries.get(&first).is_none_or(|entry| entry.place != Place::Done) {
                 break;
             }

@@ -1,5 +1,7 @@
 //! One subscription's queue, step by step and at random.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;

@@ -1,5 +1,7 @@
 //! What time does to topics and subscriptions, which tests over the network would have to wait for.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;

@@ -1,5 +1,5 @@
 //! Runs the steps of a plan: side by side where they do not need one another, again where that helps, and never further than
-//! asked. It makes no decisions: what is to be done comes from [`plan`](crate::plan), before and after every failed attempt.
+//! asked. It makes no decisions: what is to be done comes from [`plan`], before and after every failed attempt.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

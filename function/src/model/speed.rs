@@ -9,7 +9,8 @@ use super::{CHUNK_TOKENS, Encoder};
 impl Isa {
     /// The 8-bit integer speed that one core reaches when nothing is read from memory, in the instructions of this set's matrix
     /// products: 10⁹ operations a second, a product and an addition being two. Measured for about `time` in small parts, of
-    /// which the fastest counts: other processes disturb it least. `None` for the portable set, which has no instructions of its own.
+    /// which the fastest counts: other processes disturb it least. `None` for the portable set, which has no instructions of its
+    /// own.
     pub fn peak(self, time: Duration) -> Option<f64> {
         let mut best = 0.0f64;
         let start = Instant::now();

@@ -233,6 +233,7 @@ impl Simd for AvxVnni {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn tile_avx2<const R: usize>(
     a: *const u8,
     stride: usize,
@@ -276,6 +277,7 @@ unsafe fn tile_avx2<const R: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn tile_vnni<const R: usize>(
     a: *const u8,
     stride: usize,

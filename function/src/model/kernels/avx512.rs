@@ -362,6 +362,7 @@ pub(super) fn amx_permitted() -> bool {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn tile_vnni<const R: usize>(
     a: *const u8,
     stride: usize,

@@ -91,9 +91,10 @@ pub(crate) trait Simd: Copy {
     ///
     /// `a`: `rows` rows of unsigned bytes in 0..=127, `stride` apart, `4·quads` read of each; memory up to the next multiple of
     /// [`super::ROW_PADDING`] rows may be read. `b`: two panels of 16 channels, each `quads × 16 × 4` signed bytes in
-    /// −63..=63, `64·quads` apart. `start`: 32 numbers, what the sums of each channel begin with. `out`: room for [`MOST_ROWS`] rows
-    /// of 32 sums, `out_stride` apart, of which `rows` are what was asked for. The
-    /// ranges let two products of a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
+    /// −63..=63, `64·quads` apart. The ranges let two products of a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵. `ahead`: how far
+    /// beyond `b` lies what should move to the second-level cache meanwhile, 0 for nothing; it may lie outside all memory.
+    /// `start`: 32 numbers, what the sums of each channel begin with. `out`: room for [`MOST_ROWS`] rows of 32 sums,
+    /// `out_stride` apart, of which `rows` are what was asked for.
     #[allow(clippy::too_many_arguments)]
     unsafe fn tile(
         rows: usize,

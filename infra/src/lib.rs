@@ -41,6 +41,7 @@ pub mod apply;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 pub mod filter;
+#[cfg(feature = "cloud")]
 pub mod graph;
 #[cfg(feature = "local")]
 pub mod local;

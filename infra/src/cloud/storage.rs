@@ -174,7 +174,11 @@ impl Storage {
             request.set_if_generation_match(0_i64).with_known_crc32c(checksum).set_content_type("application/zip");
         match request.send_unbuffered().await.map_err(CloudError::from) {
             Ok(_) => Ok(()),
-            Err(error) if matches!(error.fault, Fault::Conflict | Fault::Exists) => Ok(()),
+            // Either the precondition, that it was not there, or a passing conflict.
+            Err(error) if matches!(error.fault, Fault::Conflict | Fault::Exists) => {
+                let there = self.read_object(&format!("{bucket}/{object}")).await;
+                there.map(drop).map_err(|_| error)
+            }
             Err(error) => Err(error),
         }
     }

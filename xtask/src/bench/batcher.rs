@@ -36,6 +36,7 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
         lone.push(measure(&batched, 1)?);
     }
     let gain = median(rounds.iter().map(|(alone, batched)| batched.0 / alone.0));
+    #[expect(clippy::type_complexity, reason = "two pairs, named where they are used")]
     let middle = |pick: fn(&((f64, f64), (f64, f64))) -> f64| median(rounds.iter().map(pick));
     let rows = [
         ["a task of 2 ms a call and 20 µs a message", "messages/s", "p50"].map(str::to_owned),

@@ -23,7 +23,7 @@ pub(super) fn build(target: [&str; 2]) -> Result<PathBuf> {
     ensure!(output.status.success(), "{command:?} failed");
     let lines = String::from_utf8_lossy(&output.stdout);
     let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let program = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).last();
+    let program = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).next_back();
     program.with_context(|| format!("{command:?} named no program"))
 }
 

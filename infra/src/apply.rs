@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::cloud::{CloudError, Fault, Google};
-use crate::plan::{self, Action, Id, Kind, Plan, Resource, State, Step};
+use crate::plan::{self, Action, Id, Plan, Resource, State, Step};
 
 /// Steps at work at once.
 const STEPS: usize = 8;
@@ -18,12 +18,6 @@ const PASSING: Duration = Duration::from_secs(60);
 /// How long to wait for what was just made to be known everywhere: Google says two minutes and more for a new service account,
 /// <https://cloud.google.com/iam/docs/access-change-propagation>.
 const EVENTUAL: Duration = Duration::from_secs(180);
-
-/// How an archive gets into its bucket: called when its step's turn comes.
-pub trait Upload: Sync {
-    /// Writes the archive, unless it is there.
-    fn upload(&self, google: &Google) -> impl Future<Output = Result<(), CloudError>> + Send;
-}
 
 /// What happens, for a progress line.
 #[derive(Debug)]
@@ -50,11 +44,10 @@ pub struct Outcome {
 }
 
 /// Runs a plan. Once `stop` completes, steps at work are finished and no other begins.
-pub async fn apply<U: Upload>(
+pub async fn apply(
     google: &Google,
     plan: &Plan,
     found: &State,
-    archive: &U,
     stop: impl Future<Output = ()>,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Outcome {
@@ -72,7 +65,7 @@ pub async fn apply<U: Upload>(
             progress(Progress::Started(step));
             running.push(async move {
                 let began = Instant::now();
-                (step, run(google, step, found, archive, progress).await, began.elapsed())
+                (step, run(google, step, found, progress).await, began.elapsed())
             });
         }
         if running.is_empty() {
@@ -99,16 +92,18 @@ pub async fn apply<U: Upload>(
 }
 
 /// One step, until it is done or trying again is no use.
-async fn run<U: Upload>(
+async fn run(
     google: &Google,
     step: &Step,
     found: &State,
-    archive: &U,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<(), CloudError> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(if google.is_local() { 10 } else { 500 });
-    let mut answer = first(google, step, found, archive).await;
+    let mut answer = match &step.resource {
+        Some(resource) => act(google, resource, &step.action, found.get(&step.id)).await,
+        None => google.delete(&step.id).await,
+    };
     loop {
         let Err(error) = answer else { return Ok(()) };
         let patience = match error.fault {
@@ -124,7 +119,10 @@ async fn run<U: Upload>(
         progress(Progress::Waiting(step, &error));
         tokio::time::sleep(pause_now).await;
         pause = (pause * 2).min(Duration::from_secs(if google.is_local() { 1 } else { 10 }));
-        answer = again(google, step, archive).await;
+        answer = match &step.resource {
+            Some(resource) => again(google, resource).await,
+            None => google.delete(&step.id).await,
+        };
     }
 }
 
@@ -138,21 +136,8 @@ fn is_eventual(error: &CloudError) -> bool {
     }
 }
 
-/// As planned.
-async fn first<U: Upload>(google: &Google, step: &Step, found: &State, archive: &U) -> Result<(), CloudError> {
-    let Some(resource) = &step.resource else { return google.delete(&step.id).await };
-    if step.id.kind == Kind::Archive {
-        return archive.upload(google).await;
-    }
-    act(google, resource, &step.action, found.get(&step.id)).await
-}
-
 /// An attempt that failed may have had its effect, or someone else was quicker: what is there is compared again.
-async fn again<U: Upload>(google: &Google, step: &Step, archive: &U) -> Result<(), CloudError> {
-    let Some(resource) = &step.resource else { return google.delete(&step.id).await };
-    if step.id.kind == Kind::Archive {
-        return archive.upload(google).await;
-    }
+async fn again(google: &Google, resource: &Resource) -> Result<(), CloudError> {
     let found = google.read_for(resource).await?;
     if found.as_ref().is_some_and(|found| found["reconciling"] == true) {
         return Err(CloudError::new(Fault::Passing, "it is still being made ready"));

@@ -38,6 +38,8 @@
 
 #[cfg(feature = "cloud")]
 pub mod apply;
+#[cfg(any(feature = "cloud", feature = "local"))]
+mod causes;
 #[cfg(feature = "cloud")]
 pub mod cloud;
 pub mod filter;

@@ -4,6 +4,7 @@
 //! [`State`] and says for each: create, update, replace, delete, or nothing. A field that a body leaves out is not compared, so
 //! what the declaration does not mention, and what a server fills in, is never a change.
 
+mod context;
 mod declared;
 mod difference;
 mod policy;
@@ -16,7 +17,11 @@ use std::fmt;
 
 use serde_json::Value;
 
-pub use declared::{ARCHIVES, Archive, Context, declared};
+use crate::cloud::Api;
+
+pub use context::{ARCHIVES, Archive, Context, source};
+pub use declared::declared;
+pub(crate) use declared::{BASE_IMAGE, MESSAGE_PUBLISHED};
 pub use difference::{Change, merged};
 pub use policy::{additions_and_removals, bindings, no_access_control};
 pub use state::{SnapshotError, State};
@@ -146,6 +151,18 @@ impl Kind {
             Self::Policy(Target::Service) => "access to service",
             Self::Policy(Target::Subscription) => "access to subscription",
             Self::Policy(Target::TriggerSubscription) => "access to subscription of trigger",
+        }
+    }
+
+    /// The API that has to be enabled before such a resource can be looked for.
+    pub(crate) fn api(self) -> Api {
+        match self {
+            Self::Api => Api::ServiceUsage,
+            Self::ServiceAccount => Api::Iam,
+            Self::Bucket | Self::Archive | Self::Policy(Target::Bucket) => Api::Storage,
+            Self::Topic | Self::Subscription | Self::Policy(Target::Topic | Target::Subscription) => Api::PubSub,
+            Self::Service | Self::Policy(Target::Service) => Api::Run,
+            Self::Trigger | Self::TriggerSubscription | Self::Policy(Target::TriggerSubscription) => Api::Eventarc,
         }
     }
 

@@ -7,6 +7,8 @@ pub(crate) mod archive;
 mod cargo;
 mod elf;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 pub(crate) use archive::Archive;
 
@@ -18,9 +20,8 @@ use crate::topology::{self, root};
 /// # Errors
 /// A topology with mistakes, a build that fails, a binary that the base image cannot run, an archive that is too large.
 pub(crate) fn build(flags: &flags::Build) -> Result<Archive> {
-    let topology = topology::path(flags.topology.as_deref());
     // Before the minutes that a build takes.
-    topology::read(Some(&topology), None)?;
+    topology::read(&flags::Declaration { topology: flags.topology.clone(), env: None })?;
     let metadata = cargo::Metadata::read(root(), flags.binary.is_none())?;
     let built;
     let binary = match &flags.binary {
@@ -30,7 +31,12 @@ pub(crate) fn build(flags: &flags::Build) -> Result<Archive> {
             &built
         }
     };
-    archive::pack(binary, &topology, &metadata.target_directory.join("archive"))
+    archive::pack(binary, &topology::path(flags.topology.as_deref()), &archives(&metadata))
+}
+
+/// Where archives are kept.
+fn archives(metadata: &cargo::Metadata) -> PathBuf {
+    metadata.target_directory.join("archive")
 }
 
 /// The verb.
@@ -47,8 +53,8 @@ pub(crate) fn run(flags: &flags::Build) -> Result<()> {
 }
 
 /// The archive that was built last, if there is one.
-pub(crate) fn newest() -> Option<std::path::PathBuf> {
-    let folder = cargo::Metadata::read(root(), false).ok()?.target_directory.join("archive");
+pub(crate) fn newest() -> Option<PathBuf> {
+    let folder = archives(&cargo::Metadata::read(root(), false).ok()?);
     let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let zips = files.filter(|path| path.extension().is_some_and(|extension| extension == "zip"));
     zips.max_by_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())

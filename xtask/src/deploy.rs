@@ -5,25 +5,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use infra::apply::{Outcome, Progress, Upload, apply};
-use infra::cloud::{CloudError, Google};
+use infra::apply::{Outcome, Progress, apply};
+use infra::cloud::Google;
 use infra::plan::{Action, Plan, State};
 
-use crate::plan::{Built, Compared, built, compare};
+use crate::plan::{Built, Compared, built, compare, connect};
 use crate::{flags, outputs, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
-    let topology = topology::read(flags.place.topology.as_deref(), flags.place.env.as_deref())?;
-    let built = built(&flags.place, flags.archive.as_deref())?;
+    let topology = topology::read(&flags.place.declaration)?;
+    let Built { bytes, archive } = built(&flags.place, flags.archive.as_deref())?;
     terminal::block_on(async {
         let began = Instant::now();
-        let Compared { google, found, plan } = compare(&flags.place, &topology, Some(&built.archive)).await?;
+        let mut google = connect(&flags.place).await?;
+        let size = bytes.len() as u64;
+        let bar = upload_bar(size);
+        let shown = bar.clone();
+        // The lines of other steps want the place of a full bar.
+        let sent = move |so_far| if so_far < size { shown.set_position(so_far) } else { shown.finish_and_clear() };
+        google.set_archive_content(archive, bytes, sent);
+        let Compared { google, found, plan } = compare(google, &topology).await?;
         eprint!("{}", plan.text(terminal::colour()));
         if !plan.is_empty() {
             let context = google.context();
             let place = format!("project `{}`, region `{}`", context.project, context.region);
             terminal::confirm(&format!("Deploy this to {place}?"), flags.yes)?;
-            execute(&google, &plan, &found, &built, &topology).await?;
+            let help = "run `cargo xtask deploy` again: it goes on from what there is";
+            let ended = run_steps(&google, &plan, &found, help).await;
+            bar.finish_and_clear();
+            ended?;
             eprintln!("Deployed in {:.1} s.", began.elapsed().as_secs_f64());
         }
         outputs::print(&outputs::read(&google, &topology).await?, flags.json);
@@ -31,34 +41,15 @@ pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
     })
 }
 
-/// Runs the steps, and says how to go on where they did not all end well.
-pub(crate) async fn execute(
-    google: &Google,
-    plan: &Plan,
-    found: &State,
-    built: &Built,
-    topology: &infra::topology::Topology,
-) -> Result<()> {
-    let bucket = topology.archive.as_ref().map(|archive| archive.bucket(&google.context().project));
-    let archive = ArchiveUpload { bucket: bucket.unwrap_or_default(), built };
-    run_steps(google, plan, found, &archive, "run `cargo xtask deploy` again: it goes on from what there is").await
-}
-
-/// Runs the steps with a line for each.
-pub(crate) async fn run_steps<U: Upload>(
-    google: &Google,
-    plan: &Plan,
-    found: &State,
-    archive: &U,
-    help: &str,
-) -> Result<()> {
+/// Runs the steps with a line for each, and says how to go on where they did not all end well.
+pub(crate) async fn run_steps(google: &Google, plan: &Plan, found: &State, help: &str) -> Result<()> {
     let interrupted = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
         eprintln!("Stopping after the steps that are at work …");
     };
-    let Outcome { done, failed, left } = apply(google, plan, found, archive, interrupted, &show).await;
+    let Outcome { done, failed, left } = apply(google, plan, found, interrupted, &show).await;
     if failed.is_empty() && left == 0 {
         return Ok(());
     }
@@ -89,25 +80,12 @@ fn seconds(took: Duration) -> String {
     format!("{:.1} s", took.as_secs_f64())
 }
 
-struct ArchiveUpload<'b> {
-    bucket: String,
-    built: &'b Built,
-}
-
-impl Upload for ArchiveUpload<'_> {
-    async fn upload(&self, google: &Google) -> Result<(), CloudError> {
-        let Built { bytes, archive } = self.built;
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::new(bytes.len() as u64).with_style(style())
-        } else {
-            ProgressBar::hidden()
-        };
-        let shown = bar.clone();
-        let sent = move |so_far: u64| shown.set_position(so_far);
-        let answer = google.storage().upload(&self.bucket, &archive.object(), bytes.clone(), sent).await;
-        bar.finish_and_clear();
-        answer
+/// What an upload shows: a bar, on a terminal.
+fn upload_bar(bytes: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
     }
+    ProgressBar::new(bytes).with_style(style())
 }
 
 fn style() -> ProgressStyle {

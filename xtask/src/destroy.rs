@@ -1,24 +1,26 @@
 //! `cargo xtask destroy`: removes what the topology declares and the deployment's label marks, and nothing else.
 
 use anyhow::{Result, bail};
-use infra::apply::Upload;
-use infra::cloud::{CloudError, Google};
+use infra::cloud::Google;
 use infra::plan::{self, ARCHIVES, Id, Kind, Plan, State, deletions};
 
-use crate::plan::{Compared, compare};
+use crate::plan::connect;
 use crate::{deploy, flags, terminal, topology};
 
 /// So many foreign objects are named in the refusal.
 const NAMED: usize = 5;
 
 pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
-    let topology = topology::read(flags.place.topology.as_deref(), flags.place.env.as_deref())?;
+    let topology = topology::read(&flags.place.declaration)?;
     terminal::block_on(async {
-        let Compared { google, found, .. } = compare(&flags.place, &topology, None).await?;
-        let declared = plan::declared(&topology, google.context());
-        let deletable =
-            |id: &&Id| !matches!(id.kind, Kind::Api | Kind::Archive | Kind::TriggerSubscription | Kind::Policy(_));
-        let there = declared.iter().map(|resource| &resource.id).filter(deletable).filter(|id| found.get(id).is_some());
+        let google = connect(&flags.place).await?;
+        // What is part of something goes with it; which APIs there are decides what can be looked for.
+        let mut declared = plan::declared(&topology, google.context());
+        let part = |kind| matches!(kind, Kind::Archive | Kind::TriggerSubscription | Kind::Policy(_));
+        declared.retain(|resource| !part(resource.id.kind));
+        let found = google.find(&declared, &topology.name).await?;
+        let there = declared.iter().map(|resource| &resource.id);
+        let there = there.filter(|id| id.kind != Kind::Api && found.get(id).is_some());
         let (ours, foreign): (Vec<&Id>, Vec<&Id>) = there.partition(|id| found.is_ours(id));
         for id in foreign {
             eprintln!("left alone: {id} does not carry the label of deployment `{}`", topology.name);
@@ -40,7 +42,7 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
             );
             terminal::confirm(&question, flags.yes)?;
             let help = "run `cargo xtask destroy` again: it goes on from what there is";
-            deploy::run_steps(&google, &plan, &State::new(&topology.name), &NoUpload, help).await?;
+            deploy::run_steps(&google, &plan, &State::new(&topology.name), help).await?;
         }
         if flags.json {
             let deleted: Vec<&str> = plan.steps.iter().map(|step| step.id.name.as_str()).collect();
@@ -65,12 +67,4 @@ async fn archives(google: &Google, ours: &[&Id]) -> Result<Vec<Id>> {
         );
     }
     Ok(archives.into_iter().map(|object| Id::new(Kind::Archive, format!("{}/{object}", bucket.name))).collect())
-}
-
-struct NoUpload;
-
-impl Upload for NoUpload {
-    async fn upload(&self, _google: &Google) -> Result<(), CloudError> {
-        Ok(())
-    }
 }

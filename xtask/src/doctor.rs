@@ -51,7 +51,7 @@ impl Report {
 pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
     let mut report = Report::default();
     tools(&mut report);
-    let topology = topology::read(flags.place.topology.as_deref(), flags.place.env.as_deref());
+    let topology = topology::read(&flags.place.declaration);
     match &topology {
         Ok(topology) => {
             let counts = format!(
@@ -143,27 +143,19 @@ async fn cloud(google: &Google, topology: Option<&infra::topology::Topology>, re
     report.add(Mark::Good, "access", format!("project number {}", context.number));
     if let Some(topology) = topology {
         let declared = plan::declared(topology, context);
-        let apis: Vec<_> = declared.iter().map(|resource| &resource.id).filter(|id| id.kind == Kind::Api).collect();
-        let mut missing = Vec::new();
-        let mut failed = None;
-        for id in &apis {
-            match google.read(id).await {
-                Ok(Some(_)) => {}
-                Ok(None) => missing.push(id.name.as_str()),
-                Err(error) => failed = Some(error.to_string()),
+        let apis = declared.iter().map(|resource| &resource.id).filter(|id| id.kind == Kind::Api);
+        let apis: Vec<&str> = apis.map(|id| id.name.as_str()).collect();
+        match google.enabled(&apis).await {
+            Ok(enabled) if enabled.len() == apis.len() => {
+                report.add(Mark::Good, "APIs", format!("{} enabled", apis.len()));
             }
-        }
-        match (failed, missing.as_slice()) {
-            (Some(error), _) => report.add(Mark::Bad, "APIs", error),
-            (None, []) => report.add(Mark::Good, "APIs", format!("{} enabled", apis.len())),
-            (None, missing) => {
-                let list = missing.join(" ");
-                report.add(
-                    Mark::Note,
-                    "APIs",
-                    format!("deploy will enable {list}\n  or: gcloud services enable {list}"),
-                );
+            Ok(enabled) => {
+                let missing = apis.iter().filter(|api| !enabled.iter().any(|enabled| enabled == *api));
+                let list = missing.copied().collect::<Vec<_>>().join(" ");
+                let text = format!("deploy will enable {list}\n  or: gcloud services enable {list}");
+                report.add(Mark::Note, "APIs", text);
             }
+            Err(error) => report.add(Mark::Bad, "APIs", error.to_string()),
         }
     }
     let permissions: Vec<&str> = PERMISSIONS.iter().map(|(permission, _)| *permission).collect();

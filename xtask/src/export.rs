@@ -7,7 +7,7 @@ use crate::flags::Export;
 use crate::{output, topology};
 
 pub(crate) fn run(flags: &Export) -> Result<()> {
-    let topology = topology::read(flags.topology.as_deref(), flags.env.as_deref())?;
+    let topology = topology::read(&flags.declaration)?;
     let json = serde_json::to_string_pretty(&terraform::export(&topology))?;
     output::write(flags.output.as_deref(), &format!("{json}\n"))
 }

@@ -76,6 +76,17 @@ pub(crate) struct Build {
     pub(crate) json: bool,
 }
 
+/// Which declaration.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Declaration {
+    /// The declaration [default: infra/topology.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    /// One of the environments that it declares
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
+}
+
 /// Draw the topology: topics, subscriptions, services with their routes, and where dead letters go
 ///
 /// The SVG needs no other file and is light or dark as its reader prefers; the Mermaid text is what GitHub draws from a block
@@ -91,12 +102,8 @@ pub(crate) struct Graph {
     /// Where to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The declaration [default: infra/topology.toml]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) topology: Option<PathBuf>,
-    /// One of the environments that it declares
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env: Option<String>,
+    #[command(flatten)]
+    pub(crate) declaration: Declaration,
 }
 
 /// A form of picture.
@@ -119,10 +126,6 @@ pub(crate) struct Export {
     /// Where to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The declaration [default: infra/topology.toml]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) topology: Option<PathBuf>,
-    /// One of the environments that it declares
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env: Option<String>,
+    #[command(flatten)]
+    pub(crate) declaration: Declaration,
 }

@@ -7,7 +7,7 @@ use crate::flags::{Graph, Picture};
 use crate::{output, topology};
 
 pub(crate) fn run(flags: &Graph) -> Result<()> {
-    let topology = topology::read(flags.topology.as_deref(), flags.env.as_deref())?;
+    let topology = topology::read(&flags.declaration)?;
     let picture = match flags.format {
         Picture::Svg => graph::svg(&topology),
         Picture::Mermaid => graph::mermaid(&topology),

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use infra::cloud::Google;
-use infra::plan::{Id, Kind};
+use infra::plan::{self, Id, Kind};
 use infra::topology::{Service, Topology};
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ use crate::plan::connect;
 use crate::{flags, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Outputs) -> Result<()> {
-    let topology = topology::read(flags.place.topology.as_deref(), flags.place.env.as_deref())?;
+    let topology = topology::read(&flags.place.declaration)?;
     terminal::block_on(async {
         let google = connect(&flags.place).await?;
         print(&read(&google, &topology).await?, flags.json);
@@ -24,21 +24,21 @@ pub(crate) fn run(flags: &flags::Outputs) -> Result<()> {
 /// topic that workers pull from.
 pub(crate) async fn read(google: &Google, topology: &Topology) -> Result<Value> {
     let mut outputs = names(topology);
+    (outputs["bucket"], outputs["object"]) = (Value::Null, Value::Null);
     let mut urls = Map::new();
-    let mut source = Value::Null;
     for service in &topology.services {
         let id = Id::new(Kind::Service, google.context().service(&service.name));
         let Some(found) = google.read(&id).await? else {
             bail!("service `{}` is not deployed in {}\n  help: run `cargo xtask deploy`", service.name, id.name);
         };
         urls.insert(service.name.clone(), found["uri"].clone());
-        if source.is_null() {
-            source = found["template"]["containers"][0]["sourceCode"]["cloudStorageSource"].clone();
+        if outputs["object"].is_null()
+            && let Some((bucket, object)) = plan::source(&found["template"])
+        {
+            (outputs["bucket"], outputs["object"]) = (bucket.into(), object.into());
         }
     }
     outputs["service_urls"] = urls.into();
-    outputs["bucket"] = source["bucket"].clone();
-    outputs["object"] = source["object"].clone();
     Ok(outputs)
 }
 

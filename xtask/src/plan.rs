@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 use infra::cloud::{Google, Settings};
 use infra::plan::{self, Archive, Context, Plan, Resource, State};
 use infra::topology::Topology;
-use sha2::{Digest, Sha256};
 
 use crate::flags::{self, Place};
 use crate::{build, terminal, topology};
@@ -29,7 +28,7 @@ pub(crate) struct Compared {
 }
 
 pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
-    let topology = topology::read(flags.place.topology.as_deref(), flags.place.env.as_deref())?;
+    let topology = topology::read(&flags.place.declaration)?;
     let plan = if flags.offline { offline(flags, &topology)? } else { online(flags, &topology)? };
     if flags.json {
         println!("{}", plan.to_json());
@@ -64,7 +63,9 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let built = built(&flags.place, flags.archive.as_deref())?;
     terminal::block_on(async {
-        let compared = compare(&flags.place, topology, Some(&built.archive)).await?;
+        let mut google = connect(&flags.place).await?;
+        google.set_archive(built.archive);
+        let compared = compare(google, topology).await?;
         if let Some(path) = &flags.write_snapshot {
             let snapshot = compared.found.to_snapshot(compared.google.context());
             let text = serde_json::to_string_pretty(&snapshot).context("writing the snapshot")?;
@@ -79,7 +80,7 @@ pub(crate) fn built(place: &Place, archive: Option<&Path>) -> Result<Built> {
     match archive {
         Some(path) => read(path),
         None => {
-            let flags = flags::Build { topology: place.topology.clone(), binary: None, json: false };
+            let flags = flags::Build { topology: place.declaration.topology.clone(), binary: None, json: false };
             read(&build::build(&flags)?.path)
         }
     }
@@ -88,14 +89,12 @@ pub(crate) fn built(place: &Place, archive: Option<&Path>) -> Result<Built> {
 fn read(path: &Path) -> Result<Built> {
     let bytes = std::fs::read(path).with_context(|| format!("reading the archive {}", path.display()))?;
     ensure!(bytes.starts_with(b"PK\x03\x04"), "{} is no zip archive; `cargo xtask build` makes one", path.display());
-    let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = build::archive::sha256(&bytes);
     Ok(Built { bytes: bytes.into(), archive: Archive { sha256 } })
 }
 
 /// Looks at the project.
-pub(crate) async fn compare(place: &Place, topology: &Topology, archive: Option<&Archive>) -> Result<Compared> {
-    let mut google = connect(place).await?;
-    google.set_archive(archive.cloned());
+pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compared> {
     let declared: Vec<Resource> = plan::declared(topology, google.context());
     let found = google.find(&declared, &topology.name).await?;
     let plan = plan::plan(&declared, &found);

@@ -18,7 +18,7 @@ struct Service {
 }
 
 pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
-    let topology = topology::read(flags.place.topology.as_deref(), flags.place.env.as_deref())?;
+    let topology = topology::read(&flags.place.declaration)?;
     let mut names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
     if let Some(wanted) = &flags.service {
         ensure!(names.contains(&wanted.as_str()), "no service `{wanted}` is declared; there are: {}", names.join(", "));
@@ -53,7 +53,7 @@ pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
             terminal::confirm("Roll back?", flags.yes)?;
         }
         for (service, target) in &changes {
-            google.set_archive(Some(Archive { sha256: digest(target).to_owned() }));
+            google.set_archive(Archive { sha256: digest(target).to_owned() });
             service.point(&google, target).await?;
             eprintln!("  ✓ service {} runs {}", service.name, digest(target));
         }
@@ -93,8 +93,7 @@ impl Service {
 
     /// `BUCKET/OBJECT` of the archive that runs.
     fn current(&self) -> String {
-        let source = &self.found["template"]["containers"][0]["sourceCode"]["cloudStorageSource"];
-        let [bucket, object] = ["bucket", "object"].map(|key| source[key].as_str().unwrap_or_default());
+        let (bucket, object) = plan::source(&self.found["template"]).unwrap_or_default();
         format!("{bucket}/{object}")
     }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use infra::topology::Topology;
 
+use crate::flags::Declaration;
+
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -20,10 +22,10 @@ pub(crate) fn path(given: Option<&Path>) -> PathBuf {
 ///
 /// # Errors
 /// The file cannot be read, or something in it is wrong: then every mistake with its line.
-pub(crate) fn read(given: Option<&Path>, environment: Option<&str>) -> Result<Topology> {
-    let path = path(given);
+pub(crate) fn read(declaration: &Declaration) -> Result<Topology> {
+    let path = path(declaration.topology.as_deref());
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading the topology {}", path.display()))?;
-    parse(&text, &path, environment)
+    parse(&text, &path, declaration.env.as_deref())
 }
 
 fn parse(text: &str, path: &Path, environment: Option<&str>) -> Result<Topology> {
@@ -45,10 +47,13 @@ mod tests {
 
     #[test]
     fn the_shipped_declaration_is_meant_unless_another_is_given() {
-        let topology = read(None, None).unwrap();
+        let topology = read(&Declaration::default()).unwrap();
         assert_eq!(Ok(topology), Topology::shipped());
-        assert_eq!(read(None, Some("staging")).unwrap().environment.as_deref(), Some("staging"));
-        let error = read(Some(Path::new("nowhere.toml")), None).unwrap_err();
+        assert_eq!(
+            read(&Declaration { topology: None, env: Some("staging".to_owned()) }).unwrap().environment.as_deref(),
+            Some("staging")
+        );
+        let error = read(&Declaration { topology: Some("nowhere.toml".into()), env: None }).unwrap_err();
         assert!(format!("{error:#}").contains("nowhere.toml"), "{error:#}");
     }
 

@@ -2,13 +2,12 @@
 
 use google_cloud_eventarc_v1::client::Eventarc as Client;
 use google_cloud_eventarc_v1::model::Trigger;
-use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_lro::Poller;
 use serde_json::Value;
 
 use super::error::{CloudError, Fault};
-use super::google::{install, mask, model, value};
+use super::google::{all, install, mask, model, value};
 use super::settings::{Api, Settings};
 use crate::plan::Change;
 
@@ -27,12 +26,7 @@ impl Eventarc {
     }
 
     pub(super) async fn list(&self, parent: &str) -> Result<Vec<Value>, CloudError> {
-        let mut items = self.client.list_triggers().set_parent(parent).by_item();
-        let mut all = Vec::new();
-        while let Some(item) = items.next().await {
-            all.push(value(&item?)?);
-        }
-        Ok(all)
+        all!(self.client.list_triggers().set_parent(parent).by_item(), value)
     }
 
     pub(super) async fn create(&self, name: &str, body: &Value) -> Result<(), CloudError> {

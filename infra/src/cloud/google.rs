@@ -1,10 +1,11 @@
 //! Which API has which resource.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
-use google_cloud_iam_v1::model::Policy;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use super::project::Project;
 use super::pubsub::PubSub;
 use super::run::Run;
 use super::settings::{Api, Settings, SettingsError};
-use super::storage::Storage;
+use super::storage::{Content, Storage};
 use crate::plan::{self, Change, Context, Id, Kind, Resource, State, Target};
 
 /// How long a read that may work in a moment is repeated.
@@ -37,6 +38,8 @@ pub struct Google {
     storage: Storage,
     /// The APIs that are stand-ins on this machine.
     local: Vec<Api>,
+    /// What the archive holds, if it is here.
+    content: Option<Content>,
 }
 
 impl Google {
@@ -58,6 +61,7 @@ impl Google {
             run: Run::new(settings).await?,
             storage: Storage::new(settings).await?,
             local: Api::ALL.into_iter().filter(|api| settings.endpoint(*api).is_local()).collect(),
+            content: None,
             project,
             context,
         })
@@ -68,9 +72,20 @@ impl Google {
         &self.context
     }
 
-    /// The same place, with an archive to deploy.
-    pub fn set_archive(&mut self, archive: Option<plan::Archive>) {
-        self.context.archive = archive;
+    /// The same place, with an archive to deploy that is in the bucket already.
+    pub fn set_archive(&mut self, archive: plan::Archive) {
+        self.context.archive = Some(archive);
+    }
+
+    /// The same place, with an archive to deploy, and its bytes; `sent` is told how many of them have gone.
+    pub fn set_archive_content(
+        &mut self,
+        archive: plan::Archive,
+        content: Bytes,
+        sent: impl Fn(u64) + Send + Sync + 'static,
+    ) {
+        self.set_archive(archive);
+        self.content = Some(Content { bytes: content, sent: Arc::new(sent) });
     }
 
     /// Whether every API is a stand-in on this machine.
@@ -78,7 +93,7 @@ impl Google {
         self.local.len() == Api::ALL.len()
     }
 
-    /// Cloud Storage, for archives.
+    /// Cloud Storage, for what a plan does not say: which objects a bucket holds.
     pub fn storage(&self) -> &Storage {
         &self.storage
     }
@@ -89,6 +104,14 @@ impl Google {
     /// The call failed.
     pub async fn missing_permissions<'p>(&self, permissions: &[&'p str]) -> Result<Vec<&'p str>, CloudError> {
         self.project.missing(permissions).await
+    }
+
+    /// Which of these APIs are enabled.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn enabled(&self, apis: &[&str]) -> Result<Vec<String>, CloudError> {
+        self.project.enabled(apis).await
     }
 
     /// Finds what there is of the declared resources, and what else carries the deployment's label.
@@ -105,7 +128,7 @@ impl Google {
         for id in apis.iter().filter(|id| enabled.contains(&id.name)) {
             state.insert((*id).clone(), json!({"state": "ENABLED"}));
         }
-        let on = |kind: Kind| enabled.iter().any(|name| name == api_of(kind).service());
+        let on = |kind: Kind| enabled.iter().any(|name| name == kind.api().service());
         let there = declared.iter().filter(|resource| resource.id.kind != Kind::Api && on(resource.id.kind));
         let read =
             there.map(|resource| async move { (resource.id.clone(), persist(|| self.read_for(resource)).await) });
@@ -206,18 +229,20 @@ impl Google {
             Kind::Api => self.project.enable(name).await,
             Kind::ServiceAccount => self.iam.create(name, &body).await,
             Kind::Bucket => self.storage.create(&self.context.project, name, &body).await,
-            Kind::Archive => Err(CloudError::new(Fault::Missing, "the archive is not in the bucket")),
+            Kind::Archive => match self.content.clone() {
+                Some(content) => self.storage.upload(name, content).await,
+                None => Err(CloudError::new(Fault::Wrong, "it is not in the bucket, and nothing is there to upload")),
+            },
             Kind::Topic => self.pubsub.create_topic(name, &body).await,
             Kind::Subscription => self.pubsub.create_subscription(name, &body).await,
             Kind::Service => self.run.create(name, body, &self.context.revision(resource.id.short(), 0)).await,
             Kind::Trigger => self.eventarc.create(name, &body).await,
+            // Eventarc has made it: what is declared is laid over that.
             Kind::TriggerSubscription => {
                 let subscription = self.subscription_of(name).await?;
                 let found = self.changeable(resource, self.pubsub.read_subscription(&subscription).await?);
                 match plan::compare(resource, &found) {
-                    plan::Action::Update(changes) => {
-                        self.pubsub.update_subscription(&subscription, &plan::merged(&found, &body), &changes).await
-                    }
+                    plan::Action::Update(changes) => self.update(resource, &found, &changes).await,
                     _ => Ok(()),
                 }
             }
@@ -236,11 +261,12 @@ impl Google {
         let name = &resource.id.name;
         let body = plan::merged(found, &resource.body);
         match resource.id.kind {
-            Kind::Api | Kind::Archive => self.create(resource).await,
+            // Neither has a field that could differ.
+            Kind::Api | Kind::Archive => Ok(()),
             Kind::ServiceAccount => self.iam.update(&body, changes).await,
             Kind::Bucket => self.storage.update(name, found, &resource.body).await,
-            Kind::Topic => self.pubsub.update_topic(name, &body, changes).await,
-            Kind::Subscription => self.pubsub.update_subscription(name, &body, changes).await,
+            Kind::Topic => self.pubsub.update_topic(&body, changes).await,
+            Kind::Subscription | Kind::TriggerSubscription => self.pubsub.update_subscription(&body, changes).await,
             Kind::Service => {
                 let generation = found["generation"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
                 let renewed = changes.iter().any(|change| change.path.starts_with("template"));
@@ -248,10 +274,6 @@ impl Google {
                 self.run.update(name, body, revision.as_deref()).await
             }
             Kind::Trigger => self.eventarc.update(&body, changes).await,
-            Kind::TriggerSubscription => {
-                let subscription = self.subscription_of(name).await?;
-                self.pubsub.update_subscription(&subscription, &body, changes).await
-            }
             Kind::Policy(target) => self.update_policy(target, name, found, &resource.body).await,
         }
     }
@@ -294,13 +316,15 @@ impl Google {
             Target::Service => self.run.read_policy(name).await,
             Target::TriggerSubscription => self.pubsub.read_policy(&self.subscription_of(name).await?).await,
         };
-        let api = api_of(if target == Target::TriggerSubscription { Kind::Subscription } else { Kind::Policy(target) });
+        let owner = if target == Target::TriggerSubscription { Kind::Subscription } else { target.kind() };
         match answer {
-            Err(error) if error.fault == Fault::Unsupported && self.local.contains(&api) => {
+            Err(error) if error.fault == Fault::Unsupported && self.local.contains(&owner.api()) => {
                 Ok(plan::no_access_control())
             }
             // fake-gcs-server knows buckets, and answers with 404 for their policies.
-            Err(error) if error.fault == Fault::Missing && target == Target::Bucket && self.local.contains(&api) => {
+            Err(error)
+                if error.fault == Fault::Missing && target == Target::Bucket && self.local.contains(&owner.api()) =>
+            {
                 self.storage.read(name).await.map(|_| plan::no_access_control())
             }
             answer => answer,
@@ -350,18 +374,6 @@ impl Google {
     }
 }
 
-/// The API that has to be enabled before a resource can be looked for.
-fn api_of(kind: Kind) -> Api {
-    match kind {
-        Kind::Api => Api::ServiceUsage,
-        Kind::ServiceAccount => Api::Iam,
-        Kind::Bucket | Kind::Archive | Kind::Policy(Target::Bucket) => Api::Storage,
-        Kind::Topic | Kind::Subscription | Kind::Policy(Target::Topic | Target::Subscription) => Api::PubSub,
-        Kind::Service | Kind::Policy(Target::Service) => Api::Run,
-        Kind::Trigger | Kind::TriggerSubscription | Kind::Policy(Target::TriggerSubscription) => Api::Eventarc,
-    }
-}
-
 /// Reads again while a service is busy, or does not know yet that its API was enabled.
 async fn persist<T, F: Future<Output = Result<T, CloudError>>>(read: impl Fn() -> F) -> Result<T, CloudError> {
     let began = Instant::now();
@@ -395,10 +407,6 @@ pub(super) fn model<T: DeserializeOwned>(body: Value) -> Result<T, CloudError> {
 pub(super) fn value(model: &impl Serialize) -> Result<Value, CloudError> {
     serde_json::to_value(model)
         .map_err(|error| CloudError::new(Fault::Wrong, format!("an answer without JSON: {error}")))
-}
-
-pub(super) fn policy(body: Value) -> Result<Policy, CloudError> {
-    model(body)
 }
 
 /// The fields of an update mask: the first part of each path.
@@ -436,6 +444,21 @@ macro_rules! install {
     }};
 }
 pub(super) use install;
+
+/// Every item of a paged list, each as JSON by the function. A macro, since the bound of
+/// the pages' trait is internal to its crate.
+macro_rules! all {
+    ($items:expr, $shown:path) => {{
+        use google_cloud_gax::paginator::ItemPaginator;
+        let mut items = $items;
+        let mut all = Vec::new();
+        while let Some(item) = items.next().await {
+            all.push($shown(&item?)?);
+        }
+        Ok(all)
+    }};
+}
+pub(super) use all;
 
 pub(super) fn quick() -> google_cloud_gax::exponential_backoff::ExponentialBackoff {
     use std::time::Duration;

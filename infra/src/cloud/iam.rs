@@ -1,13 +1,12 @@
 //! Service accounts.
 
-use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_admin_v1::client::Iam as Client;
 use google_cloud_iam_admin_v1::model::ServiceAccount;
 use serde_json::Value;
 
 use super::error::{CloudError, Fault};
-use super::google::{install, mask, model, value};
+use super::google::{all, install, mask, model, value};
 use super::settings::{Api, Settings};
 use crate::plan::Change;
 
@@ -26,12 +25,7 @@ impl Iam {
     }
 
     pub(super) async fn list(&self, parent: &str) -> Result<Vec<Value>, CloudError> {
-        let mut items = self.client.list_service_accounts().set_name(parent).by_item();
-        let mut all = Vec::new();
-        while let Some(item) = items.next().await {
-            all.push(value(&item?)?);
-        }
-        Ok(all)
+        all!(self.client.list_service_accounts().set_name(parent).by_item(), value)
     }
 
     pub(super) async fn create(&self, name: &str, body: &Value) -> Result<(), CloudError> {

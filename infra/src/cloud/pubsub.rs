@@ -1,13 +1,13 @@
 //! Topics and subscriptions, and who may use them.
 
-use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_iam_v1::model::Policy;
 use google_cloud_pubsub::client::{SchemaService, SubscriptionAdmin, TopicAdmin};
 use google_cloud_pubsub::model::{Subscription, Topic};
 use serde_json::Value;
 
 use super::error::CloudError;
-use super::google::{install, mask, model, policy, value};
+use super::google::{all, install, mask, model, value};
 use super::settings::{Api, Settings};
 use crate::plan::Change;
 
@@ -33,12 +33,7 @@ impl PubSub {
     }
 
     pub(super) async fn list_topics(&self, project: &str) -> Result<Vec<Value>, CloudError> {
-        let mut items = self.topics.list_topics().set_project(project).by_item();
-        let mut all = Vec::new();
-        while let Some(item) = items.next().await {
-            all.push(value(&item?)?);
-        }
-        Ok(all)
+        all!(self.topics.list_topics().set_project(project).by_item(), value)
     }
 
     pub(super) async fn create_topic(&self, name: &str, body: &Value) -> Result<(), CloudError> {
@@ -47,8 +42,9 @@ impl PubSub {
         Ok(())
     }
 
-    pub(super) async fn update_topic(&self, name: &str, body: &Value, changes: &[Change]) -> Result<(), CloudError> {
-        let topic = model::<Topic>(body.clone())?.set_name(name);
+    /// `body` is what was found, its name included, with the changes in it.
+    pub(super) async fn update_topic(&self, body: &Value, changes: &[Change]) -> Result<(), CloudError> {
+        let topic: Topic = model(body.clone())?;
         self.topics.update_topic().set_topic(topic).set_update_mask(mask(changes)).send().await?;
         Ok(())
     }
@@ -62,12 +58,7 @@ impl PubSub {
     }
 
     pub(super) async fn list_subscriptions(&self, project: &str) -> Result<Vec<Value>, CloudError> {
-        let mut items = self.subscriptions.list_subscriptions().set_project(project).by_item();
-        let mut all = Vec::new();
-        while let Some(item) = items.next().await {
-            all.push(value(&item?)?);
-        }
-        Ok(all)
+        all!(self.subscriptions.list_subscriptions().set_project(project).by_item(), value)
     }
 
     pub(super) async fn create_subscription(&self, name: &str, body: &Value) -> Result<(), CloudError> {
@@ -76,13 +67,9 @@ impl PubSub {
         Ok(())
     }
 
-    pub(super) async fn update_subscription(
-        &self,
-        name: &str,
-        body: &Value,
-        changes: &[Change],
-    ) -> Result<(), CloudError> {
-        let subscription = model::<Subscription>(body.clone())?.set_name(name);
+    /// `body` is what was found, its name included, with the changes in it.
+    pub(super) async fn update_subscription(&self, body: &Value, changes: &[Change]) -> Result<(), CloudError> {
+        let subscription: Subscription = model(body.clone())?;
         let request = self.subscriptions.update_subscription().set_subscription(subscription);
         request.set_update_mask(mask(changes)).send().await?;
         Ok(())
@@ -97,7 +84,7 @@ impl PubSub {
     }
 
     pub(super) async fn write_policy(&self, resource: &str, body: Value) -> Result<(), CloudError> {
-        self.policies.set_iam_policy().set_resource(resource).set_policy(policy(body)?).send().await?;
+        self.policies.set_iam_policy().set_resource(resource).set_policy(model::<Policy>(body)?).send().await?;
         Ok(())
     }
 }

@@ -2,14 +2,16 @@
 
 use google_cloud_gax::paginator::ItemPaginator;
 use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_iam_v1::model::Policy;
 use google_cloud_lro::Poller;
 use google_cloud_run_v2::client::{Revisions, Services};
 use google_cloud_run_v2::model::{Revision, Service};
 use serde_json::Value;
 
 use super::error::{CloudError, Fault};
-use super::google::{install, model, policy, value};
+use super::google::{all, install, model, value};
 use super::settings::{Api, Settings};
+use crate::plan;
 
 /// Fields that only the server writes.
 /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service>
@@ -56,12 +58,7 @@ impl Run {
     }
 
     pub(super) async fn list(&self, parent: &str) -> Result<Vec<Value>, CloudError> {
-        let mut items = self.services.list_services().set_parent(parent).by_item();
-        let mut all = Vec::new();
-        while let Some(item) = items.next().await {
-            all.push(readable(&item?)?);
-        }
-        Ok(all)
+        all!(self.services.list_services().set_parent(parent).by_item(), readable)
     }
 
     /// The archives that a service's revisions were made from, `BUCKET/OBJECT`; first the one that was deployed for the first time
@@ -74,9 +71,7 @@ impl Run {
         let mut all: Vec<(Option<google_cloud_wkt::Timestamp>, String)> = Vec::new();
         while let Some(item) = items.next().await {
             let revision: Revision = item?;
-            let shown = value(&revision)?;
-            let source = &shown["containers"][0]["sourceCode"]["cloudStorageSource"];
-            if let (Some(bucket), Some(object)) = (source["bucket"].as_str(), source["object"].as_str()) {
+            if let Some((bucket, object)) = plan::source(&value(&revision)?) {
                 all.push((revision.create_time, format!("{bucket}/{object}")));
             }
         }
@@ -126,7 +121,7 @@ impl Run {
     }
 
     pub(super) async fn write_policy(&self, name: &str, body: Value) -> Result<(), CloudError> {
-        self.services.set_iam_policy().set_resource(name).set_policy(policy(body)?).send().await?;
+        self.services.set_iam_policy().set_resource(name).set_policy(model::<Policy>(body)?).send().await?;
         Ok(())
     }
 }

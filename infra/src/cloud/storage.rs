@@ -3,6 +3,9 @@
 //! Objects go through the official client. Its calls for buckets speak gRPC alone, which no stand-in for Cloud Storage does, so
 //! buckets go through the JSON API here: <https://cloud.google.com/storage/docs/json_api/v1>.
 
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_gax::retry_policy::NeverRetry;
@@ -13,6 +16,7 @@ use serde_json::Value;
 
 use super::error::{CloudError, Fault};
 use super::settings::{Api, Settings};
+use crate::causes::causes;
 
 /// Objects up to this many bytes, that is all, are sent in one request: stand-ins ignore preconditions on resumable uploads.
 const ONE_REQUEST: usize = 1 << 30;
@@ -59,7 +63,7 @@ impl Storage {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let passing = |error: reqwest::Error| CloudError::new(Fault::Passing, chain(&error));
+        let passing = |error: reqwest::Error| CloudError::new(Fault::Passing, causes(&error));
         let answer = request.send().await.map_err(passing)?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(passing)?;
@@ -154,63 +158,67 @@ impl Storage {
         }
     }
 
-    /// Writes an object that is named by its content, unless it is there: `ifGenerationMatch=0`.
-    ///
-    /// `sent` is told how many bytes have gone.
-    ///
-    /// # Errors
-    /// The call failed. That the object is there is no error.
-    pub async fn upload(
-        &self,
-        bucket: &str,
-        object: &str,
-        content: Bytes,
-        sent: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<(), CloudError> {
-        let checksum = crc32c::crc32c(&content);
-        let content = Counted { content, at: 0, sent };
-        let request = self.objects.write_object(format!("projects/_/buckets/{bucket}"), object, content);
+    /// Writes the object `BUCKET/OBJECT`, which is named by its content, unless it is there: `ifGenerationMatch=0`. That it is there
+    /// is no error.
+    pub(super) async fn upload(&self, name: &str, content: Content) -> Result<(), CloudError> {
+        let (bucket, object) = parts(name)?;
+        let checksum = crc32c::crc32c(&content.bytes);
+        let source = Source { content, at: 0 };
+        let request = self.objects.write_object(format!("projects/_/buckets/{bucket}"), object, source);
         let request =
             request.set_if_generation_match(0_i64).with_known_crc32c(checksum).set_content_type("application/zip");
         match request.send_unbuffered().await.map_err(CloudError::from) {
             Ok(_) => Ok(()),
             // Either the precondition, that it was not there, or a passing conflict.
             Err(error) if matches!(error.fault, Fault::Conflict | Fault::Exists) => {
-                let there = self.read_object(&format!("{bucket}/{object}")).await;
-                there.map(drop).map_err(|_| error)
+                self.read_object(name).await.map(drop).map_err(|_| error)
             }
             Err(error) => Err(error),
         }
     }
 }
 
-/// Content that tells how much of it was taken.
-struct Counted<F> {
-    content: Bytes,
+/// What an object shall hold.
+#[derive(Clone)]
+pub(super) struct Content {
+    pub(super) bytes: Bytes,
+    /// Is told how many of them have gone.
+    pub(super) sent: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.bytes.len())
+    }
+}
+
+/// Content on its way.
+struct Source {
+    content: Content,
     at: u64,
-    sent: F,
 }
 
 /// Bytes of an upload that are handed over at once.
 const CHUNK: usize = 256 << 10;
 
-impl<F: Fn(u64) + Send + Sync + 'static> StreamingSource for Counted<F> {
+impl StreamingSource for Source {
     type Error = std::io::Error;
 
     async fn next(&mut self) -> Option<Result<Bytes, Self::Error>> {
-        let rest = self.content.get(self.at as usize..).filter(|rest| !rest.is_empty())?;
-        let chunk = self.content.slice_ref(&rest[..rest.len().min(CHUNK)]);
+        let Content { bytes, sent } = &self.content;
+        let rest = bytes.get(self.at as usize..).filter(|rest| !rest.is_empty())?;
+        let chunk = bytes.slice_ref(&rest[..rest.len().min(CHUNK)]);
         self.at += chunk.len() as u64;
-        (self.sent)(self.at);
+        sent(self.at);
         Some(Ok(chunk))
     }
 
     async fn size_hint(&self) -> Result<SizeHint, Self::Error> {
-        Ok(SizeHint::with_exact(self.content.len() as u64))
+        Ok(SizeHint::with_exact(self.content.bytes.len() as u64))
     }
 }
 
-impl<F: Fn(u64) + Send + Sync + 'static> Seek for Counted<F> {
+impl Seek for Source {
     type Error = std::io::Error;
 
     async fn seek(&mut self, offset: u64) -> Result<(), Self::Error> {
@@ -225,14 +233,4 @@ fn parts(name: &str) -> Result<(&str, &str), CloudError> {
 
 fn escaped(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

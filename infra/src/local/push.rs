@@ -24,6 +24,7 @@ use super::queue::{Delivery, Want};
 use super::settings::rules;
 use super::shared::Shared;
 use super::state::{AckId, Answer, Taken};
+use crate::causes::causes;
 use token::Tokens;
 pub(super) use token::key_set;
 use window::Window;
@@ -199,14 +200,4 @@ async fn discard(response: Response<Incoming>) {
             _ => return,
         }
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

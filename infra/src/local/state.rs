@@ -3,6 +3,7 @@
 //! - `topics`, `subscriptions`: their lives
 //! - `delivery`: messages in, messages out, what time brings about
 
+mod ack_id;
 mod delivery;
 mod subscriptions;
 #[cfg(test)]
@@ -24,7 +25,8 @@ use super::queue::Queue;
 use super::time::Time;
 use crate::filter::Filter;
 
-pub(super) use delivery::{AckId, Answer, Settled, Taken};
+pub(super) use ack_id::AckId;
+pub(super) use delivery::{Answer, Settled, Taken};
 
 /// The most topics, and the most subscriptions.
 const MAX_RESOURCES: usize = 10_000;

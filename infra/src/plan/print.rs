@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{Action, Change, Kind, Plan, Step, state};
+use crate::topology::human;
 
 /// Escape sequences of a terminal, or nothing.
 #[derive(Clone, Copy)]
@@ -219,10 +220,6 @@ fn shown(value: &Value) -> String {
 
 /// `604800s` as `7d`.
 fn duration(text: &str) -> String {
-    let seconds: Option<u64> = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
-    match seconds {
-        Some(seconds) if seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
-        Some(seconds) if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
-        _ => text.to_owned(),
-    }
+    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+    seconds.map_or_else(|| text.to_owned(), human)
 }

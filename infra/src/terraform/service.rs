@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::pubsub::seconds;
 use super::{Document, in_project, labels, literal};
+use crate::plan::{BASE_IMAGE, MESSAGE_PUBLISHED};
 use crate::topology::{Destination, Expiry, Service, Trigger};
 
-/// Ubuntu 24.04, whose C library `cargo xtask build` checks the binary against.
-const BASE_IMAGE: &str = "${var.region}-docker.pkg.dev/serverless-runtimes/google-24/runtimes/osonly24";
+/// Where the base images of a region are.
+const BASE_IMAGES: &str = "${var.region}-docker.pkg.dev/serverless-runtimes/google-24/runtimes/";
 
 impl Document<'_> {
     pub(super) fn services(&mut self) {
@@ -34,7 +35,7 @@ impl Document<'_> {
         let archive = json!({"cloud_storage_source": {"bucket": self.bucket(), "object": object}});
         let container = json!({
             "image": "scratch",
-            "base_image_uri": BASE_IMAGE,
+            "base_image_uri": format!("{BASE_IMAGES}{BASE_IMAGE}"),
             "command": ["./main"],
             "source_code": archive,
             "env": self.environment(service),
@@ -99,7 +100,7 @@ impl Document<'_> {
             "//": "Of the subscription that Eventarc makes, Terraform can say nothing: see the output after_apply.",
             "name": service.name,
             "location": "${var.region}",
-            "matching_criteria": [{"attribute": "type", "value": "google.cloud.pubsub.topic.v1.messagePublished"}],
+            "matching_criteria": [{"attribute": "type", "value": MESSAGE_PUBLISHED}],
             "destination": {"cloud_run_service": {
                 "service": self.attribute(run, &service.name, "name"),
                 "region": "${var.region}",

@@ -57,10 +57,15 @@ pub(crate) fn pack(binary: &Path, topology: &Path, into: &Path) -> Result<Archiv
         size <= MAX_ARCHIVE,
         "the archive has {size} bytes, Cloud Run takes {MAX_ARCHIVE}\n  help: keep a large model in a bucket and name it with MODEL=gs://BUCKET/PREFIX/"
     );
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256(&bytes);
     let path = into.join(format!("{sha256}.zip"));
     write(&path, &bytes).with_context(|| format!("writing {}", path.display()))?;
     Ok(Archive { path, size, sha256, glibc })
+}
+
+/// In hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Declaration;
+
 /// Which declaration, and where it goes.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
@@ -13,12 +15,8 @@ pub(crate) struct Place {
     /// Region [default: CLOUDSDK_RUN_REGION, CLOUDSDK_COMPUTE_REGION, gcloud's active configuration]
     #[arg(long, value_name = "NAME")]
     pub(crate) region: Option<String>,
-    /// The declaration [default: infra/topology.toml]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) topology: Option<PathBuf>,
-    /// One of its environments
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env: Option<String>,
+    #[command(flatten)]
+    pub(crate) declaration: Declaration,
 }
 
 /// Show what deploy would do

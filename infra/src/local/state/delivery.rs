@@ -9,7 +9,7 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tokio::sync::{Notify, broadcast};
 use tonic::Status;
 
-use super::{State, Subscription, emit};
+use super::{AckId, State, Subscription, emit};
 use crate::local::error::{invalid, not_found};
 use crate::local::event::{Cause, Event, What};
 use crate::local::message::{Message, size_of};
@@ -18,37 +18,6 @@ use crate::local::publication;
 use crate::local::queue::{Delivery, Failed, Fate, Load, Want};
 use crate::local::settings::{duration, is_push};
 use crate::local::time::Time;
-
-/// One delivery of one message by one subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::local) struct AckId {
-    uid: u64,
-    number: u64,
-    token: u64,
-}
-
-impl AckId {
-    fn parse(text: &str) -> Result<Self, Status> {
-        let mut parts = text.split('-').map(|part| u64::from_str_radix(part, 16).ok());
-        match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten(), parts.next()) {
-            (Some(uid), Some(number), Some(token), None) => Ok(Self { uid, number, token }),
-            _ => Err(invalid(format!(
-                "You have passed an invalid ack ID to the service (ack_id={text}).",
-                text = clip(text)
-            ))),
-        }
-    }
-}
-
-impl std::fmt::Display for AckId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:x}-{:x}-{:x}", self.uid, self.number, self.token)
-    }
-}
-
-fn clip(text: &str) -> &str {
-    text.char_indices().nth(100).map_or(text, |(end, _)| &text[..end])
-}
 
 /// Which acknowledgement ids did what they should, and which are of deliveries that are over.
 #[derive(Debug, Default)]

@@ -24,6 +24,7 @@ use super::queue::{Delivery, Want};
 use super::settings::rules;
 use super::shared::Shared;
 use super::state::{AckId, Answer, Taken};
+use super::time::Time;
 use token::Tokens;
 pub(super) use token::key_set;
 use window::Window;
@@ -96,10 +97,9 @@ async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
         tokio::pin!(woken);
         woken.as_mut().enable();
         let (now, taken) = shared.with(|state, now| {
-            let lease = state.get_subscription(name).map(|settings| rules(&settings).ack_deadline).unwrap_or_default();
             let bytes = UNDER_WAY.saturating_sub(state.load(name, holder).bytes);
             let messages = if bytes == 0 { 0 } else { window.room(now) };
-            let want = Want { messages, bytes, holder, lease, runs: false };
+            let want = Want { messages, bytes, holder, lease: None, runs: false };
             (now, state.take_pushed(now, name, uid, want))
         });
         let Some(Taken { deliveries, settings, eventarc, hurried }) = taken else { break };
@@ -109,7 +109,7 @@ async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
         let pauses = settings.retry_policy.is_none();
         for (id, delivery) in deliveries {
             let number = window.send();
-            let send = send(Arc::clone(shared), Arc::clone(&settings), eventarc, delivery);
+            let send = send(Arc::clone(shared), Arc::clone(&settings), eventarc, delivery, now);
             under_way.spawn(async move { (number, id, send.await) });
         }
         if hurried {
@@ -147,10 +147,15 @@ fn settle(shared: &Shared, name: &str, window: &mut Window, pauses: bool, joined
     });
 }
 
-async fn send(shared: Arc<Shared>, settings: Arc<pb::Subscription>, eventarc: bool, delivery: Delivery) -> Answer {
+async fn send(
+    shared: Arc<Shared>,
+    settings: Arc<pb::Subscription>,
+    eventarc: bool,
+    delivery: Delivery,
+    now: Time,
+) -> Answer {
     let unanswered = |why: String| Answer::Nack(Cause::Unanswered(why.into()));
     let Delivery { message, attempt, .. } = delivery;
-    let now = shared.with(|_, now| now);
     let tokens = &shared.client.tokens;
     let request = match request::build(&settings, eventarc, &message, attempt, tokens, now) {
         Ok(request) => request,

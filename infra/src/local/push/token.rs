@@ -71,6 +71,8 @@ fn sign(now: Time, email: &str, audience: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use ring::signature::RSA_PKCS1_2048_8192_SHA256;
 

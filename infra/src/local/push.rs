@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use super::event::Cause;
 use super::queue::{Delivery, Want};
+use super::server::DRAIN;
 use super::settings::rules;
 use super::shared::Shared;
 use super::state::{AckId, Answer, Taken};
@@ -128,8 +129,19 @@ async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
             () = &mut stopping => break,
         }
     }
-    while let Some(joined) = under_way.join_next().await {
-        settle(shared, name, &mut window, false, joined);
+    let drain = async {
+        while let Some(joined) = under_way.join_next().await {
+            settle(shared, name, &mut window, false, joined);
+        }
+    };
+    let end = async {
+        shared.stopping().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    // What is left at the end goes with the set.
+    tokio::select! {
+        () = drain => {}
+        () = end => {}
     }
 }
 

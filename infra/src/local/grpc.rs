@@ -140,9 +140,7 @@ pub(super) async fn pull(shared: &Shared, request: pb::PullRequest) -> Result<pb
         Ok(messages) if messages > 0 => messages.min(MAX_PULL),
         _ => return Err(out_of_bounds("max_messages", request.max_messages, "1 to 1000")),
     };
-    let lease = shared.with(|state, _| state.get_subscription(&request.subscription))?.ack_deadline_seconds;
-    let lease = Duration::from_secs(u64::try_from(lease).unwrap_or(10));
-    let want = Want { messages, bytes: PULL_BYTES, holder: shared.holder(), lease, runs: true };
+    let want = Want { messages, bytes: PULL_BYTES, holder: shared.holder(), lease: None, runs: true };
     #[allow(deprecated, reason = "clients still send it")]
     let patience = if request.return_immediately { Duration::ZERO } else { PATIENCE };
     let taken = shared.pull(&request.subscription, want, patience).await?;

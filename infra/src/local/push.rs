@@ -21,9 +21,11 @@ use tokio::task::JoinSet;
 
 use super::event::Cause;
 use super::queue::{Delivery, Want};
+use super::server::DRAIN;
 use super::settings::rules;
 use super::shared::Shared;
 use super::state::{AckId, Answer, Taken};
+use super::time::Time;
 use crate::causes::causes;
 use token::Tokens;
 pub(super) use token::key_set;
@@ -97,10 +99,9 @@ async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
         tokio::pin!(woken);
         woken.as_mut().enable();
         let (now, taken) = shared.with(|state, now| {
-            let lease = state.get_subscription(name).map(|settings| rules(&settings).ack_deadline).unwrap_or_default();
             let bytes = UNDER_WAY.saturating_sub(state.load(name, holder).bytes);
             let messages = if bytes == 0 { 0 } else { window.room(now) };
-            let want = Want { messages, bytes, holder, lease, runs: false };
+            let want = Want { messages, bytes, holder, lease: None, runs: false };
             (now, state.take_pushed(now, name, uid, want))
         });
         let Some(Taken { deliveries, settings, eventarc, hurried }) = taken else { break };
@@ -110,7 +111,7 @@ async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
         let pauses = settings.retry_policy.is_none();
         for (id, delivery) in deliveries {
             let number = window.send();
-            let send = send(Arc::clone(shared), Arc::clone(&settings), eventarc, delivery);
+            let send = send(Arc::clone(shared), Arc::clone(&settings), eventarc, delivery, now);
             under_way.spawn(async move { (number, id, send.await) });
         }
         if hurried {
@@ -129,8 +130,19 @@ async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
             () = &mut stopping => break,
         }
     }
-    while let Some(joined) = under_way.join_next().await {
-        settle(shared, name, &mut window, false, joined);
+    let drain = async {
+        while let Some(joined) = under_way.join_next().await {
+            settle(shared, name, &mut window, false, joined);
+        }
+    };
+    let end = async {
+        shared.stopping().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    // What is left at the end goes with the set.
+    tokio::select! {
+        () = drain => {}
+        () = end => {}
     }
 }
 
@@ -148,10 +160,15 @@ fn settle(shared: &Shared, name: &str, window: &mut Window, pauses: bool, joined
     });
 }
 
-async fn send(shared: Arc<Shared>, settings: Arc<pb::Subscription>, eventarc: bool, delivery: Delivery) -> Answer {
+async fn send(
+    shared: Arc<Shared>,
+    settings: Arc<pb::Subscription>,
+    eventarc: bool,
+    delivery: Delivery,
+    now: Time,
+) -> Answer {
     let unanswered = |why: String| Answer::Nack(Cause::Unanswered(why.into()));
     let Delivery { message, attempt, .. } = delivery;
-    let now = shared.with(|_, now| now);
     let tokens = &shared.client.tokens;
     let request = match request::build(&settings, eventarc, &message, attempt, tokens, now) {
         Ok(request) => request,

@@ -57,8 +57,8 @@ pub(super) struct Want {
     pub(super) bytes: usize,
     /// Who takes them: a number of the caller's choice.
     pub(super) holder: u64,
-    /// How long it has them.
-    pub(super) lease: Duration,
+    /// How long it has them, if not as long as the subscription says.
+    pub(super) lease: Option<Duration>,
     /// Whether several messages of one ordering key may be out at once.
     pub(super) runs: bool,
 }
@@ -395,7 +395,8 @@ impl Queue {
         entry.token = token;
         *room = room.saturating_sub(entry.message.size());
         let delivery = Delivery { message: Arc::clone(&entry.message), token, attempt: entry.failures + 1 };
-        self.set_place(number, Place::Leased { until: now.after(want.lease), holder: want.holder });
+        let lease = want.lease.unwrap_or(self.rules.ack_deadline);
+        self.set_place(number, Place::Leased { until: now.after(lease), holder: want.holder });
         Some(delivery)
     }
 

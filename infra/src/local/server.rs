@@ -11,13 +11,15 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::shared::Shared;
 use super::{grpc, push, rest};
 
 /// The most connections at once; more wait.
 const CONNECTIONS: usize = 4096;
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long requests and pushes under way have to end.
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
     let listener = match TcpListener::from_std(listener) {
@@ -36,6 +38,7 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
     };
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accept = async {
@@ -45,6 +48,7 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
         };
         let (accepted, slot) = tokio::select! {
             accepted = accept => accepted,
+            Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
         };
         let Ok((stream, _)) = accepted else {
@@ -65,7 +69,7 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
         let service = TowerToHyperService::new(router.clone());
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // A connection that breaks concerns its client, who knows.
             let _ = connection.await;
             drop(slot);
@@ -78,5 +82,7 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
         shared.client.drained().await;
     })
     .await;
-    time.abort();
+    // What is left of the connections ends here.
+    connections.shutdown().await;
+    let _ = time.await;
 }

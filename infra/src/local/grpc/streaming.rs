@@ -180,7 +180,7 @@ impl Subscriber<'_> {
             let bytes = self.max_bytes.saturating_sub(load.bytes).min(PULL_BYTES);
             // A message larger than the client's bound is sent when it holds no other.
             let messages = if bytes == 0 { 0 } else { messages };
-            let want = Want { messages, bytes, holder: self.holder, lease, runs: true };
+            let want = Want { messages, bytes, holder: self.holder, lease: Some(lease), runs: true };
             state.pull(now, &self.subscription, want)
         })?;
         if taken.deliveries.is_empty() {

@@ -44,7 +44,7 @@ fn message(number: u64, key: &str) -> Arc<Message> {
 }
 
 fn want(messages: usize) -> Want {
-    Want { messages, bytes: usize::MAX, holder: 1, lease: 10 * SECOND, runs: true }
+    Want { messages, bytes: usize::MAX, holder: 1, lease: None, runs: true }
 }
 
 fn numbers(deliveries: &[Delivery]) -> Vec<u64> {
@@ -380,9 +380,8 @@ proptest! {
                     queue.push(message(watch.pushed, &key));
                 }
                 Step::Take { most, runs } => {
-                    let lease = 10 * SECOND;
-                    for delivery in queue.take(now, Want { runs, lease, ..want(most) }) {
-                        watch.delivered(&queue, delivery, now.after(lease));
+                    for delivery in queue.take(now, Want { runs, ..want(most) }) {
+                        watch.delivered(&queue, delivery, now.after(10 * SECOND));
                     }
                 }
                 Step::Ack { which } | Step::Nack { which } | Step::Extend { which, .. } if watch.open.is_empty() => {

@@ -39,7 +39,7 @@ fn publish(state: &mut State, now: Time, data: &'static str) {
 }
 
 fn pull(state: &mut State, now: Time, name: &str) -> Vec<pb::ReceivedMessage> {
-    let want = Want { messages: 10, bytes: usize::MAX, holder: 1, lease: Duration::from_secs(10), runs: true };
+    let want = Want { messages: 10, bytes: usize::MAX, holder: 1, lease: None, runs: true };
     state.pull(now, name, want).unwrap().received()
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use infra::local::{Cause, What};
+use infra::local::{Cause, Limits, What};
 use serde_json::{Value, json};
 use tests::{Bus, PubSub, unique};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 on_every_pubsub!(
     the_last_attempt_makes_a_dead_letter_that_says_where_it_comes_from,
@@ -206,4 +207,25 @@ async fn whoever_watches_sees_each_step() {
         What::Acked { subscription },
     ];
     assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn the_end_answers_who_waits_and_frees_the_port() {
+    let bus = Bus::start();
+    let host = bus.host().to_owned();
+    let (_, subscription) = bus.create_topic_and_subscription("ends").await;
+    let body = json!({"maxMessages": 1}).to_string();
+    let pull = format!(
+        "POST /v1/{subscription}:pull HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(&host).await.unwrap();
+    stream.write_all(pull.as_bytes()).await.unwrap();
+    // A second request on another connection is answered: the first, which came before, is being served.
+    bus.create_topic("after").await;
+    tokio::task::spawn_blocking(move || drop(bus)).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("{}\n"), "{answer}");
+    drop(Bus::start_at(&host, Limits::default()));
 }

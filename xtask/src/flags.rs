@@ -1,8 +1,11 @@
 //! The command line.
 
+mod pubsub;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+pub(crate) use pubsub::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
 
 /// Builds and looks after the project.
 #[derive(Debug, Parser)]
@@ -15,6 +18,8 @@ pub(crate) struct Flags {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Model(Model),
+    Publish(Publish),
+    Dlq(Dlq),
 }
 
 /// Quantise a sentence transformer into the file that is compiled into the function, and compare it with the original

@@ -1,8 +1,11 @@
 //! `cargo xtask`: everything about the project that is not the function itself. One verb, one file; `flags` is the whole
 //! command line.
 
+mod dlq;
 mod flags;
 mod model;
+mod publish;
+mod pubsub;
 
 use std::process::ExitCode;
 
@@ -13,6 +16,8 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let result = match flags.verb {
         Verb::Model(arguments) => model::run(&arguments),
+        Verb::Publish(arguments) => publish::run(&arguments),
+        Verb::Dlq(arguments) => dlq::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

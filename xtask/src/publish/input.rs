@@ -193,9 +193,10 @@ impl<R: BufRead> Iterator for Lines<'_, R> {
 }
 
 fn read(line: &[u8], defaults: &Item) -> Result<Item> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
-        anyhow!(r#"{error}; a line is {{"data": …, "attributes": {{"name": "value"}}, "orderingKey": "…"}}"#)
-    })?;
+    let right = r#"a line is {"data": …, "attributes": {"name": "value"}, "orderingKey": "…"}"#;
+    // An array would be taken for the fields in order.
+    ensure!(line.trim_ascii_start().starts_with(b"{"), "no JSON object; {right}");
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| anyhow!("{error}; {right}"))?;
     let data = match line.data.map(RawValue::get) {
         None => Bytes::new(),
         Some(text) if text.starts_with('"') => serde_json::from_str::<String>(text)?.into(),

@@ -65,6 +65,16 @@ pub struct Config {
     /// How long a message waits for company, in milliseconds; batches fill under load without waiting
     #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = wait)]
     pub max_batch_wait_ms: u64,
+    /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: anybody's, for
+    /// where Cloud Run checks callers or nobody else can reach this process]
+    #[arg(long, env, value_name = "AUDIENCE")]
+    pub auth_audience: Option<String>,
+    /// Accounts whose token is good, separated by commas: any account of Google can have a token for any audience
+    #[arg(long, env, value_delimiter = ',', value_name = "EMAILS")]
+    pub auth_emails: Option<Vec<String>>,
+    /// The keys that tokens are signed with: https://, or http:// on this machine
+    #[arg(long, env, default_value = GOOGLE_KEYS, value_name = "URL", value_parser = keys_url)]
+    pub auth_keys_url: String,
     /// Largest request body in bytes; a Pub/Sub push is at most 13.4 MB and its attributes
     #[arg(long, env, default_value_t = 15 << 20, value_name = "BYTES", value_parser = at_least_one)]
     pub max_body_bytes: usize,
@@ -81,6 +91,13 @@ pub struct Config {
     /// Set by Cloud Run: the name of the service that runs
     #[arg(long, env = "K_SERVICE", hide = true)]
     pub k_service: Option<String>,
+}
+
+/// The keys of Google's identity tokens.
+pub const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
+
+fn keys_url(text: &str) -> Result<String, String> {
+    crate::auth::check_url(text).map(|()| text.to_owned())
 }
 
 fn port(text: &str) -> Result<u16, String> {
@@ -149,6 +166,7 @@ mod tests {
             ("--max-body-bytes", "15MiB", "1 or more"),
             ("--max-payload-bytes", "x", "bytes"),
             ("--log-format", "xml", "text, json"),
+            ("--auth-keys-url", "http://example.com/", "https://"),
         ] {
             let error = Config::try_parse_from(["main", &format!("{flag}={value}")]).unwrap_err();
             let text = error.to_string();

@@ -31,6 +31,7 @@
 //! # Layout
 //!
 //! - [`event`]: CloudEvents and Pub/Sub pushes, in every form, to a [`Message`]
+//! - `auth`: the identity token of a request
 //! - [`payload`]: inline bytes, or a claim check fetched from Cloud Storage
 //! - `route`: the declared rules that pick a task
 //! - [`task`]: what a user implements; [`tasks`]: `embed`, `classify`, `rerank`
@@ -43,6 +44,7 @@
 //! - [`config`]: every setting; [`telemetry`]: logs and metrics
 //! - `run`: all of it put together
 
+mod auth;
 mod batch;
 pub mod cloud;
 pub mod config;

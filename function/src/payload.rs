@@ -12,10 +12,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::cloud::{Clients, chain};
+use crate::cloud::Clients;
 use crate::key::hex;
 use crate::sink::destination::check_bucket;
 use crate::{Message, Outcome};
+use infra::causes;
 
 /// The attribute with the object: `gs://BUCKET/OBJECT`. It makes a message a claim check.
 pub const URI: &str = "payload-uri";
@@ -185,7 +186,7 @@ impl<'a> Claim<'a> {
             );
         }
         // Not allowed is a retry too: an operator grants roles/storage.objectUser and the message goes through.
-        let error = chain(error);
+        let error = causes(error);
         tracing::warn!(bucket = self.bucket, object = self.object, error, "cannot read a payload");
         unreadable()
     }

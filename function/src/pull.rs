@@ -28,10 +28,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cloud::{Clients, chain};
+use crate::cloud::Clients;
 use crate::event::PUBSUB_TYPE;
 use crate::server::{DRAIN_TIME, Flow};
 use crate::{Message, Outcome};
+use infra::causes;
 use order::{Keys, Turn};
 pub(crate) use room::Room;
 
@@ -162,7 +163,7 @@ impl Pull {
             if came || opened.elapsed() >= GOOD {
                 (ever_good, pause) = (true, RECONNECT[0]);
             }
-            let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| chain(error));
+            let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| causes(error));
             if !ever_good && let Some(why) = end.as_ref().and_then(code).and_then(|code| lasting(code, &text)) {
                 break Err(PullError { subscription: self.subscription.name.clone(), why });
             }
@@ -267,7 +268,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
             if let Err(error) = handler.confirmed_ack().await {
                 tracing::warn!(
                     message_id = message.id,
-                    error = chain(&error),
+                    error = causes(&error),
                     "not acknowledged; the message comes again"
                 );
             }
@@ -280,7 +281,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
 async fn look(admin: &SubscriptionAdmin, name: &str) -> Result<model::Subscription, (Option<Code>, String)> {
     match timeout(LOOK, admin.get_subscription().set_subscription(name).send()).await {
         Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err((code(&error), chain(&error))),
+        Ok(Err(error)) => Err((code(&error), causes(&error))),
         Err(_) => Err((None, format!("no answer in {LOOK:?}"))),
     }
 }

@@ -1,5 +1,6 @@
 //! The builder that a `main` uses, and the start and end of the process.
 
+mod callers;
 mod declared;
 mod model;
 
@@ -206,7 +207,9 @@ impl Function {
             wait: Duration::from_millis(config.max_batch_wait_ms),
             workers: self.workers,
         };
+        let auth = callers::check(config)?;
         let flow = Flow {
+            auth,
             batcher: Batcher::start(Arc::clone(&tasks), bounds, Arc::clone(&metrics))
                 .map_err(|error| StartError::System { what: "starting the batch workers".to_owned(), error })?,
             payloads: Payloads::new(&clients, buckets, config.max_payload_bytes),

@@ -26,6 +26,7 @@ pub(crate) use body::Bodies;
 pub(crate) use connections::{DRAIN_TIME, serve};
 pub(crate) use flow::Flow;
 
+use crate::auth::Refused;
 use crate::event::{Incoming, decode};
 
 /// The forms of events that `POST /` takes, for the page.
@@ -91,16 +92,32 @@ async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).into_response();
     }
     let (parts, body) = request.into_parts();
-    let refused = match flow.bodies.read(body).await {
-        Ok((body, _held)) => match decode(&parts.headers, body) {
-            Ok(incoming) => return handle(&flow, &parts.headers, incoming).await,
-            Err(error) => Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()),
+    // Whoever may not call costs no body.
+    let refused = match allowed(&flow, &parts.headers).await {
+        Ok(()) => match flow.bodies.read(body).await {
+            Ok((body, _held)) => match decode(&parts.headers, body) {
+                Ok(incoming) => return handle(&flow, &parts.headers, incoming).await,
+                Err(error) => Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()),
+            },
+            Err(problem) => problem,
         },
         Err(problem) => problem,
     };
     flow.metrics.refused(refused.status().as_u16());
     tracing::warn!(status = refused.status().as_u16(), detail = refused.detail(), "refused request");
     refused.into_response()
+}
+
+async fn allowed(flow: &Flow, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(auth) = &flow.auth else { return Ok(()) };
+    auth.check(headers).await.map_err(|refused| match refused {
+        Refused::Unauthorized(why) => Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", why),
+        Refused::Forbidden(why) => Problem::new(StatusCode::FORBIDDEN, "forbidden", why),
+        Refused::Unavailable => {
+            let why = "callers cannot be checked at the moment; send it again later";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-keys", why)
+        }
+    })
 }
 
 async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Response {

@@ -2,13 +2,17 @@
 
 use std::error::Error;
 
-/// An error and all its causes in one line.
-pub(crate) fn causes(error: &dyn Error) -> String {
+/// An error and all its causes in one line, each told once: many clients repeat the text of the cause in their own.
+pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
+        next = cause.source();
     }
     text
 }

@@ -24,6 +24,7 @@
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
+//! - [`causes`]: an error with what caused it
 //!
 //! With the feature `cloud`, for whatever deploys:
 //!
@@ -38,7 +39,6 @@
 
 #[cfg(feature = "cloud")]
 pub mod apply;
-#[cfg(any(feature = "cloud", feature = "local"))]
 mod causes;
 #[cfg(feature = "cloud")]
 pub mod cloud;
@@ -52,3 +52,5 @@ pub mod plan;
 #[cfg(feature = "cloud")]
 pub mod terraform;
 pub mod topology;
+
+pub use causes::causes;

@@ -2,12 +2,14 @@
 
 pub(crate) mod bench;
 mod deploy;
+mod pubsub;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
+pub(crate) use pubsub::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
 
 /// Builds and looks after the project.
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ pub(crate) enum Verb {
     Destroy(Destroy),
     Rollback(Rollback),
     Doctor(Doctor),
+    Publish(Publish),
+    Dlq(Dlq),
     Graph(Graph),
     Export(Export),
     Bench(bench::Bench),

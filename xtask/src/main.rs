@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod deploy;
 mod destroy;
+mod dlq;
 mod doctor;
 mod export;
 mod flags;
@@ -13,6 +14,8 @@ mod model;
 mod output;
 mod outputs;
 mod plan;
+mod publish;
+mod pubsub;
 mod rollback;
 mod terminal;
 mod topology;
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         Verb::Destroy(flags) => done(destroy::run(&flags)),
         Verb::Rollback(flags) => done(rollback::run(&flags)),
         Verb::Doctor(flags) => doctor::run(&flags),
+        Verb::Publish(flags) => done(publish::run(&flags)),
+        Verb::Dlq(flags) => done(dlq::run(&flags)),
         Verb::Graph(flags) => done(graph::run(&flags)),
         Verb::Export(flags) => done(export::run(&flags)),
         Verb::Bench(flags) => done(bench::run(&flags)),

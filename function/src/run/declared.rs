@@ -20,7 +20,6 @@ impl Declared {
     /// Locally a process answers with its results and buries nothing; on Cloud Run, or when it pulls, it does what its service
     /// declares. What is pulled has no answer, so its results must go elsewhere.
     pub(super) fn read(config: &Config, project: Option<&str>) -> Result<Self, StartError> {
-        refuse_unsupported()?;
         let topology = read(config)?;
         let service = find(config, &topology)?;
         let pull = match config.pull.as_deref().filter(|name| !name.is_empty()) {
@@ -78,17 +77,6 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     let (project, short) = full.split_once("/subscriptions/").unwrap_or((&full, ""));
     let topic = topology.subscription(short).map(|declared| format!("{project}/topics/{}", declared.topic));
     Ok(Subscription { name: full, topic })
-}
-
-/// Settings that would be taken for protection or for work being done must not pass unheeded.
-fn refuse_unsupported() -> Result<(), StartError> {
-    for setting in ["AUTH_AUDIENCE", "AUTH_EMAILS", "AUTH_KEYS_URL"] {
-        if let Some(value) = std::env::var_os(setting).filter(|value| !value.is_empty()) {
-            let why = "this version does not have it; leave it unset and let Cloud Run's IAM check callers";
-            return Err(StartError::setting(setting, value.to_string_lossy(), why));
-        }
-    }
-    Ok(())
 }
 
 fn read(config: &Config) -> Result<Topology, StartError> {

@@ -87,6 +87,9 @@ impl IntoResponse for Problem {
             let seconds = after.as_secs_f64().ceil() as u64;
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }

@@ -9,6 +9,7 @@ use infra::topology::Service;
 
 use super::answer::Reply;
 use super::body::Bodies;
+use crate::auth::Auth;
 use crate::batch::Batcher;
 use crate::pull::Room;
 use crate::route::route;
@@ -21,6 +22,8 @@ const SMALL_PAYLOAD: usize = 64 << 10;
 
 /// Everything that a message meets on its way.
 pub(crate) struct Flow {
+    /// Who may post events; `None` is anybody.
+    pub(crate) auth: Option<Auth>,
     pub(crate) service: Service,
     /// For messages that neither a rule nor an attribute sends to a task; one of `tasks`.
     pub(crate) default_task: String,

@@ -4,6 +4,7 @@
 mod answers;
 mod connections;
 mod limits;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};

@@ -7,8 +7,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{SinkError, TaskResult};
-use crate::cloud::{Clients, chain};
+use crate::cloud::Clients;
 use crate::key::object_segment;
+use infra::causes;
 
 /// Writes in flight to one bucket; more wait.
 const WRITES: usize = 64;
@@ -57,7 +58,7 @@ impl Bucket {
                         }
                         _ => "",
                     };
-                    Err(passing(format!("{advice}{}", chain(&error))))
+                    Err(passing(format!("{advice}{}", causes(&error))))
                 }
             }
         };

@@ -16,7 +16,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{SinkError, TaskResult};
-use crate::cloud::{Clients, chain};
+use crate::cloud::Clients;
+use infra::causes;
 
 /// The most data in one message, in bytes: Pub/Sub's limit.
 pub(crate) const MAX_DATA: usize = 10_000_000;
@@ -173,7 +174,7 @@ impl Topic {
             PublishError::Rpc(error) => error.status().map(|status| status.code),
             _ => None,
         };
-        let text = chain(error);
+        let text = causes(error);
         match code {
             Some(Code::InvalidArgument) => {
                 tracing::warn!(topic = self.name, error = text, "Pub/Sub calls a message invalid");

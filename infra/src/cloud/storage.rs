@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::error::{CloudError, Fault};
 use super::settings::{Api, Settings};
-use crate::causes::causes;
+use crate::causes;
 
 /// Objects up to this many bytes, that is all, are sent in one request: stand-ins ignore preconditions on resumable uploads.
 const ONE_REQUEST: usize = 1 << 30;

@@ -26,7 +26,7 @@ use super::settings::rules;
 use super::shared::Shared;
 use super::state::{AckId, Answer, Taken};
 use super::time::Time;
-use crate::causes::causes;
+use crate::causes;
 use token::Tokens;
 pub(super) use token::key_set;
 use window::Window;

@@ -154,7 +154,9 @@ async fn a_wrong_setting_ends_the_start_with_2_and_names_itself() {
         ("MODEL", "/nowhere", "model.safetensors"),
         ("TOPOLOGY", "/nowhere/topology.toml", "No such file"),
         ("DEAD_LETTER_TOPIC", "dead", "projects/"),
-        ("AUTH_AUDIENCE", "me", "unset"),
+        ("AUTH_AUDIENCE", "me", "AUTH_EMAILS"),
+        ("AUTH_EMAILS", "a@example.com", "AUTH_AUDIENCE"),
+        ("AUTH_KEYS_URL", "http://127.0.0.1/keys", "AUTH_AUDIENCE"),
     ] {
         let output = command(&[(name, value)]).stderr(Stdio::piped()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);

@@ -1,0 +1,161 @@
+//! `cargo xtask dlq`: dead letters, listed, shown, sent round again.
+//!
+//! - `letter`: what a dead letter says of itself
+//! - `reader`: the letters that a subscription holds, leased while they are looked at
+//! - `redrive`: back to where they came from
+
+mod letter;
+mod reader;
+mod redrive;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use crate::flags::{Dlq, DlqVerb, Letters, List, Show};
+use crate::pubsub::PubSub;
+use letter::{Letter, printable};
+use reader::Reader;
+
+pub(crate) fn run(arguments: &Dlq) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    match &arguments.verb {
+        DlqVerb::List(arguments) => runtime.block_on(list(arguments)),
+        DlqVerb::Show(arguments) => runtime.block_on(show(arguments)),
+        DlqVerb::Redrive(arguments) => runtime.block_on(redrive::run(arguments)),
+    }
+}
+
+/// The subscription that is named, or the one declared pull subscription of a dead-letter topic.
+fn subscription(arguments: &Letters, pubsub: &PubSub) -> Result<String> {
+    if let Some(name) = &arguments.subscription {
+        return Ok(pubsub.subscription(name));
+    }
+    let topology = &pubsub.topology;
+    let rejected = topology.services.iter().filter_map(|service| service.dead_letter_topic.as_deref());
+    let triggers = topology.services.iter().filter_map(|service| service.trigger.as_ref());
+    let deliveries = triggers.map(|trigger| &trigger.delivery);
+    let deliveries = deliveries.chain(topology.subscriptions.iter().map(|subscription| &subscription.delivery));
+    let undelivered = deliveries.filter_map(|delivery| delivery.dead_letter.as_ref()).map(|dead| dead.topic.as_str());
+    let topics: BTreeSet<&str> = rejected.chain(undelivered).collect();
+    let holds = topology.subscriptions.iter().filter(|subscription| {
+        topics.contains(subscription.topic.as_str()) && subscription.push.is_none() && subscription.filter.is_none()
+    });
+    let names: Vec<&str> = holds.map(|subscription| subscription.name.as_str()).collect();
+    match names[..] {
+        [name] => Ok(pubsub.subscription(name)),
+        [] => {
+            bail!("the topology declares no pull subscription of a dead-letter topic; name one with --subscription")
+        }
+        _ => bail!(
+            "the topology declares several subscriptions of dead-letter topics: {}; name one with --subscription",
+            names.join(", ")
+        ),
+    }
+}
+
+async fn list(arguments: &List) -> Result<()> {
+    let pubsub = PubSub::find(&arguments.letters.target)?;
+    let subscription = subscription(&arguments.letters, &pubsub)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let mut rows = Vec::new();
+    let mut documents = Vec::new();
+    let read = loop {
+        if rows.len().max(documents.len()) as u64 >= arguments.limit || reader.is_full() {
+            break Ok(());
+        }
+        match reader.next().await {
+            Ok(Some(letter)) => {
+                if arguments.filter.as_ref().is_none_or(|filter| filter.matches(&letter.attributes)) {
+                    if arguments.json { documents.push(letter.json(false)) } else { rows.push(row(&letter)) }
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let closed = reader.close().await;
+    read.and(closed)?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", json!({"subscription": subscription, "messages": documents}))?;
+        return Ok(());
+    }
+    if rows.is_empty() {
+        writeln!(out, "no dead letters in {subscription}")?;
+        return Ok(());
+    }
+    rows.insert(0, ["ID", "TIME", "SOURCE", "REASON", "ATTEMPTS", "DETAIL"].map(str::to_owned));
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn row(letter: &Letter) -> [String; 6] {
+    let source = letter.source().map(|source| source.short().to_owned());
+    let attempts = letter.attempts().map(|attempts| attempts.to_string());
+    [
+        printable(&letter.id),
+        printable(letter.time()),
+        printable(&source.unwrap_or_default()),
+        printable(letter.reason()),
+        attempts.unwrap_or_default(),
+        printable(letter.detail()),
+    ]
+}
+
+async fn show(arguments: &Show) -> Result<()> {
+    let pubsub = PubSub::find(&arguments.letters.target)?;
+    let subscription = subscription(&arguments.letters, &pubsub)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let mut looked_at = 0;
+    let found = loop {
+        if reader.is_full() {
+            break Ok(None);
+        }
+        match reader.next().await {
+            Ok(Some(letter)) if letter.is(&arguments.id) => break Ok(Some(letter)),
+            Ok(Some(_)) => looked_at += 1,
+            Ok(None) => break Ok(None),
+            Err(error) => break Err(error),
+        }
+    };
+    let closed = reader.close().await;
+    let found = found?;
+    closed?;
+    let Some(letter) = found else {
+        bail!(
+            "no message {} among the {looked_at} that {subscription} delivered\n  help: `cargo xtask dlq list` shows their \
+             ids; one that another reader holds is not delivered",
+            arguments.id
+        );
+    };
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", letter.json(true))?;
+        return Ok(());
+    }
+    writeln!(out, "id            {}", printable(&letter.id))?;
+    writeln!(out, "published     {}", printable(&letter.published))?;
+    if !letter.ordering_key.is_empty() {
+        writeln!(out, "ordering key  {}", printable(&letter.ordering_key))?;
+    }
+    for (name, value) in &letter.attributes {
+        writeln!(out, "{} = {}", printable(name), printable(value))?;
+    }
+    match std::str::from_utf8(&letter.data) {
+        Ok(text) => writeln!(out, "\n{}", text.lines().map(printable).collect::<Vec<_>>().join("\n"))?,
+        Err(_) => writeln!(out, "\n{} bytes that are no text; --json has them in base64", letter.data.len())?,
+    }
+    Ok(())
+}

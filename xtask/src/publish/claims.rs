@@ -1,0 +1,90 @@
+//! Claim checks: data that no message can hold goes to a bucket, and the message says where it is.
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use function::payload;
+use google_cloud_gax::error::rpc::Code;
+use google_cloud_storage::Error;
+use google_cloud_storage::client::Storage;
+use infra::topology::Destination;
+use sha2::{Digest, Sha256};
+
+use super::input::Item;
+use crate::pubsub::PubSub;
+
+pub(super) struct Claims<'a> {
+    pubsub: &'a PubSub,
+    /// Made for the first long message.
+    storage: Option<Storage>,
+}
+
+impl<'a> Claims<'a> {
+    pub(super) fn new(pubsub: &'a PubSub) -> Self {
+        Self { pubsub, storage: None }
+    }
+
+    /// The message without its data, which is now an object.
+    pub(super) async fn put(&mut self, item: Item) -> Result<Item> {
+        let bucket = self.bucket()?;
+        let storage = match &mut self.storage {
+            Some(storage) => storage,
+            none => none.insert(self.pubsub.storage().await?),
+        };
+        let digest = Sha256::digest(&item.data).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let object = format!("payloads/{digest}");
+        let place = format!("gs://{bucket}/{object}");
+        let bytes = item.data.len();
+        let generation = write(storage, &format!("projects/_/buckets/{bucket}"), &object, item.data).await;
+        let generation =
+            generation.with_context(|| format!("writing {bytes} bytes, too many for a message, to {place}"))?;
+        let mut attributes = item.attributes;
+        attributes.insert(payload::URI.to_owned(), place);
+        attributes.insert(payload::GENERATION.to_owned(), generation.to_string());
+        attributes.insert(payload::SHA256.to_owned(), digest);
+        if attributes.len() > crate::pubsub::MAX_ATTRIBUTES {
+            bail!("with the three of a claim check, the message has {} attributes", attributes.len());
+        }
+        Ok(Item { data: Bytes::new(), attributes, ordering_key: item.ordering_key })
+    }
+
+    fn bucket(&self) -> Result<String> {
+        let topology = &self.pubsub.topology;
+        let results = topology.first_service().into_iter().flat_map(|service| &service.results);
+        let results = results.filter_map(|result| match result {
+            Destination::Bucket { bucket, .. } => Some(bucket.replace("{project}", &self.pubsub.project)),
+            _ => None,
+        });
+        let archive = topology.archive.iter().map(|archive| archive.bucket(&self.pubsub.project));
+        results.chain(archive).next().ok_or_else(|| {
+            anyhow!(
+                "a message is over 10 MB, and the topology declares no bucket for it: add a gs://BUCKET/PREFIX/ to the first \
+                 service's results, or an [archive]"
+            )
+        })
+    }
+}
+
+/// Writes an object named by its content, unless it is there; returns its generation.
+async fn write(storage: &Storage, bucket: &str, object: &str, data: Bytes) -> Result<i64> {
+    let written = storage
+        .write_object(bucket, object, data.clone())
+        .set_if_generation_match(0_i64)
+        .with_known_crc32c(crc32c::crc32c(&data))
+        .set_content_type("application/octet-stream")
+        .send_unbuffered()
+        .await;
+    match written {
+        Ok(object) => Ok(object.generation),
+        Err(error) if exists(&error) => {
+            let found = storage.read_object(bucket, object).send().await.context("it exists and cannot be read")?;
+            Ok(found.object().generation)
+        }
+        Err(error) => Err(error).context("check that the bucket exists and that you may write to it"),
+    }
+}
+
+/// The precondition "no such object yet" failed.
+fn exists(error: &Error) -> bool {
+    error.http_status_code() == Some(412)
+        || error.status().is_some_and(|status| status.code == Code::FailedPrecondition)
+}

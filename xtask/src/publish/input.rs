@@ -1,0 +1,294 @@
+//! Messages to publish: one from the command line, or a file's lines.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::flags::Publish;
+use crate::pubsub::{MAX_ATTRIBUTES, MAX_MESSAGE, MAX_NAME, MAX_VALUE};
+
+/// The longest data, in bytes: what the function fetches for a claim check unless it is set otherwise.
+const MAX_DATA: u64 = function::payload::MAX_PAYLOAD_BYTES;
+/// The longest line, in bytes: such data with every quote escaped, and attributes.
+const MAX_LINE: u64 = 2 * MAX_DATA;
+
+/// A message to publish.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Item {
+    pub(super) data: Bytes,
+    pub(super) attributes: BTreeMap<String, String>,
+    pub(super) ordering_key: String,
+}
+
+/// Where messages come from.
+pub(super) enum Source {
+    One { item: Item, count: u64 },
+    Lines { path: PathBuf, defaults: Item },
+}
+
+/// A line of a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    #[serde(default, rename = "orderingKey", alias = "ordering_key")]
+    ordering_key: String,
+}
+
+impl Item {
+    /// In bytes, as Pub/Sub counts.
+    pub(super) fn size(&self) -> usize {
+        let attributes: usize = self.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.data.len() + attributes + self.ordering_key.len()
+    }
+
+    /// Whether a message can hold it.
+    pub(super) fn fits(&self) -> bool {
+        self.size() <= MAX_MESSAGE
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(
+            !self.data.is_empty() || !self.attributes.is_empty(),
+            "a message has data or an attribute, and this one has neither"
+        );
+        ensure!(self.data.len() as u64 <= MAX_DATA, "{} bytes of data, at most {MAX_DATA} are taken", self.data.len());
+        ensure!(
+            self.attributes.len() <= MAX_ATTRIBUTES,
+            "{} attributes, and Pub/Sub takes {MAX_ATTRIBUTES}",
+            self.attributes.len()
+        );
+        ensure!(self.ordering_key.len() <= MAX_VALUE, "an ordering key has at most {MAX_VALUE} bytes");
+        for (name, value) in &self.attributes {
+            let short: String = name.chars().take(40).collect();
+            ensure!(
+                (1..=MAX_NAME).contains(&name.len()) && value.len() <= MAX_VALUE,
+                "attribute {short:?}: Pub/Sub takes names of 1 to {MAX_NAME} bytes and values of at most {MAX_VALUE}"
+            );
+            ensure!(!name.starts_with("goog"), "attribute {short:?}: names that begin with `goog` are Google's");
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    /// What the command line asks for; the data of a single message is read and checked.
+    pub(super) fn open(arguments: &Publish) -> Result<Self> {
+        let mut item = Item {
+            data: Bytes::new(),
+            attributes: arguments.attribute.iter().cloned().collect(),
+            ordering_key: arguments.ordering_key.clone().unwrap_or_default(),
+        };
+        if let Some(path) = &arguments.file {
+            return Ok(Self::Lines { path: path.clone(), defaults: item });
+        }
+        let data = arguments.data.as_deref().unwrap_or_default();
+        item.data = match data.strip_prefix('@') {
+            Some(path) => whole(open(Path::new(path))?, path)?,
+            None if data == "-" => whole(std::io::stdin().lock(), "standard input")?,
+            None => data.to_owned().into(),
+        };
+        item.check()?;
+        Ok(Self::One { item, count: arguments.count })
+    }
+
+    /// How many messages there are, if that can be known; every one of them has been checked then.
+    pub(super) fn check(&self) -> Result<Option<u64>> {
+        match self {
+            Self::One { count, .. } => Ok(Some(*count)),
+            Self::Lines { path, defaults } => {
+                // A pipe can be read once only.
+                if is_stdin(path) || !std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
+                    return Ok(None);
+                }
+                let mut count = 0;
+                for item in Lines::new(open(path)?, path, defaults) {
+                    item.context("nothing was published")?;
+                    count += 1;
+                }
+                Ok(Some(count))
+            }
+        }
+    }
+
+    /// Hands over one message after the other, until `take` wants no more or one cannot be read.
+    pub(super) fn each(self, mut take: impl FnMut(Result<Item>) -> bool) {
+        match self {
+            Self::One { item, count } => {
+                for _ in 0..count {
+                    if !take(Ok(item.clone())) {
+                        return;
+                    }
+                }
+            }
+            Self::Lines { path, defaults } => {
+                let reader: Result<Box<dyn BufRead>> = if is_stdin(&path) {
+                    Ok(Box::new(std::io::stdin().lock()))
+                } else {
+                    open(&path).map(|file| Box::new(file) as Box<dyn BufRead>)
+                };
+                match reader {
+                    Ok(reader) => {
+                        for item in Lines::new(reader, &path, &defaults) {
+                            let last = item.is_err();
+                            if !take(item) || last {
+                                return;
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        take(Err(error));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The messages of a file's lines; empty lines count and are none.
+struct Lines<'a, R> {
+    reader: R,
+    path: &'a Path,
+    defaults: &'a Item,
+    number: u64,
+}
+
+impl<'a, R: BufRead> Lines<'a, R> {
+    fn new(reader: R, path: &'a Path, defaults: &'a Item) -> Self {
+        Self { reader, path, defaults, number: 0 }
+    }
+
+    fn line(&mut self) -> Result<Option<Item>> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            self.number += 1;
+            if self.reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line)? == 0 {
+                return Ok(None);
+            }
+            ensure!(line.len() as u64 <= MAX_LINE, "the line is longer than {MAX_LINE} bytes");
+            if !line.trim_ascii().is_empty() {
+                return read(&line, self.defaults).map(Some);
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<'_, R> {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Result<Item>> {
+        let item = self.line();
+        item.map_err(|error| anyhow!("{}:{}: {error:#}", self.path.display(), self.number)).transpose()
+    }
+}
+
+fn read(line: &[u8], defaults: &Item) -> Result<Item> {
+    let right = r#"a line is {"data": …, "attributes": {"name": "value"}, "orderingKey": "…"}"#;
+    // An array would be taken for the fields in order.
+    ensure!(line.trim_ascii_start().starts_with(b"{"), "no JSON object; {right}");
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| anyhow!("{error}; {right}"))?;
+    let data = match line.data.map(RawValue::get) {
+        None => Bytes::new(),
+        Some(text) if text.starts_with('"') => serde_json::from_str::<String>(text)?.into(),
+        Some(json) => json.to_owned().into(),
+    };
+    let mut attributes = defaults.attributes.clone();
+    attributes.extend(line.attributes);
+    let ordering_key = match line.ordering_key {
+        key if key.is_empty() => defaults.ordering_key.clone(),
+        key => key,
+    };
+    let item = Item { data, attributes, ordering_key };
+    item.check()?;
+    Ok(item)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn open(path: &Path) -> Result<BufReader<File>> {
+    Ok(BufReader::new(File::open(path).with_context(|| format!("reading {}", path.display()))?))
+}
+
+fn whole(reader: impl Read, name: &str) -> Result<Bytes> {
+    let mut data = Vec::new();
+    reader.take(MAX_DATA + 1).read_to_end(&mut data).with_context(|| format!("reading {name}"))?;
+    if data.len() as u64 > MAX_DATA {
+        bail!("{name} is longer than {MAX_DATA} bytes, the most that is taken as one message's data");
+    }
+    Ok(data.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn lines(text: &str, defaults: &Item) -> Result<Vec<Item>> {
+        Lines::new(text.as_bytes(), Path::new("work.ndjson"), defaults).collect()
+    }
+
+    fn item(data: &str, attributes: &[(&str, &str)], key: &str) -> Item {
+        Item {
+            data: data.to_owned().into(),
+            attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            ordering_key: key.to_owned(),
+        }
+    }
+
+    #[test]
+    fn texts_are_taken_as_they_are_and_other_json_as_it_is_written() {
+        let text = r#"{"data": "a\n\"é\"", "attributes": {"task": "embed"}}
+
+            {"data": {"input": 1.50, "n": 12345678901234567890123}, "orderingKey": "k"}
+            {"attributes": {"only": "this"}}"#;
+        let found = lines(text, &item("", &[("task", "classify")], "d")).unwrap();
+        assert_eq!(
+            found,
+            [
+                item("a\n\"é\"", &[("task", "embed")], "d"),
+                item(r#"{"input": 1.50, "n": 12345678901234567890123}"#, &[("task", "classify")], "k"),
+                item("", &[("only", "this"), ("task", "classify")], "d"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wrong_line_is_refused_with_its_number_and_what_is_right() {
+        let long = format!(r#"{{"data": "x", "attributes": {{"a": "{}"}}}}"#, "v".repeat(1025));
+        for (line, right) in [
+            ("{\"data\": ", "EOF"),
+            ("[1]", "\"orderingKey\""),
+            (r#"{"text": "x"}"#, "unknown field `text`"),
+            (r#"{"data": "x", "attributes": {"n": 1}}"#, "expected a string"),
+            (r#"{"data": ""}"#, "neither"),
+            (r#"{"data": "x", "attributes": {"googclient": ""}}"#, "goog"),
+            (&long, "at most 1024"),
+        ] {
+            let text = format!("{{\"data\": \"fine\"}}\n\n{line}\n");
+            let error = lines(&text, &item("", &[], "")).unwrap_err().to_string();
+            assert!(error.starts_with("work.ndjson:3: ") && error.contains(right), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_message_holds_ten_megabytes_with_its_attributes() {
+        let mut item = item("", &[("n", "v")], "key");
+        item.data = vec![b'x'; MAX_MESSAGE - 5].into();
+        assert!(item.fits());
+        item.data = vec![b'x'; MAX_MESSAGE - 4].into();
+        assert!(!item.fits());
+    }
+}

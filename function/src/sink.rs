@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::cloud::Clients;
-use crate::{Message, Outcome};
+use crate::{Message, Outcome, route};
 
 mod bucket;
 pub mod destination;
@@ -43,13 +43,15 @@ pub struct TaskResult<'a> {
     pub body: Bytes,
     /// When it was done: RFC 3339, UTC.
     pub time: String,
+    /// How often the message has passed a service with a hop limit, this one included; `None` if this one has none.
+    pub hops: Option<u32>,
 }
 
 impl<'a> TaskResult<'a> {
     /// The result of `task` for `input`, done at this moment.
     pub fn new(task: &'a str, service: &'a str, input: &'a Message, body: Bytes) -> Self {
         let key = input.key();
-        Self { task, service, key, input, body, time: Timestamp::now().to_string() }
+        Self { task, service, key, input, body, time: Timestamp::now().to_string(), hops: None }
     }
 
     /// CloudEvents `source`: the service as a URI.
@@ -86,6 +88,7 @@ impl<'a> TaskResult<'a> {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
+        attributes.extend(self.hops.map(|hops| (route::HOPS.to_owned(), hops.to_string())));
         attributes
     }
 }

@@ -184,7 +184,8 @@ pub struct Service {
     pub results: Vec<Destination>,
     /// The declared topic for rejected messages.
     pub dead_letter_topic: Option<String>,
-    /// How often a message may pass services before it is rejected; what makes a cycle of services end.
+    /// How often a message, as the result of a result, may have passed services with a limit before this one rejects it; what makes
+    /// a round of services end. Counted in the attribute `hop-count`.
     pub hop_limit: Option<u32>,
     /// What it runs as: a declared account, or the email of another.
     pub service_account: Option<String>,

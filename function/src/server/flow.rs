@@ -12,7 +12,7 @@ use super::body::Bodies;
 use crate::auth::Auth;
 use crate::batch::Batcher;
 use crate::pull::Room;
-use crate::route::route;
+use crate::route::{hops, route};
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
 use crate::{DeadLetter, Message, Outcome, Payloads, Sinks, TaskResult};
@@ -139,7 +139,8 @@ impl Flow {
         let Outcome::Done(body) = &outcome else {
             return (outcome, None);
         };
-        let result = TaskResult::new(name, self.service_name(), message, body.clone());
+        let hops = self.service.hop_limit.map(|_| hops(message).saturating_add(1));
+        let result = TaskResult { hops, ..TaskResult::new(name, self.service_name(), message, body.clone()) };
         if let Err(error) = self.sinks.deliver(&result).await {
             tracing::error!(message_id = message.id, %error, "result not delivered");
             return (error.outcome(), None);

@@ -207,37 +207,38 @@ impl Check<'_> {
         }
     }
 
-    /// Results, or rejected messages, that come round to the service again, noted at the first service of the round.
+    /// Results, or rejected messages, that come round to the service again, noted at the first service of the round. A service with a
+    /// hop limit ends the rounds that its results are part of. What it rejects goes on to its dead-letter topic.
     fn cycle(&mut self, start: &Service) {
         let services = &self.topology.services;
         let index = |service: &Service| services.iter().position(|other| other.name == service.name);
         let first = index(start);
-        let mut open = vec![(start, vec![&*start.name])];
-        let mut seen: Vec<&str> = Vec::new();
-        if start.hop_limit.is_some() {
-            return;
-        }
-        while let Some((service, way)) = open.pop() {
+        let mut open = vec![(start, vec![&*start.name], false)];
+        let mut seen: Vec<(&str, bool)> = Vec::new();
+        while let Some((service, way, ends)) = open.pop() {
             let results = service.results.iter().filter_map(|result| match result {
-                Destination::Topic(topic) => Some(topic),
+                Destination::Topic(topic) => Some((topic, ends || service.hop_limit.is_some())),
                 _ => None,
             });
-            for topic in results.chain(&service.dead_letter_topic) {
+            for (topic, ends) in results.chain(service.dead_letter_topic.iter().map(|topic| (topic, ends))) {
                 let next = services
                     .iter()
                     .filter(|next| self.topology.feeds(&next.name).iter().any(|feed| feed.topic == topic));
                 for next in next {
                     let way = [&way[..], &[&**topic, &*next.name]].concat();
-                    if next.name == start.name {
+                    if next.name == start.name && !ends {
                         let message = format!("messages of service `{}` can go round for ever", start.name);
                         let label = way.join(" → ");
-                        let help = "add `hop-limit = 5` to a service of the round, or break it".to_owned();
-                        return self.add(&["services", &start.name], message, label, help);
+                        let help = match start.hop_limit {
+                            None => "add `hop-limit = 5` to a service of the round, or break it",
+                            Some(_) => "break the round: rejected messages go on in it whatever the hop limit",
+                        };
+                        return self.add(&["services", &start.name], message, label, help.to_owned());
                     }
                     // A round is noted once: from its first service.
-                    if index(next) > first && next.hop_limit.is_none() && !seen.contains(&&*next.name) {
-                        seen.push(&next.name);
-                        open.push((next, way));
+                    if index(next) > first && !seen.contains(&(&*next.name, ends)) {
+                        seen.push((&next.name, ends));
+                        open.push((next, way, ends));
                     }
                 }
             }

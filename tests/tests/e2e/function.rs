@@ -165,6 +165,36 @@ async fn a_wrong_setting_ends_the_start_with_2_and_names_itself() {
     }
 }
 
+/// Results of results end: the function counts how often a message has passed.
+#[tokio::test]
+async fn a_hop_limit_is_kept() {
+    let pubsub = tests::Bus::shared();
+    let (results, subscription) = pubsub.create_topic_and_subscription(&unique("results")).await;
+    let folder = std::env::temp_dir().join(unique("hops"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let topology = folder.join("topology.toml");
+    std::fs::write(&topology, "[services.s]\nhop-limit = 2\n").unwrap();
+    let function = Function::start(&[
+        ("PUBSUB_EMULATOR_HOST", pubsub.host()),
+        ("TOPOLOGY", topology.to_str().unwrap()),
+        ("RESULTS", &results),
+    ])
+    .await;
+    assert_eq!(function.push("first", &[]).await.0, 204);
+    assert_eq!(function.push("second", &[("hop-count", "1")]).await.0, 204);
+    let mut hops: Vec<String> = Vec::new();
+    for result in pubsub.pull(&subscription, 2, Duration::from_secs(20)).await {
+        hops.push(result.attribute("hop-count").to_owned());
+    }
+    hops.sort();
+    assert_eq!(hops, ["1", "2"]);
+    for count in ["2", "3", "many"] {
+        let (status, problem) = function.push("third", &[("hop-count", count)]).await;
+        assert_eq!((status, &problem["type"]), (422, &json!("urn:ai-workloads:problem:too-many-hops")), "{count}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[tokio::test]
 async fn the_stop_signal_ends_it_in_good_order() {
     let function = Function::start(&[("RESULTS", "stdout")]).await;

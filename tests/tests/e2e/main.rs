@@ -32,3 +32,4 @@ mod mixed;
 mod payload;
 mod pull;
 mod sink;
+mod verbs;

@@ -1,4 +1,4 @@
-//! `cargo xtask publish` and `dlq`, the built binary, on Google's emulator.
+//! `cargo xtask publish` and `dlq`, the built binary.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tests::{Emulator, Function, Storage, unique, xtask};
+use tests::{Function, PubSub, Storage, unique, xtask_command};
 
-/// A topology of its own on the shared emulator, and the environment in which the verbs find it.
+/// A topology of its own, and the environment in which the verbs find it.
 struct Project {
-    emulator: &'static Emulator,
+    pubsub: PubSub,
     folder: PathBuf,
     topology: String,
     work: String,
@@ -23,12 +23,12 @@ struct Project {
 }
 
 impl Project {
-    async fn make(more: &str) -> Option<Self> {
-        let emulator = Emulator::shared()?;
+    async fn make(pubsub: &PubSub, more: &str) -> Self {
+        let pubsub = pubsub.clone();
         let (work, dead) = (unique("verbs-work"), unique("verbs-dead"));
-        let topics = (emulator.create_topic(&work).await, emulator.create_topic(&dead).await);
-        let holds = emulator.create_subscription(&format!("{dead}-subscription"), &topics.1, json!({})).await;
-        let watch = emulator.create_pull(&format!("{work}-watch"), &topics.0).await;
+        let topics = (pubsub.create_topic(&work).await, pubsub.create_topic(&dead).await);
+        let holds = pubsub.create_subscription(&format!("{dead}-subscription"), &topics.1, json!({})).await;
+        let watch = pubsub.create_pull(&format!("{work}-watch"), &topics.0).await;
         let folder = std::env::temp_dir().join(format!("{work}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let topology = folder.join("topology.toml").display().to_string();
@@ -38,7 +38,7 @@ impl Project {
         );
         std::fs::write(&topology, text).unwrap();
         let storage = String::new();
-        Some(Self { emulator, folder, topology, work: topics.0, dead: topics.1, holds, watch, storage })
+        Self { pubsub, folder, topology, work: topics.0, dead: topics.1, holds, watch, storage }
     }
 
     fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
@@ -49,11 +49,11 @@ impl Project {
 
     fn run(&self, arguments: &[&str], input: Option<&str>) -> Output {
         let variables = [
-            ("PUBSUB_EMULATOR_HOST", self.emulator.host()),
-            ("STORAGE_EMULATOR_HOST", &self.storage),
-            ("GOOGLE_CLOUD_PROJECT", self.emulator.project()),
+            ("PUBSUB_EMULATOR_HOST", self.pubsub.host().to_owned()),
+            ("STORAGE_EMULATOR_HOST", self.storage.clone()),
+            ("GOOGLE_CLOUD_PROJECT", self.pubsub.project().to_owned()),
         ];
-        let mut command = xtask(&variables, arguments);
+        let mut command = xtask_command(arguments, &variables);
         command.args(["--topology", &self.topology]);
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -96,10 +96,9 @@ impl Drop for Project {
     }
 }
 
-#[tokio::test]
-async fn what_is_rejected_is_listed_shown_and_sent_round_again() {
-    let Some(project) = Project::make("").await else { return };
-    let pull = project.emulator.create_pull(&unique("verbs-pull"), &project.work).await;
+async fn what_is_rejected_is_listed_shown_and_sent_round_again(pubsub: &PubSub) {
+    let project = Project::make(pubsub, "").await;
+    let pull = project.pubsub.create_pull(&unique("verbs-pull"), &project.work).await;
     let lines: String = (0..20)
         .map(|n| {
             let (task, key) = if n % 4 == 0 { ("translate", "poison") } else { ("embed", "") };
@@ -112,7 +111,7 @@ async fn what_is_rejected_is_listed_shown_and_sent_round_again() {
     let published = project.json(&["publish", "--file", &file, "--attribute", "batch=one"]);
     assert_eq!((&published["topic"], &published["published"]), (&json!(project.work), &json!(20)));
     let ids: Vec<&str> = published["messageIds"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
-    let sent = project.emulator.pull(&project.watch, 20, Duration::from_secs(30)).await;
+    let sent = project.pubsub.pull(&project.watch, 20, Duration::from_secs(30)).await;
     assert_eq!(sent.len(), 20);
     for message in &sent {
         let n: usize = message.attribute("n").parse().unwrap();
@@ -120,9 +119,9 @@ async fn what_is_rejected_is_listed_shown_and_sent_round_again() {
         assert_eq!(message.data, format!(r#"{{"input":"text {n}"}}"#));
     }
 
-    let (results, _) = project.emulator.create_topic_and_subscription(&unique("verbs-results")).await;
+    let (results, _) = project.pubsub.create_topic_and_subscription(&unique("verbs-results")).await;
     let _function = Function::start(&[
-        ("PUBSUB_EMULATOR_HOST", project.emulator.host()),
+        ("PUBSUB_EMULATOR_HOST", project.pubsub.host()),
         ("PULL_SUBSCRIPTION", &pull),
         ("RESULTS", &results),
         ("DEAD_LETTER_TOPIC", &project.dead),
@@ -145,7 +144,7 @@ async fn what_is_rejected_is_listed_shown_and_sent_round_again() {
         project.json(&["dlq", "redrive", "--dry-run", "--wait", "2", "--where", "attributes.task = \"translate\""]);
     assert_eq!((&dry["redriven"], &dry["topics"]), (&json!(5), &json!({&project.work: 5})));
     assert_eq!(project.letters(5).len(), 5);
-    assert!(project.emulator.pull(&project.watch, 1, Duration::from_millis(200)).await.is_empty());
+    assert!(project.pubsub.pull(&project.watch, 1, Duration::from_millis(200)).await.is_empty());
 
     // Two go round, are rejected again and are letters again; then the other three.
     let some = project.json(&["dlq", "redrive", "--wait", "2", "--limit", "2", "--rate", "100"]);
@@ -157,7 +156,7 @@ async fn what_is_rejected_is_listed_shown_and_sent_round_again() {
     assert!(letters.len() == 5 && letters.iter().all(|letter| letter["redrives"] == 1), "{letters:?}");
     let none = project.json(&["dlq", "redrive", "--wait", "2", "--max-redrives", "1"]);
     assert_eq!(none["redriven"], 0);
-    let copies = project.emulator.pull(&project.watch, 6, Duration::from_secs(3)).await;
+    let copies = project.pubsub.pull(&project.watch, 6, Duration::from_secs(3)).await;
     assert_eq!(copies.len(), 5);
     for copy in copies {
         let names: Vec<&str> = copy.attributes.keys().map(String::as_str).collect();
@@ -165,9 +164,8 @@ async fn what_is_rejected_is_listed_shown_and_sent_round_again() {
     }
 }
 
-#[tokio::test]
-async fn letters_of_pubsub_go_to_their_subscription_s_topic_and_no_further() {
-    let Some(project) = Project::make("").await else { return };
+async fn letters_of_pubsub_go_to_their_subscription_s_topic_and_no_further(pubsub: &PubSub) {
+    let project = Project::make(pubsub, "").await;
     let letter = |subscription: &str, of: &str| {
         json!({"data": "eA==", "attributes": {"CloudPubSubDeadLetterSourceSubscription": subscription,
             "CloudPubSubDeadLetterSourceSubscriptionProject": of, "CloudPubSubDeadLetterSourceDeliveryCount": "5", "n": "1"}})
@@ -175,18 +173,18 @@ async fn letters_of_pubsub_go_to_their_subscription_s_topic_and_no_further() {
     let short = project.watch.rsplit('/').next().unwrap();
     let elsewhere = json!({"data": "eA==", "attributes": {"dead-letter-source-topic": "projects/other/topics/work"}});
     let messages = [
-        letter(short, project.emulator.project()),
+        letter(short, project.pubsub.project()),
         letter(short, "other"),
-        letter("nobody", project.emulator.project()),
+        letter("nobody", project.pubsub.project()),
         elsewhere,
         json!({"data": "eA=="}),
     ];
-    project.emulator.publish_messages(&project.dead, &messages).await;
+    project.pubsub.publish_messages(&project.dead, &messages).await;
     let listed = project.letters(5);
     assert!(listed.iter().any(|letter| letter["reason"] == "delivered-too-often" && letter["attempts"] == 5));
     let done = project.json(&["dlq", "redrive", "--wait", "2"]);
     assert_eq!((&done["topics"], &done["redriven"]), (&json!({&project.work: 1}), &json!(1)), "{done}");
-    assert_eq!(project.emulator.pull_one(&project.watch).await.attribute("redrive-count"), "1");
+    assert_eq!(project.pubsub.pull_one(&project.watch).await.attribute("redrive-count"), "1");
     let left: u64 = done["stay"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
     assert_eq!(left, 4);
     // A topic that is not there keeps its letters, and says so.
@@ -196,18 +194,17 @@ async fn letters_of_pubsub_go_to_their_subscription_s_topic_and_no_further() {
     assert_eq!(project.letters(4).len(), 4);
     let done = project.json(&["dlq", "redrive", "--wait", "2", "--topic", &project.work]);
     assert_eq!(done["redriven"], 4, "{done}");
-    assert!(project.emulator.pull(&project.holds, 1, Duration::from_secs(1)).await.is_empty());
+    assert!(project.pubsub.pull(&project.holds, 1, Duration::from_secs(1)).await.is_empty());
 }
 
-#[tokio::test]
-async fn a_wrong_line_sends_nothing_of_a_file_and_ends_standard_input() {
-    let Some(project) = Project::make("").await else { return };
+async fn a_wrong_line_sends_nothing_of_a_file_and_ends_standard_input(pubsub: &PubSub) {
+    let project = Project::make(pubsub, "").await;
     let lines = "{\"data\": \"one\"}\n\n{\"data\": \"two\"}\n{\"text\": \"three\"}\n{\"data\": \"four\"}\n";
     let file = project.file("wrong.ndjson", lines);
     let output = project.run(&["publish", "--file", &file], None);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && error.contains("wrong.ndjson:4: "), "{error}");
-    assert!(project.emulator.pull(&project.watch, 1, Duration::from_millis(200)).await.is_empty());
+    assert!(project.pubsub.pull(&project.watch, 1, Duration::from_millis(200)).await.is_empty());
 
     let output = project.run(&["publish", "--file", "-", "--json"], Some(lines));
     let error = String::from_utf8_lossy(&output.stderr);
@@ -217,22 +214,21 @@ async fn a_wrong_line_sends_nothing_of_a_file_and_ends_standard_input() {
     );
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(printed["messageIds"].as_array().unwrap().len(), 2);
-    assert_eq!(project.emulator.pull(&project.watch, 3, Duration::from_secs(2)).await.len(), 2);
+    assert_eq!(project.pubsub.pull(&project.watch, 3, Duration::from_secs(2)).await.len(), 2);
 }
 
-#[tokio::test]
-async fn one_message_is_published_as_often_as_asked() {
-    let Some(project) = Project::make("").await else { return };
+async fn one_message_is_published_as_often_as_asked(pubsub: &PubSub) {
+    let project = Project::make(pubsub, "").await;
     let file = project.file("payload.json", "{\"input\": \"from a file\"}");
     let data = format!("@{file}");
     let text = project.text(&["publish", "--data", &data, "--count", "50", "--rate", "1000", "--ordering-key", "k"]);
     assert!(text.contains("published 50 messages"), "{text}");
-    let received = project.emulator.pull(&project.watch, 51, Duration::from_secs(3)).await;
+    let received = project.pubsub.pull(&project.watch, 51, Duration::from_secs(3)).await;
     assert_eq!(received.len(), 50);
     assert!(received.iter().all(|message| message.ordering_key == "k" && message.data.starts_with(b"{\"input\"")));
     let output = project.run(&["publish", "--data", "-", "--attribute", "a=b=c"], Some("from a pipe"));
     assert!(output.status.success());
-    let message = project.emulator.pull_one(&project.watch).await;
+    let message = project.pubsub.pull_one(&project.watch).await;
     assert_eq!((&message.data[..], message.attribute("a")), (&b"from a pipe"[..], "b=c"));
 
     for (arguments, code, right) in [
@@ -251,13 +247,12 @@ async fn one_message_is_published_as_often_as_asked() {
     }
 }
 
-#[tokio::test]
-async fn what_no_message_can_hold_becomes_a_claim_check() {
+async fn what_no_message_can_hold_becomes_a_claim_check(pubsub: &PubSub) {
     let Some(storage) = Storage::shared() else { return };
     let bucket = unique("verbs-payloads");
     storage.create_bucket(&bucket).await;
     let more = format!("results = [\"gs://{bucket}/results/\"]");
-    let Some(mut project) = Project::make(&more).await else { return };
+    let mut project = Project::make(pubsub, &more).await;
     project.storage = storage.host().to_owned();
     let data = "word ".repeat(2_100_000);
     let file = project.file("long.txt", &data);
@@ -266,7 +261,7 @@ async fn what_no_message_can_hold_becomes_a_claim_check() {
     let published = project.json(&["publish", "--data", &argument, "--count", "2", "--attribute", "task=embed"]);
     assert_eq!((&published["published"], &published["claimChecks"]), (&json!(2), &json!(2)));
     let digest: String = Sha256::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect();
-    for message in project.emulator.pull(&project.watch, 2, Duration::from_secs(10)).await {
+    for message in project.pubsub.pull(&project.watch, 2, Duration::from_secs(10)).await {
         assert_eq!((message.data.len(), message.attribute("task")), (0, "embed"));
         assert_eq!(message.attribute("payload-uri"), format!("gs://{bucket}/payloads/{digest}"));
         assert_eq!(message.attribute("payload-sha256"), digest);
@@ -275,16 +270,24 @@ async fn what_no_message_can_hold_becomes_a_claim_check() {
     assert_eq!(storage.read(&bucket, &format!("payloads/{digest}")).await.unwrap(), data);
 
     // And the function takes it from there.
-    let pull = project.emulator.create_pull(&unique("verbs-claims"), &project.work).await;
+    let pull = project.pubsub.create_pull(&unique("verbs-claims"), &project.work).await;
     project.text(&["publish", "--data", &argument]);
-    let (results, received) = project.emulator.create_topic_and_subscription(&unique("verbs-results")).await;
+    let (results, received) = project.pubsub.create_topic_and_subscription(&unique("verbs-results")).await;
     let _function = Function::start(&[
-        ("PUBSUB_EMULATOR_HOST", project.emulator.host()),
+        ("PUBSUB_EMULATOR_HOST", project.pubsub.host()),
         ("STORAGE_EMULATOR_HOST", storage.host()),
         ("PULL_SUBSCRIPTION", &pull),
         ("PAYLOAD_BUCKETS", &bucket),
         ("RESULTS", &results),
     ])
     .await;
-    assert_eq!(project.emulator.pull_one(&received).await.json()["usage"]["total_tokens"], 256);
+    assert_eq!(project.pubsub.pull_one(&received).await.json()["usage"]["total_tokens"], 256);
 }
+
+on_every_pubsub!(
+    what_is_rejected_is_listed_shown_and_sent_round_again,
+    letters_of_pubsub_go_to_their_subscription_s_topic_and_no_further,
+    a_wrong_line_sends_nothing_of_a_file_and_ends_standard_input,
+    one_message_is_published_as_often_as_asked,
+    what_no_message_can_hold_becomes_a_claim_check,
+);

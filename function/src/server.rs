@@ -41,7 +41,7 @@ const FORMS: [&str; 5] = [
 pub(crate) fn router(flow: Arc<Flow>) -> Router {
     Router::new()
         .route("/", post(events).get(page))
-        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .fallback(|| async {
@@ -53,6 +53,15 @@ pub(crate) fn router(flow: Arc<Flow>) -> Router {
                 .into_response()
         })
         .with_state(flow)
+}
+
+async fn live(State(flow): State<Arc<Flow>>) -> Response {
+    if flow.batcher.is_live() {
+        "live\n".into_response()
+    } else {
+        let detail = "tasks hang; only a new process can run them";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "tasks-hang", detail).into_response()
+    }
 }
 
 async fn ready(State(flow): State<Arc<Flow>>) -> Response {

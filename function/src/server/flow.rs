@@ -132,7 +132,7 @@ impl Flow {
                     Some(room) => room.enter(work.cost).await,
                     None => None,
                 };
-                self.batcher.submit(task, work).await
+                self.batcher.submit(task, work, message.delivery_attempt).await
             }
             Err(outcome) => outcome,
         };

@@ -19,15 +19,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 
 use answer::{Problem, Reply};
 pub(crate) use body::Bodies;
 pub(crate) use connections::{DRAIN_TIME, serve};
 pub(crate) use flow::Flow;
 
+use crate::Message;
 use crate::auth::Refused;
-use crate::event::{Incoming, decode};
+use crate::event::{EventError, Incoming, decode};
 
 /// The forms of events that `POST /` takes, for the page.
 const FORMS: [&str; 5] = [
@@ -132,17 +133,27 @@ async fn allowed(flow: &Flow, headers: &HeaderMap) -> Result<(), Problem> {
 async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Response {
     match incoming {
         Incoming::One(message) => flow.answer(headers, message).await.into_response(),
-        Incoming::Batch(events) => {
-            let replies = join_all(events.into_iter().map(|event| async move {
-                match event {
-                    Ok(message) => flow.answer(headers, message).await,
-                    Err(error) => {
-                        Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))
-                    }
-                }
-            }))
-            .await;
-            answer::batch(replies)
+        Incoming::Batch(events) => answer_batch(flow, headers, events).await,
+    }
+}
+
+/// One answer for all events. The first refusal by the full queue refuses the whole batch at once: its sender sends all of it
+/// again, so nothing is gained by waiting for the others, and those that wait leave the queue.
+async fn answer_batch(flow: &Flow, headers: &HeaderMap, events: Vec<Result<Message, EventError>>) -> Response {
+    let ids: Vec<_> = events.iter().map(|event| event.as_ref().ok().map(|message| message.id.clone())).collect();
+    let answers = events.into_iter().map(async |event| match event {
+        Ok(message) => match flow.answer(headers, message).await {
+            reply if reply.status() == StatusCode::TOO_MANY_REQUESTS => Err(reply),
+            reply => Ok(reply),
+        },
+        Err(error) => Ok(Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))),
+    });
+    match try_join_all(answers).await {
+        Ok(replies) => answer::batch(replies),
+        Err(refusal) => {
+            flow.metrics.refused(StatusCode::TOO_MANY_REQUESTS.as_u16());
+            tracing::warn!(events = ids.len(), "refused batch");
+            answer::batch(ids.into_iter().map(|id| refusal.again(id)).collect())
         }
     }
 }

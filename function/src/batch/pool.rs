@@ -83,7 +83,7 @@ impl Pool {
             apart: Vec::new(),
             running: Vec::new(),
             next_run: 0,
-            workers: 0,
+            workers: bounds.workers.max(1),
             hung: 0,
             idle: 0,
             unwatched: false,
@@ -180,8 +180,8 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts a worker that has been counted.
     fn add_worker(self: &Arc<Self>) -> std::io::Result<()> {
-        self.lock().workers += 1;
         let pool = Arc::clone(self);
         spawn("batch", move || pool.work()).inspect_err(|_| self.lock().workers -= 1)
     }
@@ -324,21 +324,21 @@ impl Pool {
     pub(super) fn give_up(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
         let late: Vec<Run> = state.running.extract_if(.., |run| run.until <= now).collect();
-        state.workers -= late.len();
+        let replaced = late.len().min(HUNG.saturating_sub(state.hung + late.len()));
         state.hung += late.len();
-        let replaced = late.len().min(HUNG.saturating_sub(state.hung));
+        state.workers -= late.len() - replaced;
         drop(state);
+        for _ in 0..replaced {
+            if let Err(error) = self.add_worker() {
+                tracing::error!(%error, "no thread for the place of one that hangs");
+            }
+        }
         let limit = self.bounds.run_time;
         for run in late {
             self.metrics.hung();
             tracing::error!(messages = run.replies.len(), ?limit, "a task hangs; its messages are given up");
             for reply in run.replies {
                 let _ = reply.send(Outcome::retry(format!("the task did not end within {limit:?}")));
-            }
-        }
-        for _ in 0..replaced {
-            if let Err(error) = self.add_worker() {
-                tracing::error!(%error, "no thread for the place of one that hangs");
             }
         }
         // With nobody left, nobody must wait.

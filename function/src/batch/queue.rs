@@ -10,8 +10,8 @@
 //! message before it in its line; its end is its stamp and its cost. Stamps are served in ascending order, and the clock is
 //! the one that was reached.
 //!
-//! A batch holds messages of one task. What does not fit is passed over, so that batches are full, and begins the next batch of its
-//! task. A message larger than a batch runs alone, and so does one that may have ended a process before ([`Queue::push`]).
+//! A batch holds messages of one task. What does not fit is overtaken by what does, so that batches are full, and then begins
+//! the next batch of its task. A message larger than a batch runs alone, and so does one that may have ended a process before ([`Queue::push`]).
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -39,7 +39,7 @@ struct Task<T> {
     start: u64,
     /// For the stamps of its messages.
     clock: u64,
-    /// The line whose first message was passed over.
+    /// The line whose first message was overtaken.
     due: Option<usize>,
 }
 
@@ -143,18 +143,20 @@ impl<T> Queue<T> {
         let (number, task) = waiting.min_by_key(|(_, task)| task.start)?;
         let (mut jobs, mut tokens) = (Vec::new(), 0);
         let mut due = task.due.take();
-        let mut closed = [false; SIZES];
+        let (mut closed, mut passed) = ([false; SIZES], None);
         while let Some(size) = due.or_else(|| task.next(&closed)) {
             let line = &mut task.sizes[size];
             let Some(first) = line.jobs.front() else { break };
             let alone = first.cost > self.batch_tokens || (first.suspect && isolate);
             if !jobs.is_empty() && (alone || tokens + first.cost > self.batch_tokens) {
                 closed[size] = true;
-                task.due = task.due.or(Some(size));
+                passed = passed.or(Some(size));
                 continue;
             }
             let Some(first) = line.jobs.pop_front() else { break };
-            if due.take().is_none() && task.due.is_none() {
+            // What was passed over has now been overtaken.
+            task.due = passed;
+            if due.take().is_none() && passed.is_none() {
                 task.clock = task.clock.max(first.start);
             }
             task.waiting -= 1;

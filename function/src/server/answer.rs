@@ -147,7 +147,15 @@ impl Reply {
         Self::Problem(problem)
     }
 
-    fn status(&self) -> StatusCode {
+    /// The same problem for another message.
+    pub(super) fn again(&self, message_id: Option<String>) -> Self {
+        match self {
+            Self::Problem(problem) => Self::Problem(Problem { message_id, ..problem.clone() }),
+            _ => Self::Empty,
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Empty => StatusCode::NO_CONTENT,
             Self::Result { .. } => StatusCode::OK,

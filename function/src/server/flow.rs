@@ -126,6 +126,12 @@ impl Flow {
         if let Err(error) = self.sinks.check(message) {
             return (error.outcome(), None);
         }
+        // A full queue refuses before it costs anything to know what the message costs.
+        if room.is_none()
+            && let Some(refusal) = self.batcher.refusal()
+        {
+            return (refusal, None);
+        }
         let outcome = match self.accept(task, message).await {
             Ok(work) => {
                 let _held = match room {

@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use answer::{Problem, Reply};
 pub(crate) use body::Bodies;
@@ -38,6 +38,10 @@ const FORMS: [&str; 5] = [
     "Pub/Sub push, wrapped",
     "Pub/Sub push, unwrapped",
 ];
+
+/// Events of a batch that are at work at once: a full batch of short texts, so that a request of many events need not fit into the
+/// queue.
+const EVENTS_AT_ONCE: usize = 256;
 
 pub(crate) fn router(flow: Arc<Flow>) -> Router {
     Router::new()
@@ -141,15 +145,19 @@ async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Respons
 /// again, so nothing is gained by waiting for the others, and those that wait leave the queue.
 async fn answer_batch(flow: &Flow, headers: &HeaderMap, events: Vec<Result<Message, EventError>>) -> Response {
     let ids: Vec<_> = events.iter().map(|event| event.as_ref().ok().map(|message| message.id.clone())).collect();
-    let answers = events.into_iter().map(async |event| match event {
-        Ok(message) => match flow.answer(headers, message).await {
-            reply if reply.status() == StatusCode::TOO_MANY_REQUESTS => Err(reply),
-            reply => Ok(reply),
-        },
-        Err(error) => Ok(Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))),
+    let answers = events.into_iter().enumerate().map(|(place, event)| async move {
+        let reply = match event {
+            Ok(message) => flow.answer(headers, message).await,
+            Err(error) => Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())),
+        };
+        if reply.status() == StatusCode::TOO_MANY_REQUESTS { Err(reply) } else { Ok((place, reply)) }
     });
-    match try_join_all(answers).await {
-        Ok(replies) => answer::batch(replies),
+    // In whatever order they end: a refusal must not wait for the answers before it.
+    match stream::iter(answers).buffer_unordered(EVENTS_AT_ONCE).try_collect::<Vec<_>>().await {
+        Ok(mut replies) => {
+            replies.sort_unstable_by_key(|(place, _)| *place);
+            answer::batch(replies.into_iter().map(|(_, reply)| reply).collect())
+        }
         Err(refusal) => {
             flow.metrics.refused(StatusCode::TOO_MANY_REQUESTS.as_u16());
             tracing::warn!(events = ids.len(), "refused batch");

@@ -204,11 +204,11 @@ impl Task for Hang {
 #[tokio::test]
 async fn a_task_that_hangs_is_given_up_and_others_go_on_until_several_hang() {
     let (end, gate) = mpsc::channel();
-    let bounds = Bounds { batch_tokens: 10, run_time: Duration::from_millis(20), ..BOUNDS };
+    let bounds = Bounds { batch_tokens: 10, run_time: Duration::from_millis(200), ..BOUNDS };
     let task: Box<dyn AnyTask> = Box::new(Hang(Mutex::new(gate)));
     let metrics = Arc::<Metrics>::default();
     let batcher = Arc::new(Batcher::start(Arc::new([task]), bounds, Arc::clone(&metrics)).unwrap());
-    let given_up = Outcome::retry("the task did not end within 20ms");
+    let given_up = Outcome::retry("the task did not end within 200ms");
     for n in 0..pool::HUNG {
         assert!(batcher.is_live(), "{n} hang");
         assert_eq!(batcher.submit(0, work(n, 1), None).await, done(n));

@@ -79,7 +79,7 @@ async fn a_batch_that_does_not_fit_is_refused_as_a_whole_at_once() {
 
 #[tokio::test]
 async fn a_task_that_hangs_costs_its_message_and_then_the_process() {
-    let server = Server::start(&["--task-timeout-ms=20"]).await;
+    let server = Server::start(&["--task-timeout-ms=200"]).await;
     for n in 0..3 {
         assert_eq!(server.get("/health/live").await.status(), 200, "{n} hang");
         assert_eq!(server.push("four").await.status(), 200);

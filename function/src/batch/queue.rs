@@ -200,6 +200,9 @@ mod tests {
     use super::*;
 
     const BATCH: usize = 64;
+    const LARGEST: usize = 128;
+    /// So many tokens wait before batches are cut.
+    const FULL: usize = 400;
 
     /// What the test knows of a message.
     #[derive(Clone, Copy, Debug)]
@@ -220,15 +223,20 @@ mod tests {
         Cut,
     }
 
+    /// Phases in which messages of one size flood the queue.
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let cost = prop_oneof![4 => 1..3_usize, 2 => 3..9_usize, 2 => 9..65_usize, 1 => 65..300_usize];
-        let push = (0..2_usize, cost, prop::bool::weighted(0.05));
-        let step = prop_oneof![
-            6 => push.prop_map(|(task, cost, suspect)| Step::Push { task, cost, suspect }),
-            1 => any::<usize>().prop_map(Step::Remove),
-            1 => Just(Step::Cut),
-        ];
-        prop::collection::vec(step, 0..600)
+        let cost = |size: usize| [1..2_usize, 2..9, 9..65, 65..LARGEST + 1][size].clone();
+        let phase = (0..SIZES).prop_flat_map(move |flood| {
+            let cost = prop_oneof![9 => cost(flood), 1 => (0..SIZES).prop_flat_map(cost)];
+            let push = (prop::bool::weighted(0.2), cost, prop::bool::weighted(0.01));
+            let step = prop_oneof![
+                30 => push.prop_map(|(other, cost, suspect)| Step::Push { task: usize::from(other), cost, suspect }),
+                1 => any::<usize>().prop_map(Step::Remove),
+                1 => Just(Step::Cut),
+            ];
+            prop::collection::vec(step, 0..600)
+        });
+        prop::collection::vec(phase, 1..5).prop_map(|phases| phases.concat())
     }
 
     fn same_line(a: &Known, b: &Known) -> bool {
@@ -241,9 +249,11 @@ mod tests {
         fn every_job_runs_once_in_full_batches_and_none_waits_long_for_later_ones(steps in steps()) {
             let mut queue = Queue::new(2, BATCH);
             let mut waiting: Vec<(usize, Ticket, Known)> = Vec::new();
-            // At the end everything is taken out.
-            let ends = std::iter::repeat_n(Step::Cut, steps.len());
-            for (number, step) in steps.into_iter().chain(ends).enumerate() {
+            let mut steps = steps.into_iter().enumerate();
+            loop {
+                // A full queue is worked on, and at the end everything is taken out.
+                let next = if queue.tokens() > FULL { None } else { steps.next() };
+                let (number, step) = next.unwrap_or((0, Step::Cut));
                 match step {
                     Step::Push { task, cost, suspect } => {
                         let mut known = Known { cost, suspect, task, ahead: 0, overtaken_by: 0 };
@@ -261,6 +271,7 @@ mod tests {
                         let suspects = waiting.iter().filter(|(_, _, w)| w.suspect).count();
                         let Some(batch) = queue.cut() else {
                             prop_assert!(waiting.is_empty());
+                            if steps.len() == 0 { break; }
                             continue;
                         };
                         let (ran, left): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(n, _, _)| batch.jobs.contains(n));
@@ -283,8 +294,10 @@ mod tests {
                         for (number, _, known) in &mut waiting {
                             let later = ran.iter().filter(|(other, _, _)| other > number);
                             known.overtaken_by += later.map(|(_, _, later)| later.cost).sum::<usize>();
-                            // Twice 4 lines, of which the others get as much each; all in terms of what waited before it.
-                            let bound = 2 * SIZES * (known.ahead + 2 * (BATCH + 300));
+                            // Each other line gets what its own line gets, which may be ahead by a batch or a message; the
+                            // other task as much as all of them; and batches are filled up.
+                            let own = known.ahead + BATCH + 2 * LARGEST;
+                            let bound = 2 * ((SIZES - 1) * own + 2 * BATCH) + known.ahead + 2 * LARGEST;
                             prop_assert!(known.overtaken_by <= bound, "{} > {bound}", known.overtaken_by);
                         }
                     }

@@ -65,6 +65,10 @@ pub struct Config {
     /// How long a message waits for company, in milliseconds; batches fill under load without waiting
     #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = wait)]
     pub max_batch_wait_ms: u64,
+    /// How long a task may run on a batch before its messages are given up and tried again, in milliseconds [default: half of
+    /// the service's declared timeout, else 60000]
+    #[arg(long, env, value_name = "MS", value_parser = at_least_one)]
+    pub task_timeout_ms: Option<usize>,
     /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: anybody's, for
     /// where Cloud Run checks callers or nobody else can reach this process]
     #[arg(long, env, value_name = "AUDIENCE")]

@@ -206,6 +206,7 @@ impl Function {
             queue_tokens: config.max_queue_tokens,
             wait: Duration::from_millis(config.max_batch_wait_ms),
             workers: self.workers,
+            run_time: task_timeout(config, &service)?,
         };
         let auth = callers::check(config)?;
         let flow = Flow {
@@ -297,6 +298,22 @@ fn check_names(tasks: &[Box<dyn AnyTask>]) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+/// How long a task may run on a batch: so long that a request can still be answered in the service's time.
+fn task_timeout(config: &Config, service: &Service) -> Result<Duration, StartError> {
+    let declared = service.timeout;
+    let Some(milliseconds) = config.task_timeout_ms else {
+        return Ok(declared.map_or(Duration::from_secs(60), |timeout| timeout / 2));
+    };
+    let chosen = Duration::from_millis(milliseconds as u64);
+    match declared.filter(|declared| chosen >= *declared) {
+        None => Ok(chosen),
+        Some(declared) => {
+            let why = format!("requests end after the service's declared timeout of {declared:?}; it must be shorter");
+            Err(StartError::setting("TASK_TIMEOUT_MS", milliseconds.to_string(), why))
+        }
+    }
 }
 
 /// The service's default task if this program has it, else the program's first.

@@ -19,15 +19,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use answer::{Problem, Reply};
 pub(crate) use body::Bodies;
 pub(crate) use connections::{DRAIN_TIME, serve};
 pub(crate) use flow::Flow;
 
+use crate::Message;
 use crate::auth::Refused;
-use crate::event::{Incoming, decode};
+use crate::event::{EventError, Incoming, decode};
 
 /// The forms of events that `POST /` takes, for the page.
 const FORMS: [&str; 5] = [
@@ -38,10 +39,14 @@ const FORMS: [&str; 5] = [
     "Pub/Sub push, unwrapped",
 ];
 
+/// Events of a batch that are at work at once: a full batch of short texts, so that a request of many events need not fit into the
+/// queue.
+const EVENTS_AT_ONCE: usize = 256;
+
 pub(crate) fn router(flow: Arc<Flow>) -> Router {
     Router::new()
         .route("/", post(events).get(page))
-        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .fallback(|| async {
@@ -53,6 +58,15 @@ pub(crate) fn router(flow: Arc<Flow>) -> Router {
                 .into_response()
         })
         .with_state(flow)
+}
+
+async fn live(State(flow): State<Arc<Flow>>) -> Response {
+    if flow.batcher.is_live() {
+        "live\n".into_response()
+    } else {
+        let detail = "tasks hang; only a new process can run them";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "tasks-hang", detail).into_response()
+    }
 }
 
 async fn ready(State(flow): State<Arc<Flow>>) -> Response {
@@ -123,17 +137,31 @@ async fn allowed(flow: &Flow, headers: &HeaderMap) -> Result<(), Problem> {
 async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Response {
     match incoming {
         Incoming::One(message) => flow.answer(headers, message).await.into_response(),
-        Incoming::Batch(events) => {
-            let replies = join_all(events.into_iter().map(|event| async move {
-                match event {
-                    Ok(message) => flow.answer(headers, message).await,
-                    Err(error) => {
-                        Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))
-                    }
-                }
-            }))
-            .await;
-            answer::batch(replies)
+        Incoming::Batch(events) => answer_batch(flow, headers, events).await,
+    }
+}
+
+/// One answer for all events. The first refusal by the full queue refuses the whole batch at once: its sender sends all of it
+/// again, so nothing is gained by waiting for the others, and those that wait leave the queue.
+async fn answer_batch(flow: &Flow, headers: &HeaderMap, events: Vec<Result<Message, EventError>>) -> Response {
+    let ids: Vec<_> = events.iter().map(|event| event.as_ref().ok().map(|message| message.id.clone())).collect();
+    let answers = events.into_iter().enumerate().map(|(place, event)| async move {
+        let reply = match event {
+            Ok(message) => flow.answer(headers, message).await,
+            Err(error) => Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())),
+        };
+        if reply.status() == StatusCode::TOO_MANY_REQUESTS { Err(reply) } else { Ok((place, reply)) }
+    });
+    // In whatever order they end: a refusal must not wait for the answers before it.
+    match stream::iter(answers).buffer_unordered(EVENTS_AT_ONCE).try_collect::<Vec<_>>().await {
+        Ok(mut replies) => {
+            replies.sort_unstable_by_key(|(place, _)| *place);
+            answer::batch(replies.into_iter().map(|(_, reply)| reply).collect())
+        }
+        Err(refusal) => {
+            flow.metrics.refused(StatusCode::TOO_MANY_REQUESTS.as_u16());
+            tracing::warn!(events = ids.len(), "refused batch");
+            answer::batch(ids.into_iter().map(|id| refusal.again(id)).collect())
         }
     }
 }

@@ -3,8 +3,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::{Message, Task};
+
+const BOUNDS: Bounds = Bounds {
+    batch_tokens: 1,
+    queue_tokens: 100,
+    wait: Duration::ZERO,
+    workers: 1,
+    // Longer than any test runs.
+    run_time: Duration::from_secs(3600),
+};
 
 /// Doubles numbers. Waits for a word before each batch if there is a channel; panics at 13, and answers short at 17.
 #[derive(Default)]
@@ -49,7 +60,7 @@ fn work(n: usize, cost: usize) -> Work<AnyInput> {
 
 fn start(task: Double, batch_tokens: usize, queue_tokens: usize) -> (Arc<Batcher>, Arc<Double>) {
     let task = Arc::new(task);
-    let bounds = Bounds { batch_tokens, queue_tokens, wait: Duration::ZERO, workers: 1 };
+    let bounds = Bounds { batch_tokens, queue_tokens, ..BOUNDS };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
     (Arc::new(Batcher::start(tasks, bounds, Arc::default()).unwrap()), task)
 }
@@ -61,7 +72,7 @@ fn gated() -> (Double, mpsc::Sender<()>) {
 
 fn submit(batcher: &Arc<Batcher>, n: usize, cost: usize) -> tokio::task::JoinHandle<Outcome> {
     let batcher = Arc::clone(batcher);
-    tokio::spawn(async move { batcher.submit(0, work(n, cost)).await })
+    tokio::spawn(async move { batcher.submit(0, work(n, cost), None).await })
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -79,7 +90,7 @@ async fn what_arrives_during_a_batch_is_the_next_one_in_order() {
     let mut rest = Vec::new();
     for n in 1..=7 {
         rest.push(submit(&batcher, n, 3));
-        until(|| batcher.shared.lock().queue.len() == n).await;
+        until(|| batcher.pool.tokens() == 3 * n).await;
     }
     drop(open); // the gate stays open
     assert_eq!(first.await.unwrap(), done(0));
@@ -96,12 +107,15 @@ async fn a_full_queue_refuses_at_once_and_a_gone_client_makes_room() {
     let running = submit(&batcher, 0, 10);
     until(|| task.started.load(Ordering::SeqCst) == 1).await;
     let waiting = submit(&batcher, 1, 8);
-    until(|| batcher.shared.lock().tokens == 8).await;
-    assert!(matches!(batcher.submit(0, work(2, 3)).await, Outcome::Overloaded { .. }));
-    assert!(matches!(batcher.submit(0, work(2, 11)).await, Outcome::Rejected { reason: "message-too-large", .. }));
+    until(|| batcher.pool.tokens() == 8).await;
+    assert!(matches!(batcher.submit(0, work(2, 3), None).await, Outcome::Overloaded { .. }));
+    assert!(matches!(
+        batcher.submit(0, work(2, 11), None).await,
+        Outcome::Rejected { reason: "message-too-large", .. }
+    ));
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
-    assert_eq!(batcher.shared.lock().tokens, 0);
+    assert_eq!(batcher.pool.tokens(), 0);
     let later = submit(&batcher, 3, 10);
     drop(open);
     assert_eq!((running.await.unwrap(), later.await.unwrap()), (done(0), done(3)));
@@ -115,7 +129,7 @@ async fn a_panic_costs_its_own_message_alone() {
     let first = submit(&batcher, 0, 1);
     until(|| task.started.load(Ordering::SeqCst) == 1).await;
     let jobs: Vec<_> = [12, 13, 14].map(|n| submit(&batcher, n, 1)).into();
-    until(|| batcher.shared.lock().queue.len() == 3).await;
+    until(|| batcher.pool.tokens() == 3).await;
     drop(open);
     assert_eq!(first.await.unwrap(), done(0));
     let mut outcomes = Vec::new();
@@ -124,26 +138,90 @@ async fn a_panic_costs_its_own_message_alone() {
     }
     assert_eq!(outcomes, [done(12), Outcome::retry("the task failed"), done(14)]);
     // The worker lives on.
-    assert_eq!(batcher.submit(0, work(5, 1)).await, done(5));
+    assert_eq!(batcher.submit(0, work(5, 1), None).await, done(5));
     // Too few outcomes: nobody gets another's.
-    assert_eq!(batcher.submit(0, work(17, 1)).await, Outcome::retry("the task failed"));
+    assert_eq!(batcher.submit(0, work(17, 1), None).await, Outcome::retry("the task failed"));
 }
 
 #[tokio::test]
-async fn large_work_lets_one_batch_go_first() {
+async fn a_batch_answered_for_the_wrong_number_is_run_again_one_by_one() {
     let (task, open) = gated();
-    let (batcher, task) = start(task, 10, 1000);
-    let mut jobs = vec![submit(&batcher, 0, 1)];
+    let (batcher, task) = start(task, 100, 100);
+    let first = submit(&batcher, 0, 1);
     until(|| task.started.load(Ordering::SeqCst) == 1).await;
-    for (n, cost) in [(1, 50), (2, 5), (3, 5), (4, 5), (5, 60)] {
-        jobs.push(submit(&batcher, n, cost));
-        until(|| batcher.shared.lock().queue.len() == n).await;
+    let jobs = [16, 17, 18].map(|n| submit(&batcher, n, 1));
+    until(|| batcher.pool.tokens() == 3).await;
+    drop(open);
+    assert_eq!(first.await.unwrap(), done(0));
+    let [one, wrong, other] = jobs;
+    assert_eq!(one.await.unwrap(), done(16));
+    assert_eq!(wrong.await.unwrap(), Outcome::retry("the task failed"));
+    assert_eq!(other.await.unwrap(), done(18));
+    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![16, 17, 18], vec![16], vec![17], vec![18]]);
+}
+
+#[tokio::test]
+async fn a_message_that_was_delivered_often_runs_alone() {
+    let (task, open) = gated();
+    let (batcher, task) = start(task, 100, 100);
+    let first = submit(&batcher, 0, 1);
+    until(|| task.started.load(Ordering::SeqCst) == 1).await;
+    let later = |n, attempt| {
+        let batcher = Arc::clone(&batcher);
+        tokio::spawn(async move { batcher.submit(0, work(n, 1), Some(attempt)).await })
+    };
+    let mut jobs = vec![first];
+    for (n, attempt) in [(1, 1), (2, 3), (3, 2)] {
+        jobs.push(later(n, attempt));
+        until(|| batcher.pool.tokens() == n).await;
     }
     drop(open);
-    for job in jobs {
-        assert!(matches!(job.await.unwrap(), Outcome::Done(_)));
+    for (n, job) in jobs.into_iter().enumerate() {
+        assert_eq!(job.await.unwrap(), done(n));
     }
-    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![2, 3], vec![1], vec![4], vec![5]]);
+    assert_eq!(*task.batches.lock().unwrap(), [vec![0], vec![1], vec![2], vec![3]]);
+}
+
+/// Hangs at 13 until the channel's other end is dropped.
+struct Hang(Mutex<mpsc::Receiver<()>>);
+
+impl Task for Hang {
+    type Input = usize;
+    fn name(&self) -> &str {
+        "hang"
+    }
+    fn accept(&self, _: &Message) -> Result<Work<usize>, Outcome> {
+        unreachable!("these tests submit inputs")
+    }
+    fn run(&self, batch: &[&usize]) -> Vec<Outcome> {
+        if batch.contains(&&13) {
+            let _ = self.0.lock().unwrap().recv();
+        }
+        batch.iter().map(|n| done(**n)).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_hangs_is_given_up_and_others_go_on_until_several_hang() {
+    let (end, gate) = mpsc::channel();
+    let bounds = Bounds { batch_tokens: 10, run_time: Duration::from_millis(200), ..BOUNDS };
+    let task: Box<dyn AnyTask> = Box::new(Hang(Mutex::new(gate)));
+    let metrics = Arc::<Metrics>::default();
+    let batcher = Arc::new(Batcher::start(Arc::new([task]), bounds, Arc::clone(&metrics)).unwrap());
+    let given_up = Outcome::retry("the task did not end within 200ms");
+    for n in 0..pool::HUNG {
+        assert!(batcher.is_live(), "{n} hang");
+        assert_eq!(batcher.submit(0, work(n, 1), None).await, done(n));
+        assert_eq!(batcher.submit(0, work(13, 1), None).await, given_up);
+    }
+    // The last one has no successor; the message is not kept waiting for one.
+    assert!(!batcher.is_live());
+    assert!(matches!(batcher.submit(0, work(1, 1), None).await, Outcome::Retry { .. }));
+    assert!(metrics.text().contains("hung_batches_total 3"));
+    // They were slow, no more.
+    drop(end);
+    until(|| batcher.is_live()).await;
+    assert_eq!(batcher.submit(0, work(1, 1), None).await, done(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,10 +250,7 @@ async fn every_message_is_answered_once_under_load_and_closing_finishes_what_wai
         }
     }
     assert_eq!(finished.len() + refused + cancelled, 2900);
-    {
-        let state = batcher.shared.lock();
-        assert_eq!((state.queue.len(), state.tokens), (0, 0));
-    }
+    assert_eq!(batcher.pool.tokens(), 0);
     let mut ran: Vec<usize> = task.batches.lock().unwrap().concat();
     let total = ran.len();
     ran.sort_unstable();
@@ -184,11 +259,11 @@ async fn every_message_is_answered_once_under_load_and_closing_finishes_what_wai
     assert!(finished.iter().all(|n| ran.binary_search(n).is_ok()));
 
     let last = submit(&batcher, 1, 1);
-    until(|| Arc::strong_count(&batcher) == 1 || last.is_finished()).await;
     assert_eq!(last.await.unwrap(), done(1));
-    let shared = Arc::clone(&batcher.shared);
-    drop(Arc::into_inner(batcher).unwrap());
-    assert!(shared.lock().closed);
+    let pool = Arc::downgrade(&batcher.pool);
+    until(|| Arc::strong_count(&batcher) == 1).await;
+    drop(batcher);
+    until(|| pool.strong_count() == 0).await; // its threads have ended
 }
 
 /// Two of its runs must meet before either ends.
@@ -210,10 +285,10 @@ impl Task for Meet {
 
 #[tokio::test]
 async fn several_workers_run_batches_at_the_same_time() {
-    let bounds = Bounds { batch_tokens: 1, queue_tokens: 100, wait: Duration::ZERO, workers: 2 };
+    let bounds = Bounds { workers: 2, ..BOUNDS };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
     let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
-    let submit = || batcher.submit(0, Work { input: Box::new(()), cost: 1 });
+    let submit = || batcher.submit(0, Work { input: Box::new(()), cost: 1 }, None);
     assert_eq!(tokio::join!(submit(), submit(), submit(), submit()), (done(1), done(1), done(1), done(1)));
 }
 
@@ -221,10 +296,10 @@ async fn several_workers_run_batches_at_the_same_time() {
 async fn with_a_wait_a_message_gets_company_until_the_batch_is_full() {
     let task = Arc::new(Double::default());
     // Longer than any test runs: only a full batch ends the wait.
-    let bounds = Bounds { batch_tokens: 3, queue_tokens: 100, wait: Duration::from_secs(3600), workers: 2 };
+    let bounds = Bounds { batch_tokens: 3, wait: Duration::from_secs(3600), workers: 2, ..BOUNDS };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
     let batcher = Batcher::start(tasks, bounds, Arc::default()).unwrap();
-    let submit = |n| batcher.submit(0, work(n, 1));
+    let submit = |n| batcher.submit(0, work(n, 1), None);
     assert_eq!(tokio::join!(submit(1), submit(2), submit(3)), (done(1), done(2), done(3)));
     assert_eq!(*task.batches.lock().unwrap(), [vec![1, 2, 3]]);
 }
@@ -255,10 +330,10 @@ impl Task for Hold {
 
 #[tokio::test]
 async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
-    let bounds = Bounds { batch_tokens: 1, queue_tokens: 100, wait: Duration::ZERO, workers: 1 };
+    let bounds = BOUNDS;
     let task: Box<dyn AnyTask> = Box::new(Hold);
     let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
-    let submit = |panics| batcher.submit(0, Work { input: Box::new(Mine(panics)), cost: 1 });
+    let submit = |panics| batcher.submit(0, Work { input: Box::new(Mine(panics)), cost: 1 }, None);
     assert_eq!(submit(true).await, done(1));
     assert_eq!(submit(false).await, done(1));
 }
@@ -266,10 +341,10 @@ async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
 #[tokio::test]
 async fn what_a_batch_leaves_in_the_queue_wakes_another_worker() {
     // Both workers sleep, one of them waiting for company, when work arrives that makes two batches.
-    let bounds = Bounds { batch_tokens: 2, queue_tokens: 100, wait: Duration::from_secs(3600), workers: 2 };
+    let bounds = Bounds { batch_tokens: 2, wait: Duration::from_secs(3600), workers: 2, ..BOUNDS };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
     let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
-    let submit = |cost| batcher.submit(0, Work { input: Box::new(()), cost });
+    let submit = |cost| batcher.submit(0, Work { input: Box::new(()), cost }, None);
     let later = async {
         // Gives the worker that the first one woke time to fall asleep again; only then has one wake-up to do for two.
         tokio::time::sleep(Duration::from_millis(20)).await;

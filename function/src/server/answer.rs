@@ -10,6 +10,7 @@
 //!
 //! Pub/Sub takes 102, 200, 201, 202 and 204 as acknowledgements and delivers again after any other status.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -147,7 +148,15 @@ impl Reply {
         Self::Problem(problem)
     }
 
-    fn status(&self) -> StatusCode {
+    /// The same problem for another message.
+    pub(super) fn again(&self, message_id: Option<String>) -> Self {
+        match self {
+            Self::Problem(problem) => Self::Problem(Problem { message_id, ..problem.clone() }),
+            _ => Self::Empty,
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Empty => StatusCode::NO_CONTENT,
             Self::Result { .. } => StatusCode::OK,
@@ -163,12 +172,15 @@ impl IntoResponse for Reply {
             Self::Problem(problem) => problem.into_response(),
             Self::Result { id, source, kind, time, body } => {
                 let mut response = json(StatusCode::OK, "application/json", body);
-                let attributes =
-                    [("specversion", "1.0".to_owned()), ("id", id), ("source", source), ("type", kind), ("time", time)];
-                for (name, value) in attributes {
-                    let name = HeaderName::from_bytes(format!("ce-{name}").as_bytes());
-                    if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(header_text(&value))) {
-                        response.headers_mut().insert(name, value);
+                for (name, value) in [
+                    ("ce-specversion", "1.0".to_owned()),
+                    ("ce-id", id),
+                    ("ce-source", source),
+                    ("ce-type", kind),
+                    ("ce-time", time),
+                ] {
+                    if let Ok(value) = HeaderValue::try_from(header_text(value)) {
+                        response.headers_mut().insert(HeaderName::from_static(name), value);
                     }
                 }
                 response
@@ -178,10 +190,14 @@ impl IntoResponse for Reply {
 }
 
 /// A CloudEvents attribute as a header value: percent-encoded as its HTTP binding says, section 3.1.3.2.
-fn header_text(value: &str) -> String {
+fn header_text(value: String) -> String {
     use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
     const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
-    utf8_percent_encode(value, ENCODED).to_string()
+    let encoded = match Cow::from(utf8_percent_encode(&value, ENCODED)) {
+        Cow::Owned(encoded) => Some(encoded),
+        Cow::Borrowed(_) => None,
+    };
+    encoded.unwrap_or(value)
 }
 
 /// One entry an event: a result as a structured CloudEvent, or a problem. The status is 200 when every event is done or

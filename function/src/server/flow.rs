@@ -126,13 +126,19 @@ impl Flow {
         if let Err(error) = self.sinks.check(message) {
             return (error.outcome(), None);
         }
+        // A full queue refuses before it costs anything to know what the message costs.
+        if room.is_none()
+            && let Some(refusal) = self.batcher.refusal()
+        {
+            return (refusal, None);
+        }
         let outcome = match self.accept(task, message).await {
             Ok(work) => {
                 let _held = match room {
                     Some(room) => room.enter(work.cost).await,
                     None => None,
                 };
-                self.batcher.submit(task, work).await
+                self.batcher.submit(task, work, message.delivery_attempt).await
             }
             Err(outcome) => outcome,
         };

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     batch_tokens: Histogram,
     batch_seconds: Histogram,
     busy_seconds: Counter<f64, AtomicU64>,
+    hung: Counter,
     refused: Family<RefusedLabels, Counter>,
 }
 
@@ -66,6 +67,8 @@ impl Default for Metrics {
         registry.register_with_unit("batch", "Run time of a batch", Unit::Seconds, batch_seconds.clone());
         let busy_seconds = Counter::default();
         registry.register_with_unit("busy", "Time in which workers ran batches", Unit::Seconds, busy_seconds.clone());
+        let hung = Counter::default();
+        registry.register("hung_batches", "Batches that a task did not end in time", hung.clone());
         let refused = Family::default();
         registry.register("refused_requests", "Requests that held no message to work on, by status", refused.clone());
         Self {
@@ -77,6 +80,7 @@ impl Default for Metrics {
             batch_tokens,
             batch_seconds,
             busy_seconds,
+            hung,
             refused,
         }
     }
@@ -98,6 +102,10 @@ impl Metrics {
         self.batch_tokens.observe(tokens as f64);
         self.batch_seconds.observe(seconds);
         self.busy_seconds.inc_by(seconds);
+    }
+
+    pub(crate) fn hung(&self) {
+        self.hung.inc();
     }
 
     pub(crate) fn refused(&self, status: u16) {

@@ -56,7 +56,11 @@ impl Declared<'_> {
         let needed = |api: &Api| match api {
             Api::Run => !services.is_empty(),
             Api::Eventarc => services.iter().any(|service| service.trigger.is_some()),
-            Api::Storage => self.topology.archive.is_some(),
+            // Also for a bucket from elsewhere: its policy cannot be read without.
+            Api::Storage => {
+                self.topology.archive.is_some()
+                    || services.iter().any(|service| self.written_buckets(service).next().is_some())
+            }
             Api::PubSub | Api::Iam | Api::ResourceManager | Api::ServiceUsage => true,
         };
         let mut names: Vec<&str> = Api::ALL.iter().filter(|api| needed(api)).map(|api| api.service()).collect();

@@ -119,6 +119,20 @@ fn what_was_deployed_as_declared_is_no_change() {
 }
 
 #[test]
+fn a_bucket_from_elsewhere_needs_its_api_too() {
+    let text = "[services.s]\ntimeout = \"10s\"\nservice-account = \"runner\"\nresults = [\"gs://elsewhere/\"]\n[service-accounts.runner]\n";
+    let topology = Topology::parse(text, "t.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let wanted = wanted(&topology);
+    for resource in &wanted {
+        let needs = resource.needs.iter().filter(|need| need.kind == Kind::Api);
+        for need in needs {
+            assert!(wanted.iter().any(|other| other.id == *need), "{} needs {need}, which nobody enables", resource.id);
+        }
+    }
+    assert!(plan(&wanted, &deployed(&topology)).is_empty());
+}
+
+#[test]
 fn a_changed_declaration_changes_that_field_alone() {
     let changed = topology("max-instances = 10", "max-instances = 20");
     assert_snapshot!(plan(&wanted(&changed), &deployed(&shipped())).text(false));

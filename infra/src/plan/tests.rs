@@ -37,7 +37,11 @@ fn deployed(topology: &Topology) -> State {
         let defaults = match resource.id.kind {
             Kind::Policy(_) => {
                 let grants = resource.body["grants"].as_object().unwrap();
-                let bindings = grants.iter().map(|(role, members)| json!({"role": role, "members": members}));
+                let bindings = grants.iter().map(|(role, members)| {
+                    let mut binding = binding(role);
+                    binding["members"] = members.clone();
+                    binding
+                });
                 let policy = json!({"etag": "BwX", "version": 1, "bindings": bindings.collect::<Vec<_>>()});
                 state.insert(resource.id.clone(), policy);
                 continue;

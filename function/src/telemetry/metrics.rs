@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     batch_seconds: Histogram,
     busy_seconds: Counter<f64, AtomicU64>,
     refused: Family<RefusedLabels, Counter>,
+    repeats: Family<RepeatLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +39,11 @@ struct TaskLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusedLabels {
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RepeatLabels {
+    known_by: &'static str,
 }
 
 fn seconds() -> Histogram {
@@ -68,6 +74,8 @@ impl Default for Metrics {
         registry.register_with_unit("busy", "Time in which workers ran batches", Unit::Seconds, busy_seconds.clone());
         let refused = Family::default();
         registry.register("refused_requests", "Requests that held no message to work on, by status", refused.clone());
+        let repeats = Family::default();
+        registry.register("repeated_messages", "Messages whose work was done before, by who knew", repeats.clone());
         Self {
             registry,
             messages,
@@ -78,6 +86,7 @@ impl Default for Metrics {
             batch_seconds,
             busy_seconds,
             refused,
+            repeats,
         }
     }
 }
@@ -102,6 +111,11 @@ impl Metrics {
 
     pub(crate) fn refused(&self, status: u16) {
         self.refused.get_or_create(&RefusedLabels { status }).inc();
+    }
+
+    /// `known_by` is `process` or `ledger`.
+    pub(crate) fn repeat(&self, known_by: &'static str) {
+        self.repeats.get_or_create(&RepeatLabels { known_by }).inc();
     }
 
     /// The OpenMetrics text that Prometheus scrapes.

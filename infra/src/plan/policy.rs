@@ -125,3 +125,37 @@ pub(super) fn changes(body: &Value, policy: &Value) -> Vec<Change> {
     let removed = removed.into_iter().map(|(role, member)| Change { path: role, from: member.into(), to: Value::Null });
     added.chain(removed).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_role_on_a_condition_is_another_than_the_role_itself() {
+        let condition = objects("bucket", "ledger/");
+        let role = within("roles/storage.objectUser", &condition);
+        let mut own = binding(&role);
+        own["members"] = json!(["serviceAccount:runner"]);
+        assert_eq!(bound(&own).as_deref(), Some(role.as_str()));
+        assert_eq!(own["condition"]["expression"], condition);
+        let grants = Bindings::from([(role.clone(), BTreeSet::from(["serviceAccount:runner".to_owned()]))]);
+        let body = body(&grants, &BTreeSet::from(["serviceAccount:runner".to_owned()]));
+        assert_eq!(additions_and_removals(&body, &json!({"bindings": [own]})), (vec![], vec![]));
+        // The whole bucket is too much, and goes; another's condition stays.
+        let theirs =
+            json!({"role": "roles/storage.objectUser", "members": ["user:x"], "condition": {"expression": "true"}});
+        let whole = json!({"role": "roles/storage.objectUser", "members": ["serviceAccount:runner", "user:x"]});
+        let (added, removed) = additions_and_removals(&body, &json!({"bindings": [whole, theirs]}));
+        let runner = "serviceAccount:runner".to_owned();
+        assert_eq!(added, [(role, runner.clone())]);
+        assert_eq!(removed, [("roles/storage.objectUser".to_owned(), runner)]);
+    }
+
+    #[test]
+    fn a_prefix_cannot_end_the_condition() {
+        let condition = objects("b", r#"a"\b/"#);
+        assert!(condition.ends_with(r#"startsWith("projects/_/buckets/b/objects/a\"\\b/")"#), "{condition}");
+    }
+}

@@ -246,20 +246,11 @@ impl Check<'_> {
         }
     }
 
-    /// A ledger that would be of no use, that forgets too early, or whose expiry would take what is not its own.
+    /// A ledger that forgets too early, or whose expiry would take what is not its own.
     fn ledger(&mut self, service: &Service) {
         let Some(ledger) = &service.ledger else { return };
         let what = format!("the ledger of service `{}`", service.name);
         let path = ["services", &*service.name, "ledger"];
-        let unrecorded = |result: &Destination| matches!(result, Destination::Topic(_) | Destination::Stdout);
-        if !service.results.iter().any(unrecorded)
-            && (!service.results.is_empty() || !self.given(&["services", &service.name, "results"]))
-        {
-            let label = "no result goes to a topic or to standard output";
-            let help =
-                "remove it: a result in a bucket is written once in any case, and an answer is no effect".to_owned();
-            self.add(&path, format!("{what} has no use"), label, help);
-        }
         let kept = self.longest_kept();
         if ledger.retention <= kept {
             let days = kept.as_secs() / DAY + 1;

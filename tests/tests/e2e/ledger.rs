@@ -280,3 +280,61 @@ async fn while_the_bucket_fails_nothing_is_lost_and_what_is_known_is_answered() 
     assert_eq!(patient.await.unwrap().0, 204);
     assert_eq!(parts.results().await.len(), 3);
 }
+
+/// `e2e ledger --ignored --nocapture`: what the ledger costs in calls, time and throughput.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "a measurement"]
+async fn what_it_costs() {
+    const MESSAGES: usize = 3000;
+    let Some(parts) = Parts::new().await else { return };
+    for (clients, direct) in [(1, true), (64, true), (1, false)] {
+        for ledger in ["off", "on"] {
+            let place = format!("gs://{}/{clients}-{direct}/", parts.bucket);
+            let place = if ledger == "off" { "off" } else { &place };
+            let storage = if direct { parts.storage.host() } else { parts.gate.host() };
+            let function = parts.start(&[("LEDGER", place), ("STORAGE_EMULATOR_HOST", storage)]).await;
+            let function = Arc::new(function);
+            let messages = if direct { MESSAGES } else { 200 };
+            parts.gate.take_calls();
+            let start = Instant::now();
+            let clients: Vec<_> = (0..clients)
+                .map(|client| {
+                    let function = Arc::clone(&function);
+                    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+                    tokio::spawn(async move {
+                        let mut times = Vec::new();
+                        for n in 0..messages / clients {
+                            let key = format!("{client}-{n}");
+                            let body = tests::wrapped("a short text", &[("idempotency-key", &key)]).to_string();
+                            let request = http.post(function.url("/")).header("content-type", "application/json");
+                            let start = Instant::now();
+                            let answer = request.body(body).send().await.unwrap();
+                            assert_eq!(answer.status(), 204);
+                            times.push(start.elapsed());
+                        }
+                        times
+                    })
+                })
+                .collect();
+            let count = clients.len();
+            let mut times = Vec::new();
+            for client in clients {
+                times.extend(client.await.unwrap());
+            }
+            let seconds = start.elapsed().as_secs_f64();
+            times.sort();
+            let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+            println!(
+                "{count} at once, ledger {ledger}: {:.0} messages/s, p50 {:?}, p99 {:?}, calls a message {}",
+                times.len() as f64 / seconds,
+                at(0.5),
+                at(0.99),
+                if direct {
+                    "-".to_owned()
+                } else {
+                    (parts.gate.take_calls().len() as f64 / times.len() as f64).to_string()
+                },
+            );
+        }
+    }
+}

@@ -49,7 +49,7 @@ pub struct Config {
     #[arg(long, env, value_name = "PLACE")]
     pub ledger: Option<LedgerPlace>,
     /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the service's
-    /// timeout, and for one that declares none 600]
+    /// timeout and at least 60, and for one that declares no timeout 600]
     #[arg(long, env, value_name = "SECONDS", value_parser = seconds)]
     pub ledger_stale_seconds: Option<u64>,
     /// Also take messages from this pull subscription: projects/P/subscriptions/S, or S in GOOGLE_CLOUD_PROJECT

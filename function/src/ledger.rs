@@ -24,7 +24,7 @@
 //! | the result is out | `done/…` is written |
 //! | the work ended otherwise, or its sender went away | the claim is deleted, if it is still this one |
 //!
-//! A claim is stale after twice the service's timeout, or `LEDGER_STALE_SECONDS`, by the storage's clock alone. Names are
+//! A claim is stale after twice the service's timeout, at least a minute, or `LEDGER_STALE_SECONDS`, by the storage's clock alone. Names are
 //! `PREFIX SERVICE/TASK/{claim,done}/KEY`, and the objects hold who, what and when as JSON.
 //!
 //! A repeat is answered with 204; where `response` is among the results with 200 and the result, if this process has it still.
@@ -64,6 +64,8 @@ use protocol::{Claimed, Fault, Names};
 
 /// What Cloud Run gives a service that declares no timeout.
 const TIMEOUT: Duration = Duration::from_secs(300);
+/// No claim is stale sooner unless a setting says so: claim, publish and completion may take 20 s beside the work.
+const SHORTEST: Duration = Duration::from_secs(60);
 /// How long a copy waits for another one in this process.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a completion, or a release, may take. Both come late in a message's time, and the work is done without them.
@@ -152,7 +154,7 @@ impl Ledger {
         }
         let bucket = match place {
             LedgerPlace::Bucket { bucket, prefix } if sinks.leaves_no_record() => {
-                let stale = stale.unwrap_or_else(|| service.timeout.unwrap_or(TIMEOUT) * 2);
+                let stale = stale.unwrap_or_else(|| (service.timeout.unwrap_or(TIMEOUT) * 2).max(SHORTEST));
                 tracing::info!(ledger = %place, ?stale, "repeats are known by the ledger");
                 let name = &service.name;
                 Some(InBucket {

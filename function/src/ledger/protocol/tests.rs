@@ -23,8 +23,6 @@ struct World {
     /// How many calls from now an answer is lost and the call made again.
     lost: Cell<usize>,
     published: Cell<usize>,
-    /// Processes between claim and end.
-    at_work: Cell<usize>,
     /// Processes between publish and completion.
     published_only: Cell<usize>,
 }
@@ -118,7 +116,6 @@ async fn deliver(world: Rc<World>, id: String, fails: bool) -> bool {
         }
         Claimed::Ours { generation, taken_over } => {
             assert!(!done_before, "the work of a message that is done was begun again");
-            let _at_work = Counted::new(&world.at_work);
             elsewhere().await;
             if fails {
                 if !taken_over {
@@ -134,6 +131,8 @@ async fn deliver(world: Rc<World>, id: String, fails: bool) -> bool {
         }
     }
 }
+
+type Delivery = Pin<Box<dyn Future<Output = bool>>>;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -161,9 +160,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// world and how many were killed between publish and completion.
 fn simulate(deliveries: &[bool], steps: &[Step], slow: bool) -> (Rc<World>, usize) {
     let world = Rc::new(World::default());
-    let mut left: Vec<Pin<Box<dyn Future<Output = bool>>>> = Vec::new();
+    let mut left: Vec<(String, Delivery)> = Vec::new();
     for (n, fails) in deliveries.iter().enumerate() {
-        left.push(Box::pin(deliver(Rc::clone(&world), n.to_string(), *fails)));
+        left.push((n.to_string(), Box::pin(deliver(Rc::clone(&world), n.to_string(), *fails))));
     }
     let mut context = Context::from_waker(Waker::noop());
     let mut killed = 0;
@@ -172,7 +171,7 @@ fn simulate(deliveries: &[bool], steps: &[Step], slow: bool) -> (Rc<World>, usiz
             _ if left.is_empty() => break,
             Step::Poll(index) => {
                 let at = index.index(left.len());
-                if left[at].as_mut().poll(&mut context).is_ready() {
+                if left[at].1.as_mut().poll(&mut context).is_ready() {
                     drop(left.remove(at));
                 }
             }
@@ -181,12 +180,17 @@ fn simulate(deliveries: &[bool], steps: &[Step], slow: bool) -> (Rc<World>, usiz
                 drop(left.remove(index.index(left.len())));
                 killed += before - world.published_only.get();
             }
-            Step::Wait if slow || world.at_work.get() == 0 => world.now.set(world.now.get() + STALE.as_secs() + 1),
-            Step::Wait => {}
+            Step::Wait => {
+                let objects = world.objects.borrow();
+                let holder = objects.get("claim").map(|(_, claim, _)| claim);
+                if slow || !left.iter().any(|(id, _)| Some(id) == holder) {
+                    world.now.set(world.now.get() + STALE.as_secs() + 1);
+                }
+            }
             Step::Lose(calls) => world.lost.set(*calls),
         }
     }
-    for mut delivery in left {
+    for (_, mut delivery) in left {
         while delivery.as_mut().poll(&mut context).is_pending() {}
     }
     (world, killed)

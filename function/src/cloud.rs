@@ -6,7 +6,7 @@
 use std::sync::Once;
 use std::time::Duration;
 
-use google_cloud_auth::credentials::anonymous;
+use google_cloud_auth::credentials::{Builder as ApplicationDefault, Credentials, anonymous};
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin};
@@ -111,6 +111,25 @@ impl Clients {
             cause: error.to_string(),
         };
         Ok((subscriber.build().await.map_err(failed)?, admin.build().await.map_err(failed)?))
+    }
+
+    /// Where the JSON API of Cloud Storage is, and what to call it with. For calls that the client has not.
+    pub(crate) fn storage_api(&self) -> Result<(String, Credentials), ClientError> {
+        use_ring();
+        if let Some(host) = &self.cloud.storage_emulator {
+            return Ok((plain_http(host).trim_end_matches('/').to_owned(), anonymous::Builder::new().build()));
+        }
+        let credentials = ApplicationDefault::default().build().map_err(|error| ClientError {
+            service: "Cloud Storage",
+            variable: "STORAGE_EMULATOR_HOST",
+            cause: error.to_string(),
+        })?;
+        Ok(("https://storage.googleapis.com".to_owned(), credentials))
+    }
+
+    /// Whether messages come from a stand-in for Pub/Sub.
+    pub(crate) fn is_pubsub_emulated(&self) -> bool {
+        self.cloud.pubsub_emulator.is_some()
     }
 
     /// The Cloud Storage client for reading and writing objects.

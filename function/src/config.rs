@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::ledger::LedgerPlace;
 use crate::sink::Destination;
 use crate::telemetry::LogFormat;
 
@@ -41,6 +42,16 @@ pub struct Config {
     /// --pull]
     #[arg(long, env, value_name = "TOPIC")]
     pub dead_letter_topic: Option<String>,
+    /// Where processes share which messages are done, gs://BUCKET/PREFIX/, or off [default: off; what the service declares when
+    /// K_SERVICE is set, or with --pull from Pub/Sub itself]
+    ///
+    /// For results that go to a topic or to stdout. Results in a bucket are a record themselves.
+    #[arg(long, env, value_name = "PLACE")]
+    pub ledger: Option<LedgerPlace>,
+    /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the service's
+    /// timeout and at least 60, and for one that declares no timeout 600]
+    #[arg(long, env, value_name = "SECONDS", value_parser = seconds)]
+    pub ledger_stale_seconds: Option<u64>,
     /// Also take messages from this pull subscription: projects/P/subscriptions/S, or S in GOOGLE_CLOUD_PROJECT
     ///
     /// Results must go somewhere else than `response`, which pulled messages do not have. A service that declares no other
@@ -117,6 +128,11 @@ fn wait(text: &str) -> Result<u64, String> {
     milliseconds.ok_or_else(|| "it takes a whole number from 0 to 10000".to_owned())
 }
 
+fn seconds(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=604_800).contains(seconds));
+    seconds.ok_or_else(|| "it takes a whole number from 1 to 604800".to_owned())
+}
+
 fn bytes(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "it takes a whole number of bytes".to_owned())
 }
@@ -170,6 +186,9 @@ mod tests {
             ("--max-body-bytes", "15MiB", "1 or more"),
             ("--max-payload-bytes", "x", "bytes"),
             ("--log-format", "xml", "text, json"),
+            ("--ledger", "projects/p/topics/t", "gs://BUCKET/PREFIX/"),
+            ("--ledger", "gs://bucket/ledger", "gs://bucket/ledger/"),
+            ("--ledger-stale-seconds", "0", "1 to 604800"),
             ("--auth-keys-url", "http://example.com/", "https://"),
         ] {
             let error = Config::try_parse_from(["main", &format!("{flag}={value}")]).unwrap_err();

@@ -40,6 +40,7 @@
 //! - [`outcome`]: what became of a message; `server`: its answer over HTTP
 //! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: what can never succeed
 //! - [`key`]: the name by which repeats of a message are known; [`cloud`]: the clients of Google Cloud
+//! - `ledger`: one effect a message: claims, completions, and what a process remembers of them
 //! - `pull`: the same way for messages of a pull subscription
 //! - [`config`]: every setting; [`telemetry`]: logs and metrics
 //! - `run`: all of it put together
@@ -51,6 +52,7 @@ pub mod config;
 pub mod dead_letter;
 pub mod event;
 pub mod key;
+mod ledger;
 pub mod model;
 pub mod outcome;
 pub mod payload;
@@ -66,6 +68,7 @@ pub mod telemetry;
 pub use config::Config;
 pub use dead_letter::DeadLetter;
 pub use event::Message;
+pub use ledger::LedgerPlace;
 pub use outcome::Outcome;
 pub use payload::Payloads;
 pub use run::{Function, StartError};

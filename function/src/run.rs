@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::batch::{Batcher, Bounds};
 use crate::cloud::{Clients, Cloud};
+use crate::ledger::Ledger;
 use crate::model::Encoder;
 use crate::pull::{Pull, PullError};
 use crate::server::{Bodies, Flow, router, serve};
@@ -154,7 +155,7 @@ impl Function {
         let cloud = Cloud::from_env();
         let project = cloud.project.clone();
         let clients = Arc::new(Clients::new(cloud));
-        let declared = Declared::read(config, project.as_deref())?;
+        let declared = Declared::read(config, project.as_deref(), clients.is_pubsub_emulated())?;
         let service = declared.service;
         check_names(&self.tasks)?;
         let mut encoder = None;
@@ -209,12 +210,16 @@ impl Function {
             run_time: task_timeout(config, &service)?,
         };
         let auth = callers::check(config)?;
+        let sinks = Arc::new(Sinks::new(&results, &clients));
+        let stale = config.ledger_stale_seconds.map(Duration::from_secs);
+        let ledger = Ledger::start(&declared.ledger, &clients, &service, stale, &sinks);
         let flow = Flow {
             auth,
             batcher: Batcher::start(Arc::clone(&tasks), bounds, Arc::clone(&metrics))
                 .map_err(|error| StartError::System { what: "starting the batch workers".to_owned(), error })?,
             payloads: Payloads::new(&clients, buckets, config.max_payload_bytes),
-            sinks: Sinks::new(&results, &clients),
+            sinks,
+            ledger,
             model: encoder.as_ref().map(|encoder| encoder.about().name.clone()),
             bodies: Bodies::new(config.max_body_bytes),
             warm: AtomicBool::new(false),

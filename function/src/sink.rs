@@ -171,6 +171,16 @@ impl Sinks {
         self.response
     }
 
+    /// Whether results go anywhere but into the answer.
+    pub(crate) fn has_effects(&self) -> bool {
+        !self.sinks.is_empty()
+    }
+
+    /// Whether results go where they leave no record by which a repeat is known: a topic, standard output.
+    pub(crate) fn leaves_no_record(&self) -> bool {
+        self.sinks.iter().any(|sink| !matches!(sink, Sink::Bucket(_)))
+    }
+
     /// Whether the result of this message, whatever it is, could be published: too many or too long attributes are known
     /// before the work is done.
     pub fn check(&self, input: &Message) -> Result<(), SinkError> {

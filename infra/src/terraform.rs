@@ -116,8 +116,13 @@ impl<'t> Document<'t> {
 
     fn archive(&mut self) {
         if let Some(archive) = &self.topology.archive {
+            let rules = self.topology.expiries().into_iter().map(|(prefix, days)| {
+                json!({"action": {"type": "Delete"}, "condition": {"age": days, "matches_prefix": [literal(prefix)]}})
+            });
+            let rules: Vec<Value> = rules.collect();
             let bucket = json!({
                 "name": in_project(&archive.bucket),
+                "lifecycle_rule": (!rules.is_empty()).then_some(rules),
                 "location": "${var.region}",
                 "uniform_bucket_level_access": true,
                 "public_access_prevention": "enforced",

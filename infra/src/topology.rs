@@ -36,6 +36,9 @@ pub const SHIPPED: &str = include_str!("../topology.toml");
 /// The name of a deployment that declares none.
 pub const DEFAULT_NAME: &str = "ai-workloads";
 
+/// The folder of the archives in the bucket.
+pub const ARCHIVES: &str = "archives/";
+
 /// The longest declaration that is read, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -182,6 +185,8 @@ pub struct Service {
     pub labels: Vec<String>,
     /// Where results go, all of them.
     pub results: Vec<Destination>,
+    /// Where its processes share which messages are done.
+    pub ledger: Option<Ledger>,
     /// The declared topic for rejected messages.
     pub dead_letter_topic: Option<String>,
     /// How often a message, as the result of a result, may have passed services with a limit before this one rejects it; what makes
@@ -207,6 +212,17 @@ pub struct Service {
     pub secrets: BTreeMap<String, Secret>,
     /// Resource labels of the service.
     pub resource_labels: BTreeMap<String, String>,
+}
+
+/// Where a service notes which messages are done, so that repeats have no second effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// May contain `{project}`.
+    pub bucket: String,
+    /// Ends with `/`, or empty.
+    pub prefix: String,
+    /// How long an entry is kept: whole days, longer than any subscription or topic keeps a message.
+    pub retention: Duration,
 }
 
 /// An Eventarc trigger on a topic, and the subscription that Eventarc makes for it.
@@ -332,6 +348,17 @@ impl Topology {
         self.subscriptions.iter().find(|subscription| subscription.name == name)
     }
 
+    /// Prefixes of the archive's bucket whose objects are deleted with age, and after how many days: the ledgers in it.
+    pub fn expiries(&self) -> BTreeMap<&str, u64> {
+        let mut all: BTreeMap<&str, u64> = BTreeMap::new();
+        let own = |ledger: &&Ledger| self.archive.as_ref().is_some_and(|archive| archive.bucket == ledger.bucket);
+        for ledger in self.services.iter().filter_map(|service| service.ledger.as_ref()).filter(own) {
+            let days = all.entry(&ledger.prefix).or_default();
+            *days = ledger.days().max(*days);
+        }
+        all
+    }
+
     /// How messages reach this service: its trigger, then the push subscriptions in the order of the file.
     pub fn feeds(&self, service: &str) -> Vec<Feed<'_>> {
         let trigger = self.service(service).and_then(|service| service.trigger.as_ref());
@@ -348,6 +375,23 @@ impl Topology {
             delivery: &subscription.delivery,
         });
         trigger.into_iter().chain(pushes).collect()
+    }
+}
+
+impl Ledger {
+    /// The bucket's name in this project.
+    pub fn bucket(&self, project: &str) -> String {
+        self.bucket.replace(values::PROJECT, project)
+    }
+
+    /// The place as the function's `LEDGER` setting writes it, for this project.
+    pub fn setting(&self, project: &str) -> String {
+        format!("gs://{}/{}", self.bucket(project), self.prefix)
+    }
+
+    /// How long an entry is kept, in days.
+    pub fn days(&self) -> u64 {
+        self.retention.as_secs() / values::DAY
     }
 }
 

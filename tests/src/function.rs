@@ -133,7 +133,7 @@ pub fn wrapped(data: impl AsRef<[u8]>, attributes: &[(&str, &str)]) -> Value {
 /// The built binary with these variables and none of the caller's own settings.
 pub fn command(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary());
-    for name in ["PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "RESULTS", "MODEL", "RUST_LOG"] {
+    for name in ["PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "RESULTS", "LEDGER", "MODEL", "RUST_LOG"] {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null());

@@ -4,7 +4,7 @@
 //! - [`Bus`]: the local Pub/Sub
 //! - [`Emulator`]: Google's Pub/Sub emulator (needs the Cloud SDK's component and Java)
 //! - [`Endpoint`]: what a push subscription pushes to
-//! - [`Storage`]: fake-gcs-server for Cloud Storage
+//! - [`Storage`]: fake-gcs-server for Cloud Storage; [`Gate`] in front of it: outages, counts, preconditions on deletes
 //! - [`xtask`]: the built `cargo xtask`
 //! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the two above behind it;
 //!   checks every request against Google's API descriptions, records it, and makes it fail on demand
@@ -18,6 +18,7 @@ mod discovery;
 mod emulator;
 mod endpoint;
 mod function;
+mod gate;
 mod google;
 mod http;
 mod process;
@@ -30,6 +31,7 @@ pub use bus::Bus;
 pub use emulator::Emulator;
 pub use endpoint::{Endpoint, Push};
 pub use function::{Function, command, wrapped};
+pub use gate::Gate;
 pub use google::{Behaviour, Fault, FaultKind, Google, Request};
 pub use process::{free_port, unique};
 pub use pubsub::{PubSub, Received};

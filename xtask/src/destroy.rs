@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use infra::cloud::Google;
-use infra::plan::{self, ARCHIVES, Id, Kind, Plan, State, deletions};
+use infra::plan::{self, ARCHIVES, Id, Kind, Plan, State, Step, deletions};
+use infra::topology::Topology;
 
 use crate::plan::connect;
 use crate::{deploy, flags, terminal, topology};
@@ -25,14 +26,20 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
         for id in foreign {
             eprintln!("left alone: {id} does not carry the label of deployment `{}`", topology.name);
         }
-        let archives = archives(&google, &ours).await?;
+        let archives = archives(&google, &ours, &topology).await?;
         let steps = deletions(ours.iter().copied().chain(&archives).collect(), &[]);
         let plan = Plan { steps, unchanged: 0 };
         if plan.is_empty() {
             eprintln!("Nothing to destroy in project `{}`.", google.context().project);
         } else {
-            for step in &plan.steps {
+            // There may be two for every message of a fortnight.
+            let entry = |step: &&Step| step.id.kind == Kind::Archive && !step.id.name.contains(&format!("/{ARCHIVES}"));
+            let entries = plan.steps.iter().filter(entry).count();
+            for step in plan.steps.iter().filter(|step| !entry(step)) {
                 eprintln!("- {}", step.id);
+            }
+            if entries > 0 {
+                eprintln!("- {entries} entries of ledgers");
             }
             let place = format!("project `{}`, region `{}`", google.context().project, google.context().region);
             let lost = plan.steps.iter().filter(|step| step.id.kind == Kind::Subscription).count();
@@ -52,16 +59,17 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
     })
 }
 
-/// The archives in a bucket that is to go. Any other object in it is somebody's, and ends all of this before it begins.
-async fn archives(google: &Google, ours: &[&Id]) -> Result<Vec<Id>> {
+/// The archives in a bucket that is to go, and the entries of ledgers. Any other object in it is somebody's, and ends all of this before it begins.
+async fn archives(google: &Google, ours: &[&Id], topology: &Topology) -> Result<Vec<Id>> {
     let Some(bucket) = ours.iter().find(|id| id.kind == Kind::Bucket) else { return Ok(Vec::new()) };
+    let prefixes: Vec<&str> = topology.expiries().into_keys().chain([ARCHIVES]).collect();
     let objects = google.storage().objects(&bucket.name).await?.unwrap_or_default();
     let (archives, foreign): (Vec<String>, Vec<String>) =
-        objects.into_iter().partition(|name| name.starts_with(ARCHIVES));
+        objects.into_iter().partition(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
     if !foreign.is_empty() {
         let named = foreign.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
         bail!(
-            "bucket `{}` holds {} objects that are no archives: {named}\n  help: nothing was deleted; move or delete them, or remove `archive` from the topology to keep the bucket",
+            "bucket `{}` holds {} objects that are neither archives nor entries of a ledger: {named}\n  help: nothing was deleted; move or delete them, or remove `archive` from the topology to keep the bucket",
             bucket.name,
             foreign.len()
         );

@@ -5,12 +5,13 @@ use infra::topology::{self, Service, Topology};
 use super::StartError;
 use crate::pull::Subscription;
 use crate::sink::destination::check_name;
-use crate::{Config, Destination};
+use crate::{Config, Destination, LedgerPlace};
 
 /// The service that this process is.
 pub(super) struct Declared {
     pub(super) service: Service,
     pub(super) results: Vec<Destination>,
+    pub(super) ledger: LedgerPlace,
     /// `projects/P/topics/T`
     pub(super) dead_letter_topic: Option<String>,
     pub(super) pull: Option<Subscription>,
@@ -18,8 +19,9 @@ pub(super) struct Declared {
 
 impl Declared {
     /// Locally a process answers with its results and buries nothing; on Cloud Run, or when it pulls, it does what its service
-    /// declares. What is pulled has no answer, so its results must go elsewhere.
-    pub(super) fn read(config: &Config, project: Option<&str>) -> Result<Self, StartError> {
+    /// declares. What is pulled has no answer, so its results must go elsewhere. A declared ledger is not for the messages of a
+    /// stand-in (`emulated`): it would know them by ids that the stand-in gives again.
+    pub(super) fn read(config: &Config, project: Option<&str>, emulated: bool) -> Result<Self, StartError> {
         let topology = read(config)?;
         let service = find(config, &topology)?;
         let pull = match config.pull.as_deref().filter(|name| !name.is_empty()) {
@@ -38,12 +40,19 @@ impl Declared {
             None => vec![Destination::Response],
         };
         let results = if pull.is_some() { without_answers(config, results)? } else { results };
+        let ledger = match (&config.ledger, &service.ledger) {
+            (Some(ledger), _) => ledger.clone(),
+            (None, Some(ledger)) if config.on_cloud_run() || (pull.is_some() && !emulated) => {
+                self::ledger(ledger, project)?
+            }
+            _ => LedgerPlace::Off,
+        };
         let dead_letter_topic = match (&config.dead_letter_topic, &service.dead_letter_topic) {
             (Some(topic), _) => Some(topic.clone()),
             (None, Some(topic)) if as_declared => Some(format!("projects/{}/topics/{topic}", needed(project, topic)?)),
             _ => None,
         };
-        Ok(Self { service, results, dead_letter_topic, pull })
+        Ok(Self { service, results, ledger, dead_letter_topic, pull })
     }
 }
 
@@ -120,6 +129,13 @@ fn destination(declared: &topology::Destination, project: Option<&str>) -> Resul
     let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
     let setting = declared.setting(project);
     setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
+}
+
+fn ledger(declared: &topology::Ledger, project: Option<&str>) -> Result<LedgerPlace, StartError> {
+    let belongs = declared.setting("a") != declared.setting("b");
+    let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
+    let place = declared.setting(project);
+    place.parse().map_err(|error| StartError::setting("TOPOLOGY", place, error))
 }
 
 fn needed<'a>(project: Option<&'a str>, name: &str) -> Result<&'a str, StartError> {

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use axum::http::HeaderMap;
+use bytes::Bytes;
 use infra::topology::Service;
 
 use super::answer::Reply;
 use super::body::Bodies;
 use crate::auth::Auth;
 use crate::batch::Batcher;
+use crate::ledger::{Arrival, Ledger, Repeat, Turn};
 use crate::pull::Room;
 use crate::route::{hops, route};
 use crate::task::{AnyInput, AnyTask, Work};
@@ -30,7 +32,9 @@ pub(crate) struct Flow {
     pub(crate) tasks: Arc<[Box<dyn AnyTask>]>,
     pub(crate) batcher: Batcher,
     pub(crate) payloads: Payloads,
-    pub(crate) sinks: Sinks,
+    pub(crate) sinks: Arc<Sinks>,
+    /// `None` where nothing could be done twice.
+    pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) dead_letter: Option<DeadLetter>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bodies: Bodies,
@@ -51,6 +55,23 @@ pub(crate) struct Handled {
     pub(crate) dead_lettered: bool,
     /// There if the result is to be the answer's body.
     result: Option<Reply>,
+}
+
+/// A message's way through its task.
+struct Worked {
+    outcome: Outcome,
+    /// There if the result is to be the answer's body.
+    result: Option<Reply>,
+    /// The hold on work that has ended without a result.
+    turn: Option<Turn>,
+    /// Who knew that the work was done before.
+    repeated: Option<&'static str>,
+}
+
+impl From<Outcome> for Worked {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, result: None, turn: None, repeated: None }
+    }
 }
 
 impl Flow {
@@ -90,11 +111,14 @@ impl Flow {
         let start = Instant::now();
         let task = route(&self.service, &self.tasks, &self.default_task, message);
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
-        let (outcome, result) = match task {
+        let Worked { outcome, result, turn, repeated } = match task {
             Ok(task) => self.work(task, name, message, room).await,
-            Err(outcome) => (outcome, None),
+            Err(outcome) => outcome.into(),
         };
         let (outcome, dead_lettered) = self.bury(message, outcome).await;
+        if let Some(turn) = turn {
+            turn.give_up(&outcome).await;
+        }
         let word = outcome.word();
         let seconds = start.elapsed().as_secs_f64();
         self.metrics.message(name, word, seconds);
@@ -103,7 +127,9 @@ impl Flow {
         let (trace, span_id) = (known(trace.as_str()), known(span_id.as_str()));
         let (id, ms) = (message.id.as_str(), seconds * 1e3);
         match outcome.detail() {
-            None => tracing::info!(task = name, message_id = id, outcome = word, ms, trace, span_id, "message"),
+            None => {
+                tracing::info!(task = name, message_id = id, outcome = word, repeated, ms, trace, span_id, "message")
+            }
             Some(detail) => {
                 tracing::warn!(
                     task = name,
@@ -121,38 +147,81 @@ impl Flow {
         Handled { outcome, dead_lettered, result }
     }
 
-    /// Runs the task and delivers the result. The reply is there if the result is to be the answer's body.
-    async fn work(&self, task: usize, name: &str, message: &Message, room: Option<&Room>) -> (Outcome, Option<Reply>) {
+    /// Runs the task and delivers the result, unless that was done before.
+    async fn work(&self, task: usize, name: &str, message: &Message, room: Option<&Room>) -> Worked {
+        let turn = match &self.ledger {
+            Some(ledger) => match ledger.arrive(name, message).await {
+                Arrival::First(turn) => Some(turn),
+                Arrival::Done(repeat) => return self.repeat(name, message, repeat),
+                Arrival::Wait(outcome) => return outcome.into(),
+            },
+            None => None,
+        };
         if let Err(error) = self.sinks.check(message) {
-            return (error.outcome(), None);
+            return Worked { turn, ..error.outcome().into() };
         }
         // A full queue refuses before it costs anything to know what the message costs.
         if room.is_none()
             && let Some(refusal) = self.batcher.refusal()
         {
-            return (refusal, None);
+            return Worked { turn, ..refusal.into() };
         }
-        let outcome = match self.accept(task, message).await {
-            Ok(work) => {
-                let _held = match room {
-                    Some(room) => room.enter(work.cost).await,
-                    None => None,
-                };
-                self.batcher.submit(task, work, message.delivery_attempt).await
-            }
-            Err(outcome) => outcome,
+        let work = match self.accept(task, message).await {
+            Ok(work) => work,
+            Err(outcome) => return Worked { turn, ..outcome.into() },
         };
-        let Outcome::Done(body) = &outcome else {
-            return (outcome, None);
+        let _held = match room {
+            Some(room) => room.enter(work.cost).await,
+            None => None,
+        };
+        let turn = match turn {
+            Some(turn) => match turn.claim(name, message).await {
+                Arrival::First(turn) => Some(turn),
+                Arrival::Done(repeat) => return self.repeat(name, message, repeat),
+                Arrival::Wait(outcome) => return outcome.into(),
+            },
+            None => None,
+        };
+        match self.batcher.submit(task, work, message.delivery_attempt).await {
+            Outcome::Done(body) => self.deliver(name, message, body, turn).await,
+            outcome => Worked { turn, ..outcome.into() },
+        }
+    }
+
+    /// The answer to a message whose result is out: that result, where the answer is to hold it and it is still known.
+    fn repeat(&self, name: &str, message: &Message, repeat: Repeat) -> Worked {
+        self.metrics.repeat(repeat.known_by);
+        let body = repeat.done.body.filter(|_| self.sinks.responds());
+        let result = body.clone().map(|body| {
+            let time = repeat.done.time;
+            Reply::result(&TaskResult { time, ..TaskResult::new(name, self.service_name(), message, body) })
+        });
+        let outcome = Outcome::Done(body.unwrap_or_default());
+        Worked { result, repeated: Some(repeat.known_by), ..outcome.into() }
+    }
+
+    /// Delivers a result to its end, whether or not the sender waits for it: where it was cut short nobody could tell what is out.
+    async fn deliver(&self, name: &str, message: &Message, body: Bytes, turn: Option<Turn>) -> Worked {
+        let outcome = Outcome::Done(body.clone());
+        let Some(turn) = turn else {
+            let result = TaskResult::new(name, self.service_name(), message, body);
+            let result = self.sinks.responds().then(|| Reply::result(&result));
+            return Worked { result, ..outcome.into() };
         };
         let hops = self.service.hop_limit.map(|_| hops(message).saturating_add(1));
-        let result = TaskResult { hops, ..TaskResult::new(name, self.service_name(), message, body.clone()) };
-        if let Err(error) = self.sinks.deliver(&result).await {
-            tracing::error!(message_id = message.id, %error, "result not delivered");
-            return (error.outcome(), None);
-        }
-        let reply = self.sinks.responds().then(|| Reply::result(&result));
-        (outcome, reply)
+        let (name, service, message) = (name.to_owned(), self.service_name().to_owned(), message.clone());
+        let sinks = Arc::clone(&self.sinks);
+        let delivery = tokio::spawn(async move {
+            let result = TaskResult { hops, ..TaskResult::new(&name, &service, &message, body) };
+            if let Err(error) = sinks.deliver(&result).await {
+                tracing::error!(message_id = message.id, %error, "result not delivered");
+                return Worked { turn: Some(turn), ..error.outcome().into() };
+            }
+            let reply = sinks.responds().then(|| Reply::result(&result));
+            turn.complete(&result).await;
+            Worked { result: reply, ..outcome.into() }
+        });
+        delivery.await.unwrap_or_else(|_| Outcome::retry("this instance is shutting down").into())
     }
 
     async fn accept(&self, task: usize, message: &Message) -> Result<Work<AnyInput>, Outcome> {

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     busy_seconds: Counter<f64, AtomicU64>,
     hung: Counter,
     refused: Family<RefusedLabels, Counter>,
+    repeats: Family<RepeatLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +40,11 @@ struct TaskLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusedLabels {
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RepeatLabels {
+    known_by: &'static str,
 }
 
 fn seconds() -> Histogram {
@@ -71,6 +77,8 @@ impl Default for Metrics {
         registry.register("hung_batches", "Batches that a task did not end in time", hung.clone());
         let refused = Family::default();
         registry.register("refused_requests", "Requests that held no message to work on, by status", refused.clone());
+        let repeats = Family::default();
+        registry.register("repeated_messages", "Messages whose work was done before, by who knew", repeats.clone());
         Self {
             registry,
             messages,
@@ -82,6 +90,7 @@ impl Default for Metrics {
             busy_seconds,
             hung,
             refused,
+            repeats,
         }
     }
 }
@@ -110,6 +119,11 @@ impl Metrics {
 
     pub(crate) fn refused(&self, status: u16) {
         self.refused.get_or_create(&RefusedLabels { status }).inc();
+    }
+
+    /// `known_by` is `process` or `ledger`.
+    pub(crate) fn repeat(&self, known_by: &'static str) {
+        self.repeats.get_or_create(&RepeatLabels { known_by }).inc();
     }
 
     /// The OpenMetrics text that Prometheus scrapes.

@@ -342,8 +342,8 @@ impl Google {
             policy["bindings"] = json!([]);
         }
         let bindings = policy["bindings"].as_array_mut().into_iter().flatten();
-        for binding in bindings.filter(|binding| binding["condition"].is_null()) {
-            let role = binding["role"].as_str().unwrap_or_default().to_owned();
+        for binding in bindings {
+            let role = plan::bound(binding).unwrap_or_default();
             if let Some(members) = binding["members"].as_array_mut() {
                 let goes = |member: &Value| removed.iter().any(|(r, m)| *r == role && member == m);
                 members.retain(|member| !goes(member));
@@ -357,8 +357,14 @@ impl Google {
             let roles = added.iter().map(|(role, _)| role).filter(|role| !bound.contains_key(*role));
             for role in roles.collect::<std::collections::BTreeSet<_>>() {
                 let members: Vec<&str> = added.iter().filter(|(r, _)| r == role).map(|(_, m)| m.as_str()).collect();
-                bindings.push(json!({"role": role, "members": members}));
+                let mut binding = plan::binding(role);
+                binding["members"] = json!(members);
+                bindings.push(binding);
             }
+        }
+        let conditional = |binding: &Value| !binding["condition"].is_null();
+        if policy["bindings"].as_array().is_some_and(|bindings| bindings.iter().any(conditional)) {
+            policy["version"] = json!(3);
         }
         match target {
             Target::Bucket => self.storage.write_policy(name, &policy).await,

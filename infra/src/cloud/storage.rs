@@ -114,8 +114,9 @@ impl Storage {
         Ok(())
     }
 
+    /// With conditions, which version 3 of policies has: <https://cloud.google.com/iam/docs/policies#versions>.
     pub(super) async fn read_policy(&self, bucket: &str) -> Result<Value, CloudError> {
-        self.send(Method::GET, &format!("/{bucket}/iam"), None).await
+        self.send(Method::GET, &format!("/{bucket}/iam?optionsRequestedPolicyVersion=3"), None).await
     }
 
     pub(super) async fn write_policy(&self, bucket: &str, policy: &Value) -> Result<(), CloudError> {

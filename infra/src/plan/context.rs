@@ -5,8 +5,7 @@ use serde_json::Value;
 /// The longest name of a revision.
 const REVISION_LENGTH: usize = 63;
 
-/// The folder of the archives in the bucket.
-pub const ARCHIVES: &str = "archives/";
+pub use crate::topology::ARCHIVES;
 
 /// Where a topology is deployed to, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -56,7 +56,11 @@ impl Declared<'_> {
         let needed = |api: &Api| match api {
             Api::Run => !services.is_empty(),
             Api::Eventarc => services.iter().any(|service| service.trigger.is_some()),
-            Api::Storage => self.topology.archive.is_some(),
+            // Also for a bucket from elsewhere: its policy cannot be read without.
+            Api::Storage => {
+                self.topology.archive.is_some()
+                    || services.iter().any(|service| !self.written_buckets(service).is_empty())
+            }
             Api::PubSub | Api::Iam | Api::ResourceManager | Api::ServiceUsage => true,
         };
         let mut names: Vec<&str> = Api::ALL.iter().filter(|api| needed(api)).map(|api| api.service()).collect();
@@ -68,13 +72,19 @@ impl Declared<'_> {
     fn bucket(&self) -> Vec<Resource> {
         let Some(archive) = &self.topology.archive else { return Vec::new() };
         let name = archive.bucket(&self.context.project);
-        let body = json!({
+        let mut body = json!({
             "labels": self.labels(&BTreeMap::new()),
             "iamConfiguration": {
                 "uniformBucketLevelAccess": {"enabled": true},
                 "publicAccessPrevention": "enforced",
             },
         });
+        let rules: Vec<Value> = self.topology.expiries().into_iter().map(|(prefix, days)| {
+            json!({"action": {"type": "Delete"}, "condition": {"age": days, "matchesPrefix": [prefix]}})
+        }).collect();
+        if !rules.is_empty() {
+            body["lifecycle"] = json!({"rule": rules});
+        }
         let mut bucket = self.resource(Kind::Bucket, name.clone(), body, Vec::new());
         bucket.creation = json!({"location": self.context.region});
         let object = format!("{name}/{}", self.context.object());

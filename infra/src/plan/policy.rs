@@ -6,11 +6,51 @@ use serde_json::{Map, Value};
 
 use super::{Change, Kind, Resource};
 
-/// Roles, and who has each; those with conditions left out.
+/// Roles, each with its condition if it has one ([`within`]), and who has each.
 pub(crate) type Bindings = BTreeMap<String, BTreeSet<String>>;
 
 /// Anyone at all, with or without a Google account. Never right here.
 const PUBLIC: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
+
+/// Between a role and its condition.
+const IF: &str = " if ";
+
+/// The title of the conditions that a deployment sets.
+pub(crate) const CONDITION: &str = "ai-workloads";
+
+/// A role under a condition of IAM: <https://cloud.google.com/iam/docs/conditions-overview>.
+pub(super) fn within(role: &str, condition: &str) -> String {
+    format!("{role}{IF}{condition}")
+}
+
+/// The condition that the resource is an object with this prefix, or the bucket itself: who may not list a bucket is not told
+/// that an object is not there.
+pub(crate) fn objects(bucket: &str, prefix: &str) -> String {
+    // Neither name nor prefix is free to end the string early.
+    let prefix = prefix.replace('\\', r"\\").replace('"', r#"\""#);
+    format!(
+        r#"resource.type == "storage.googleapis.com/Bucket" || resource.name.startsWith("projects/_/buckets/{bucket}/objects/{prefix}")"#
+    )
+}
+
+/// A binding without members.
+pub(crate) fn binding(role: &str) -> Value {
+    match role.split_once(IF) {
+        None => serde_json::json!({ "role": role }),
+        Some((role, condition)) => {
+            serde_json::json!({ "role": role, "condition": { "title": CONDITION, "expression": condition } })
+        }
+    }
+}
+
+/// What a binding is of: its role, with its condition if it has one.
+pub(crate) fn bound(binding: &Value) -> Option<String> {
+    let role = binding["role"].as_str()?;
+    Some(match binding["condition"]["expression"].as_str() {
+        None => role.to_owned(),
+        Some(condition) => within(role, condition),
+    })
+}
 
 /// A body as [`super::declared`] makes it: `grants`, the bindings that have to be there, and `managed`, the members who may have
 /// nothing else of the roles in `roles`.
@@ -32,19 +72,19 @@ pub fn no_access_control() -> Value {
     serde_json::json!({"accessControl": "none"})
 }
 
-/// The unconditional bindings of an IAM policy in JSON.
+/// The bindings of an IAM policy in JSON.
 pub fn bindings(policy: &Value) -> Bindings {
     let mut all = Bindings::new();
     for binding in policy["bindings"].as_array().into_iter().flatten() {
-        if let (Some(role), None) = (binding["role"].as_str(), binding.get("condition").filter(|c| !c.is_null())) {
+        if let Some(role) = bound(binding) {
             let members = binding["members"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            all.entry(role.to_owned()).or_default().extend(members.map(str::to_owned));
+            all.entry(role).or_default().extend(members.map(str::to_owned));
         }
     }
     all
 }
 
-/// A role, and who has it.
+/// A role, with its condition if it has one, and who has it.
 pub(crate) type Grant = (String, String);
 
 /// The grants that have to be added to a policy, and those that have to go.
@@ -70,7 +110,9 @@ pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<
         let granted = grants.get(role).map(list).unwrap_or_default();
         let goes = |member: &&String| {
             PUBLIC.contains(&member.as_str())
-                || (roles.contains(role) && managed.contains(*member) && !granted.contains(*member))
+                || (roles.contains(role.split(IF).next().unwrap_or(role))
+                    && managed.contains(*member)
+                    && !granted.contains(*member))
         };
         removed.extend(members.iter().filter(goes).map(|member| (role.clone(), member.clone())));
     }
@@ -82,4 +124,38 @@ pub(super) fn changes(body: &Value, policy: &Value) -> Vec<Change> {
     let added = added.into_iter().map(|(role, member)| Change { path: role, from: Value::Null, to: member.into() });
     let removed = removed.into_iter().map(|(role, member)| Change { path: role, from: member.into(), to: Value::Null });
     added.chain(removed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_role_on_a_condition_is_another_than_the_role_itself() {
+        let condition = objects("bucket", "ledger/");
+        let role = within("roles/storage.objectUser", &condition);
+        let mut own = binding(&role);
+        own["members"] = json!(["serviceAccount:runner"]);
+        assert_eq!(bound(&own).as_deref(), Some(role.as_str()));
+        assert_eq!(own["condition"]["expression"], condition);
+        let grants = Bindings::from([(role.clone(), BTreeSet::from(["serviceAccount:runner".to_owned()]))]);
+        let body = body(&grants, &BTreeSet::from(["serviceAccount:runner".to_owned()]));
+        assert_eq!(additions_and_removals(&body, &json!({"bindings": [own]})), (vec![], vec![]));
+        // The whole bucket is too much, and goes; another's condition stays.
+        let theirs =
+            json!({"role": "roles/storage.objectUser", "members": ["user:x"], "condition": {"expression": "true"}});
+        let whole = json!({"role": "roles/storage.objectUser", "members": ["serviceAccount:runner", "user:x"]});
+        let (added, removed) = additions_and_removals(&body, &json!({"bindings": [whole, theirs]}));
+        let runner = "serviceAccount:runner".to_owned();
+        assert_eq!(added, [(role, runner.clone())]);
+        assert_eq!(removed, [("roles/storage.objectUser".to_owned(), runner)]);
+    }
+
+    #[test]
+    fn a_prefix_cannot_end_the_condition() {
+        let condition = objects("b", r#"a"\b/"#);
+        assert!(condition.ends_with(r#"startsWith("projects/_/buckets/b/objects/a\"\\b/")"#), "{condition}");
+    }
 }

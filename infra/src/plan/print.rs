@@ -163,7 +163,11 @@ impl Step {
                     for member in members.as_array().into_iter().flatten() {
                         let member =
                             member.as_str().and_then(|member| member.split(['@', ':']).nth(1)).unwrap_or_default();
-                        parts.push(format!("{} for {member}", role.trim_start_matches("roles/")));
+                        let role = match role.trim_start_matches("roles/").split_once(" if ") {
+                            Some((role, _)) => format!("{role} on a condition"),
+                            None => role.trim_start_matches("roles/").to_owned(),
+                        };
+                        parts.push(format!("{role} for {member}"));
                     }
                 }
             }

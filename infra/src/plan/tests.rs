@@ -37,7 +37,11 @@ fn deployed(topology: &Topology) -> State {
         let defaults = match resource.id.kind {
             Kind::Policy(_) => {
                 let grants = resource.body["grants"].as_object().unwrap();
-                let bindings = grants.iter().map(|(role, members)| json!({"role": role, "members": members}));
+                let bindings = grants.iter().map(|(role, members)| {
+                    let mut binding = binding(role);
+                    binding["members"] = members.clone();
+                    binding
+                });
                 let policy = json!({"etag": "BwX", "version": 1, "bindings": bindings.collect::<Vec<_>>()});
                 state.insert(resource.id.clone(), policy);
                 continue;
@@ -116,6 +120,20 @@ fn what_was_deployed_as_declared_is_no_change() {
     assert!(plan.is_empty(), "{}", plan.text(false));
     assert_eq!(plan.unchanged, wanted(&topology).len());
     assert_snapshot!(plan.text(false));
+}
+
+#[test]
+fn a_bucket_from_elsewhere_needs_its_api_too() {
+    let text = "[services.s]\ntimeout = \"10s\"\nservice-account = \"runner\"\nresults = [\"gs://elsewhere/\"]\n[service-accounts.runner]\n";
+    let topology = Topology::parse(text, "t.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    let wanted = wanted(&topology);
+    for resource in &wanted {
+        let needs = resource.needs.iter().filter(|need| need.kind == Kind::Api);
+        for need in needs {
+            assert!(wanted.iter().any(|other| other.id == *need), "{} needs {need}, which nobody enables", resource.id);
+        }
+    }
+    assert!(plan(&wanted, &deployed(&topology)).is_empty());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Document, in_project, literal};
+use crate::plan::{CONDITION, objects};
 use crate::topology::{Destination, PushTarget};
 
 /// Forwards dead letters for Pub/Sub.
@@ -66,9 +67,12 @@ impl Document<'_> {
             for result in &service.results {
                 match result {
                     Destination::Topic(topic) => self.publisher(&name, topic, &member),
-                    Destination::Bucket { bucket, .. } => self.writer(&name, bucket, &member),
+                    Destination::Bucket { bucket, .. } => self.writer(&name, bucket, None, &member),
                     Destination::Response | Destination::Stdout => {}
                 }
+            }
+            if let Some(ledger) = &service.ledger {
+                self.writer(&name, &ledger.bucket, Some(&ledger.prefix), &member);
             }
             if let Some(topic) = &service.dead_letter_topic {
                 self.publisher(&name, topic, &member);
@@ -91,12 +95,19 @@ impl Document<'_> {
         self.add("google_pubsub_topic_iam_member", &name, body);
     }
 
-    fn writer(&mut self, who: &str, bucket: &str, member: &str) {
+    /// With a ledger's prefix, in the archive's bucket only below it.
+    fn writer(&mut self, who: &str, bucket: &str, ledger: Option<&str>, member: &str) {
         let own = self.topology.archive.as_ref().is_some_and(|archive| archive.bucket == bucket);
         let place = if own { "${google_storage_bucket.archive.name}".to_owned() } else { in_project(bucket) };
-        let body = json!({"bucket": place, "role": "roles/storage.objectUser", "member": member});
+        let condition = ledger
+            .filter(|_| own)
+            .map(|prefix| json!({"title": CONDITION, "expression": objects(&place, &literal(prefix))}));
+        let body = json!({
+            "bucket": place, "role": "roles/storage.objectUser", "member": member, "condition": condition,
+        });
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         let name: String = format!("{who}_{bucket}").chars().map(plain).collect();
+        let name = if ledger.is_some() { format!("{name}_ledger") } else { name };
         self.add("google_storage_bucket_iam_member", &name, body);
     }
 

@@ -74,9 +74,11 @@ impl Document<'_> {
         };
         let results: Vec<_> = service.results.iter().map(result).collect();
         let dead_letter = service.dead_letter_topic.as_ref();
+        let ledger = service.ledger.as_ref();
         let own = [
             Some(("GOOGLE_CLOUD_PROJECT", project.to_owned())),
             (!results.is_empty()).then(|| ("RESULTS", results.join(","))),
+            ledger.map(|at| ("LEDGER", format!("gs://{}/{}", in_project(&at.bucket), literal(&at.prefix)))),
             dead_letter.map(|topic| ("DEAD_LETTER_TOPIC", format!("projects/{project}/topics/{topic}"))),
         ];
         let declared = |name: &str| service.environment.contains_key(name) || service.secrets.contains_key(name);

@@ -38,6 +38,8 @@ cpu = 2
 memory = "1Gi"
 service-account = "runtime"
 results = ["topic:mid.dle", "gs://{project}-code/out/", "gs://oth.er/${x}/", "gs://oth_er/", "stdout"]
+ledger = "gs://{project}-code/done/"
+ledger-retention = "32d"
 secrets = { KEY = "key", OTHER = "projects/p/secrets/key:3" }
 environment = { RESULTS = "stdout", TEXT = "${text}" }
 resource-labels = { team = "search" }

@@ -81,6 +81,8 @@ impl Names {
             rename(&mut service.name);
             account(&mut service.service_account);
             service.dead_letter_topic.iter_mut().for_each(rename);
+            let ledger = service.ledger.iter_mut().map(|ledger| &mut ledger.bucket);
+            ledger.filter(|bucket| Some(&**bucket) == archive_bucket.as_ref()).for_each(rename);
             if let Some(trigger) = &mut service.trigger {
                 rename(&mut trigger.topic);
                 account(&mut trigger.service_account);

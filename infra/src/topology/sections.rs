@@ -8,11 +8,10 @@ use toml::de::DeTable;
 use super::error::Log;
 use super::overlay::Names;
 use super::read::{Table, Wrong};
-use super::values::{bucket_name, dns_name, duration, human, label, pubsub_name};
+use super::values::{DAY, bucket_name, dns_name, duration, human, label, pubsub_name};
 use super::*;
 
 const MINUTE: u64 = 60;
-const DAY: u64 = 86_400;
 
 /// Reads and checks a whole declaration, under its declared names. What is wrong goes to `log`.
 pub(super) fn read<'t>(table: &'t DeTable<'t>, text: &'t str, names: &Names, log: &mut Log) -> Topology {

@@ -6,11 +6,14 @@ use super::error::Log;
 use super::overlay::Names;
 use super::read::{Table, Wrong};
 use super::sections::{delivery, filter, labels};
-use super::values::{cpu, destination, dns_name, duration, memory, secret, task_name};
-use super::{Cpu, Memory, Route, Secret, Service, Trigger};
+use super::values::{DAY, cpu, destination, dns_name, duration, memory, secret, task_name};
+use super::{Cpu, Ledger, Memory, Route, Secret, Service, Trigger, values};
 
 /// Seconds that the subscription of an Eventarc trigger keeps messages unless told otherwise.
-const EVENTARC_RETENTION: u64 = 86_400;
+pub(super) const EVENTARC_RETENTION: u64 = DAY;
+
+/// Entries of a ledger are kept so long unless told otherwise.
+const LEDGER_RETENTION: Duration = Duration::from_secs(14 * DAY);
 
 pub(super) fn services(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Service> {
     let mut services = Vec::new();
@@ -31,6 +34,7 @@ fn service(name: &str, table: &mut Table<'_>, log: &mut Log) -> Service {
         task: table.parsed("task", log, task_name),
         labels: choices(table, log),
         results: table.list("results", log, destination),
+        ledger: ledger(table, log),
         dead_letter_topic: table.string("dead-letter-topic", log).map(owned),
         hop_limit: table.number("hop-limit", (1, 100), "a hop limit", log),
         service_account: table.string("service-account", log).map(owned),
@@ -81,6 +85,24 @@ fn trigger(service: &mut Table<'_>, log: &mut Log) -> Option<Trigger> {
     }
     table.finish(log);
     Some(trigger)
+}
+
+fn ledger(table: &mut Table<'_>, log: &mut Log) -> Option<Ledger> {
+    let place = table.parsed("ledger", log, values::ledger);
+    let retention = table.parsed("ledger-retention", log, |text| {
+        let retention = duration((DAY, 3650 * DAY), "a ledger")(text)?;
+        if retention.as_secs() % DAY == 0 {
+            return Ok(retention);
+        }
+        Err(Wrong::new("Cloud Storage deletes after whole days").help("write a number of days, such as \"14d\""))
+    });
+    if table.has("ledger-retention") && !table.has("ledger") {
+        let message = format!("`ledger-retention` in {} has no effect", table.what);
+        let help = "add `ledger = \"gs://BUCKET/PREFIX/\"`, or remove it".to_owned();
+        log.add(table.at_key("ledger-retention"), message, "there is no ledger", help);
+    }
+    let (bucket, prefix) = place?;
+    Some(Ledger { bucket, prefix, retention: retention.unwrap_or(LEDGER_RETENTION) })
 }
 
 /// All routes, or none if one is refused, so that an index means the same here and in the file.

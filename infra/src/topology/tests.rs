@@ -51,6 +51,8 @@ fn the_shipped_declaration_has_the_projects_names() {
     assert_eq!(service.dead_letter_topic.as_deref(), Some("ai-workloads-dead-letter"));
     let results: Vec<_> = service.results.iter().map(|result| result.setting("p")).collect();
     assert_eq!(results, ["projects/p/topics/ai-workloads-results"]);
+    let ledger = service.ledger.as_ref().unwrap();
+    assert_eq!((ledger.setting("p").as_str(), ledger.days()), ("gs://p-ai-workloads/ledger/", 14));
 
     let pull = topology.subscription("ai-workloads-subscription").unwrap();
     assert_eq!(pull.topic, "ai-workloads-topic");
@@ -108,6 +110,8 @@ timeout = "90s"
 cpu = 0.5
 concurrency = 1
 results = ["topic:mid", "gs://{project}-code/out/", "gs://other", "stdout"]
+ledger = "gs://{project}-code/done/"
+ledger-retention = "32d"
 secrets = { A = "key", B = "projects/p/secrets/key:3" }
 environment = { C = "d" }
 resource-labels = { team = "search" }
@@ -123,6 +127,7 @@ prefix = "t-"
 archive = { bucket = "code-{project}" }
 services.second.environment = { E = "f" }
 services.second.results = ["topic:mid", "gs://code-{project}/out/"]
+services.second.ledger = "gs://code-{project}/done/"
 subscriptions.entry-high.retry.min-backoff = "1s"
 "#;
 
@@ -156,6 +161,10 @@ fn everything_is_read() {
     let results: Vec<_> = second.results.iter().map(|result| result.setting("p")).collect();
     assert_eq!(results, ["projects/p/topics/mid", "gs://p-code/out/", "gs://other/", "stdout"]);
 
+    let ledger = second.ledger.as_ref().unwrap();
+    assert_eq!((ledger.setting("p").as_str(), ledger.days()), ("gs://p-code/done/", 32));
+    assert_eq!(topology.expiries(), BTreeMap::from([("done/", 32)]));
+
     let feeds = topology.feeds("second");
     assert_eq!(feeds.len(), 1);
     assert_eq!((feeds[0].topic, feeds[0].filter), ("entry", high.filter.as_ref()));
@@ -172,6 +181,7 @@ fn an_environment_changes_names_and_values() {
     assert_eq!(second.environment.keys().collect::<Vec<_>>(), ["C", "E"]);
     let results: Vec<_> = second.results.iter().map(|result| result.setting("p")).collect();
     assert_eq!(results, ["projects/p/topics/t-mid", "gs://t-code-p/out/"]);
+    assert_eq!(second.ledger.as_ref().unwrap().setting("p"), "gs://t-code-p/done/");
     let high = topology.subscription("t-entry-high").unwrap();
     assert_eq!(high.topic, "t-entry");
     assert_eq!(high.delivery.dead_letter.as_ref().unwrap().topic, "t-dead");

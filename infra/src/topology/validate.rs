@@ -6,8 +6,9 @@ use toml::de::DeTable;
 
 use super::error::{Log, suggest};
 use super::read::locate;
-use super::values::human;
-use super::{Delivery, Destination, Feed, PushTarget, Service, Topology};
+use super::service::EVENTARC_RETENTION;
+use super::values::{DAY, human};
+use super::{ARCHIVES, Delivery, Destination, Feed, PushTarget, Service, Topology};
 
 /// What Pub/Sub gives a subscription that does not say.
 const DEFAULT_ACK_DEADLINE: Duration = Duration::from_secs(10);
@@ -36,6 +37,7 @@ pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, log: &mut Log) {
         check.deadlines(service);
         check.filters(service);
         check.cycle(service);
+        check.ledger(service);
     }
 }
 
@@ -243,6 +245,62 @@ impl Check<'_> {
                 }
             }
         }
+    }
+
+    /// A ledger that forgets too early, or whose expiry would take what is not its own.
+    fn ledger(&mut self, service: &Service) {
+        let Some(ledger) = &service.ledger else { return };
+        let what = format!("the ledger of service `{}`", service.name);
+        let path = ["services", &*service.name, "ledger"];
+        let kept = self.longest_kept();
+        if ledger.retention <= kept {
+            let days = kept.as_secs() / DAY + 1;
+            let label = format!(
+                "messages are kept for {}, its entries for {}",
+                human(kept.as_secs()),
+                human(ledger.retention.as_secs())
+            );
+            let at = ["services", &*service.name, "ledger-retention"];
+            let at = if self.given(&at) { at } else { path };
+            self.add(
+                &at,
+                format!("{what} forgets messages that can still come"),
+                label,
+                format!("write `ledger-retention = \"{days}d\"`"),
+            );
+        }
+        let archive = self.topology.archive.as_ref().filter(|archive| archive.bucket == ledger.bucket);
+        if archive.is_none() {
+            let at = ["services", &*service.name, "ledger-retention"];
+            if self.given(&at) {
+                let label = "only the archive's bucket gets a rule that deletes entries";
+                let help = format!("remove it, and have `{}` delete objects by their age itself", ledger.bucket);
+                self.add(&at, format!("`ledger-retention` of service `{}` has no effect", service.name), label, help);
+            }
+            return;
+        }
+        let results = self.topology.services.iter().flat_map(|service| &service.results);
+        let results = results.filter_map(|result| match result {
+            Destination::Bucket { bucket, prefix } if *bucket == ledger.bucket => Some(prefix.as_str()),
+            _ => None,
+        });
+        let meets = |other: &&str| other.starts_with(&ledger.prefix) || ledger.prefix.starts_with(*other);
+        if let Some(other) = std::iter::once(ARCHIVES).chain(results).find(meets) {
+            let label = format!("`{other}` of the same bucket would be deleted with old entries, or taken for them");
+            let help = "give the ledger a prefix of its own, such as `ledger/`".to_owned();
+            self.add(&path, format!("{what} is not apart"), label, help);
+        }
+    }
+
+    /// The longest time for which anything keeps messages.
+    fn longest_kept(&self) -> Duration {
+        let Topology { topics, subscriptions, services, .. } = self.topology;
+        let kept = |delivery: &Delivery, default| delivery.retention.unwrap_or(Duration::from_secs(default));
+        let topics = topics.iter().filter_map(|topic| topic.retention);
+        let subscriptions = subscriptions.iter().map(|subscription| kept(&subscription.delivery, 7 * DAY));
+        let triggers = services.iter().filter_map(|service| service.trigger.as_ref());
+        let triggers = triggers.map(|trigger| kept(&trigger.delivery, EVENTARC_RETENTION));
+        topics.chain(subscriptions).chain(triggers).max().unwrap_or_default()
     }
 
     fn add(&mut self, path: &[&str], message: String, label: impl Into<String>, help: String) {

@@ -82,6 +82,9 @@ impl fmt::Display for Memory {
     }
 }
 
+/// Seconds.
+pub(super) const DAY: u64 = 86_400;
+
 /// Stands for the project's id in a bucket's name.
 pub(crate) const PROJECT: &str = "{project}";
 
@@ -263,6 +266,20 @@ pub(super) fn destination(text: &str) -> Result<Destination, Wrong> {
         return Err(Wrong::new("a prefix ends with `/`").help(format!("write `{text}/`")));
     }
     Ok(Destination::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+}
+
+/// `gs://BUCKET/PREFIX/`: bucket and prefix.
+pub(super) fn ledger(text: &str) -> Result<(String, String), Wrong> {
+    if text.starts_with("gs://")
+        && let Destination::Bucket { bucket, prefix } = destination(text)?
+    {
+        return match prefix.len() {
+            ..=384 => Ok((bucket, prefix)),
+            _ => Err(Wrong::new("a prefix of a ledger has at most 384 bytes")),
+        };
+    }
+    Err(Wrong::new("not a place for a ledger")
+        .help("write `gs://BUCKET/PREFIX/`, such as \"gs://{project}-NAME/ledger/\""))
 }
 
 /// `NAME`, `NAME:VERSION`, or the same after `projects/P/secrets/`.

@@ -45,9 +45,15 @@ impl State {
                 self.member(member.as_str().unwrap_or_default()).map_err(Refused)?;
             }
         }
+        let conditional = |binding: &Value| !binding["condition"].is_null();
+        let conditional = policy["bindings"].as_array().is_some_and(|bindings| bindings.iter().any(conditional));
+        if conditional && policy["version"] != 3 {
+            let rule = "Policy version must be 3 or higher to set a policy with conditions.";
+            return Err(Refused(Failure::invalid(rule.to_owned())));
+        }
         let mut bindings = policy["bindings"].clone();
         without_defaults(&mut bindings);
-        let mut set = json!({"version": 1, "etag": etag()});
+        let mut set = json!({"version": if conditional { 3 } else { 1 }, "etag": etag()});
         if let Some(bindings) = bindings.as_array_mut() {
             bindings.retain(|binding| binding["members"].is_array());
             set["bindings"] = json!(bindings);

@@ -27,6 +27,7 @@ mod bus;
 mod deploy;
 mod function;
 mod google;
+mod ledger;
 mod load;
 mod mixed;
 mod payload;

@@ -42,11 +42,24 @@ impl Declared<'_> {
         results.chain(&service.dead_letter_topic).map(|topic| self.context.topic(topic))
     }
 
-    pub(super) fn written_buckets<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = String> + 's {
-        service.results.iter().filter_map(|result| match result {
-            Destination::Bucket { bucket, .. } => Some(bucket.replace(PROJECT, &self.context.project)),
+    /// The buckets that a service writes to, and the role that it needs there. In the archive's bucket it gets no further than its
+    /// ledger: who can write archives can run anything. Elsewhere a condition could be refused, since it needs uniform access.
+    pub(super) fn written_buckets(&self, service: &Service) -> Vec<(String, String)> {
+        const ROLE: &str = "roles/storage.objectUser";
+        let results = service.results.iter().filter_map(|result| match result {
+            Destination::Bucket { bucket, .. } => {
+                Some((bucket.replace(PROJECT, &self.context.project), ROLE.to_owned()))
+            }
             _ => None,
-        })
+        });
+        let ledger = service.ledger.as_ref().map(|ledger| {
+            let bucket = ledger.bucket(&self.context.project);
+            let own = self.topology.archive.as_ref().is_some_and(|archive| archive.bucket == ledger.bucket);
+            let role =
+                if own { policy::within(ROLE, &policy::objects(&bucket, &ledger.prefix)) } else { ROLE.to_owned() };
+            (bucket, role)
+        });
+        results.chain(ledger).collect()
     }
 
     pub(super) fn policies(&self) -> Vec<Resource> {
@@ -69,8 +82,8 @@ impl Declared<'_> {
                 for topic in self.written_topics(service) {
                     grant(Target::Topic, topic, "roles/pubsub.publisher", account);
                 }
-                for bucket in self.written_buckets(service) {
-                    grant(Target::Bucket, bucket, "roles/storage.objectUser", account);
+                for (bucket, role) in self.written_buckets(service) {
+                    grant(Target::Bucket, bucket, &role, account);
                 }
             }
             let Some(trigger) = &service.trigger else { continue };

@@ -65,7 +65,9 @@ impl Declared<'_> {
             "traffic": [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}],
         });
         needs.extend(self.written_topics(service).map(|topic| Id::new(Kind::Policy(Target::Topic), topic)));
-        needs.extend(self.written_buckets(service).map(|bucket| Id::new(Kind::Policy(Target::Bucket), bucket)));
+        needs.extend(
+            self.written_buckets(service).into_iter().map(|(bucket, _)| Id::new(Kind::Policy(Target::Bucket), bucket)),
+        );
         self.resource(Kind::Service, self.context.service(&service.name), body, needs)
     }
 

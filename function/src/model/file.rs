@@ -183,6 +183,10 @@ impl<'a> Weights<'a> {
         }
         let about: About = serde_json::from_str(note("about")?).map_err(|error| wrong(error.to_string()))?;
         about.config.check()?;
+        let positions = about.config.max_position_embeddings;
+        if !(2..=positions).contains(&about.max_tokens) {
+            return Err(wrong(format!("`max_tokens` is {}; there are {positions} positions", about.max_tokens)));
+        }
         let data = file.get(length + 8..).unwrap_or_default();
         let reader = Reader { data, metadata };
         let (h, m) = (about.config.hidden_size, about.config.intermediate_size);
@@ -209,10 +213,16 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// The tokenizer of this vocabulary.
+    /// The tokenizer of this model, from its vocabulary.
     pub(super) fn tokenizer(&self, vocabulary: Cow<'static, [u8]>) -> Result<Tokenizer, ModelError> {
-        Tokenizer::from_vocabulary(vocabulary, self.about.rules)
-            .map_err(|error| ModelError::new("quantised model", error.to_string()))
+        let wrong = |what: String| ModelError::new("quantised model", what);
+        let tokenizer =
+            Tokenizer::from_vocabulary(vocabulary, self.about.rules).map_err(|error| wrong(error.to_string()))?;
+        let (found, size) = (tokenizer.vocabulary().len(), self.about.config.vocab_size);
+        if found != size {
+            return Err(wrong(format!("{found} tokens in the vocabulary; `vocab_size` is {size}")));
+        }
+        Ok(tokenizer)
     }
 }
 

@@ -43,12 +43,12 @@ fn tokenizer() -> String {
 }
 
 /// The smallest weights that there can be.
-fn weights() -> Vec<u8> {
+fn weights(types: [usize; 2]) -> Vec<u8> {
     let layer = |part: &str| format!("encoder.layer.0.{part}");
     let mut shapes = vec![
         ("embeddings.word_embeddings.weight".to_owned(), vec![WORDS.len(), 32]),
         ("embeddings.position_embeddings.weight".to_owned(), vec![4, 32]),
-        ("embeddings.token_type_embeddings.weight".to_owned(), vec![2, 32]),
+        ("embeddings.token_type_embeddings.weight".to_owned(), types.to_vec()),
     ];
     for part in ["attention.self.query", "attention.self.key", "attention.self.value"] {
         shapes.push((layer(&format!("{part}.weight")), vec![32, 32]));
@@ -104,7 +104,7 @@ fn files() -> HashMap<&'static str, Vec<u8>> {
     HashMap::from([
         ("config.json", config().into_bytes()),
         ("tokenizer.json", tokenizer().into_bytes()),
-        ("model.safetensors", weights()),
+        ("model.safetensors", weights([2, 32])),
         ("sentence_bert_config.json", br#"{"max_seq_length": 4}"#.to_vec()),
         ("1_Pooling/config.json", br#"{"pooling_mode_mean_tokens": true}"#.to_vec()),
     ])
@@ -119,6 +119,38 @@ fn encode(tokenizer: &Tokenizer, text: &str, max: usize) -> Vec<u32> {
     assert!(count <= 2 + text.chars().flat_map(char::to_lowercase).count() * 4);
     assert!(ids.iter().all(|id| (*id as usize) < tokenizer.vocabulary().len()));
     ids
+}
+
+/// Replaces the one place where `old` is.
+fn replaced(file: &[u8], old: &str, new: &str) -> Vec<u8> {
+    let (header, data) = split(file);
+    let replace = |bytes: &[u8]| {
+        let at = bytes.windows(old.len()).position(|window| window == old.as_bytes());
+        at.map(|at| [&bytes[..at], new.as_bytes(), &bytes[at + old.len()..]].concat())
+    };
+    match (replace(header), replace(data)) {
+        (Some(header), None) => join(&header, data),
+        (None, Some(data)) => join(header, &data),
+        _ => panic!("{old} is not in one place"),
+    }
+}
+
+#[test]
+fn a_file_whose_tokens_would_not_fit_is_refused() {
+    let small = source(&files()).unwrap().quantise().unwrap();
+    assert!(Encoder::from_file(&small).is_ok());
+    for (old, new, says) in [
+        (r#"\"max_tokens\":4"#, r#"\"max_tokens\":5"#, "`max_tokens` is 5"),
+        (r#"\"max_tokens\":4"#, r#"\"max_tokens\":1"#, "`max_tokens` is 1"),
+        ("##bc", "#\nbc", "10 tokens"),
+    ] {
+        let error = Encoder::from_file(&replaced(&small, old, new)).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    // As many rows as make their size wrap round to nothing.
+    let mut files = files();
+    files.insert("model.safetensors", weights([1 << 59, 0]));
+    assert!(source(&files).is_err());
 }
 
 /// A file that is taken computes, on every instruction set.

@@ -18,6 +18,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const CONNECTIONS: usize = 1024;
 /// How long a request's headers may take to arrive.
 const HEADER_TIME: Duration = Duration::from_secs(15);
+/// Headers of a request. An unwrapped push has one for each of up to 100 attributes, and Google's front end adds some.
+const HEADERS: usize = 160;
+/// Bytes of a request's headers.
+const HEADER_BYTES: u32 = 64 << 10;
 /// Streams at once on an HTTP/2 connection.
 const STREAMS: u32 = 256;
 /// Requests in flight have this long to end after the stop signal. Cloud Run ends the process after 10 s.
@@ -49,12 +53,17 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: impl 
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(64 << 10);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_headers(HEADERS)
+        .max_buf_size(HEADER_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(HEADER_BYTES)
         .keep_alive_interval(Some(Duration::from_secs(20)));
     builder
 }

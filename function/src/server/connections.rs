@@ -1,5 +1,7 @@
 //! Accepting connections, with bounds, and ending them in good order.
 
+mod patient;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use patient::Patient;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -102,7 +105,7 @@ impl Server {
             mark.store(true, Ordering::Relaxed);
             router.call(request)
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = self.builder.serve_connection(TokioIo::new(Patient::new(stream)), service).into_owned();
         match graceful {
             Some(graceful) => tokio::spawn(attend(graceful.watch(connection), used, permit)),
             None => tokio::spawn(attend(connection, used, permit)),

@@ -167,10 +167,9 @@ struct Logged {
 }
 
 impl Logged {
-    async fn start(variables: &[(&str, &str)]) -> Self {
+    async fn start(mut command: Command) -> Self {
         let port = free_port().to_string();
-        let child =
-            command(variables).env("PORT", &port).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command.env("PORT", &port).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}/");
         while !reqwest::get(format!("{url}health/ready")).await.is_ok_and(|answer| answer.status() == 200) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -198,14 +197,14 @@ async fn nothing_from_outside_steers_the_log_and_nothing_secret_is_in_it() {
     for format in ["text", "json"] {
         let keys = Bus::shared();
         let url = format!("http://{}/oauth2/v3/certs", keys.host());
-        let function = Logged::start(&[("LOG_FORMAT", format), ("RUST_LOG", "debug")]).await;
-        let guarded = Logged::start(&[
+        let function = Logged::start(command(&[("LOG_FORMAT", format), ("RUST_LOG", "debug")])).await;
+        let guarded = Logged::start(command(&[
             ("LOG_FORMAT", format),
             ("RUST_LOG", "debug"),
             ("AUTH_AUDIENCE", AUDIENCE),
             ("AUTH_EMAILS", CALLER),
             ("AUTH_KEYS_URL", &url),
-        ])
+        ]))
         .await;
         let client = reqwest::Client::new();
         let mut body = wrapped(SECRET, &[("task", EVIL), (EVIL, EVIL), ("password", SECRET)]);
@@ -255,4 +254,30 @@ async fn nothing_from_outside_steers_the_log_and_nothing_secret_is_in_it() {
             }
         }
     }
+}
+
+/// As in a container whose file system is read-only and that has nothing but the binary.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_writes_no_file_and_starts_no_process() {
+    let folder = std::env::temp_dir().join(unique(&format!("callers-{}", std::process::id())));
+    std::fs::create_dir(&folder).unwrap();
+    let plain = command(&[]);
+    // Whoever writes to a file under this limit is killed; pipes and sockets have none.
+    let mut limited = Command::new("/bin/sh");
+    limited.args(["-c", "ulimit -f 0; exec \"$0\""]).arg(plain.get_program());
+    limited.env_clear().env("TMPDIR", &folder).env("HOME", &folder).current_dir(&folder).stdin(Stdio::null());
+    let function = Logged::start(limited).await;
+    let client = reqwest::Client::new();
+    for (body, status) in [(wrapped("hello", &[]), 200), (wrapped("hello", &[("task", "none")]), 422), (json!({}), 400)]
+    {
+        let answer = client.post(&function.url).body(body.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), status);
+    }
+    let id = function.child.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    assert_eq!(children, "");
+    function.end();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    std::fs::remove_dir(&folder).unwrap();
 }

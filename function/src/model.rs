@@ -14,6 +14,8 @@ mod config;
 mod file;
 mod float;
 mod forward;
+#[cfg(test)]
+mod fuzzed;
 pub mod kernels;
 mod quantise;
 mod speed;
@@ -22,6 +24,7 @@ mod team;
 mod tokenizer;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 pub use config::Config;
@@ -51,7 +54,7 @@ impl ModelError {
 
 /// A sentence transformer, ready to run. Shared by all threads.
 pub struct Encoder {
-    weights: Weights,
+    weights: Weights<'static>,
     tokenizer: Tokenizer,
     isa: Isa,
     threads: usize,
@@ -79,16 +82,13 @@ impl Encoder {
 
     /// Takes the bytes of a quantised model, as [`quantise`] makes them, and keeps a copy for the life of the process.
     pub fn from_file(file: &[u8]) -> Result<Self, ModelError> {
-        let mut bytes = vec![0; file.len() + 64];
-        let start = bytes.as_ptr().addr().next_multiple_of(64) - bytes.as_ptr().addr();
-        bytes[start..][..file.len()].copy_from_slice(file);
-        Self::read(&bytes.leak()[start..][..file.len()])
+        let (bytes, place) = aligned(file);
+        Self::read(&bytes.leak()[place])
     }
 
     fn read(file: &'static [u8]) -> Result<Self, ModelError> {
         let weights = Weights::read(file)?;
-        let tokenizer = Tokenizer::from_vocabulary(weights.vocabulary, weights.about.rules)
-            .map_err(|error| ModelError::new("quantised model", error.to_string()))?;
+        let tokenizer = weights.tokenizer(weights.vocabulary.into())?;
         Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, passes: Passes::default() })
     }
 
@@ -146,6 +146,15 @@ impl Encoder {
         self.passes.run(&self.weights, self.isa, self.threads, &sequences, &mut out);
         out
     }
+}
+
+/// A copy that starts at a multiple of 64 bytes in memory, and where it is in the vector.
+fn aligned(file: &[u8]) -> (Vec<u8>, Range<usize>) {
+    let mut bytes = vec![0; file.len() + 64];
+    let start = bytes.as_ptr().addr().next_multiple_of(64) - bytes.as_ptr().addr();
+    let place = start..start + file.len();
+    bytes[place.clone()].copy_from_slice(file);
+    (bytes, place)
 }
 
 /// A float32 model directory.

@@ -8,9 +8,10 @@ mod embed;
 mod rerank;
 
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error, IgnoredAny, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use classify::Classify;
 pub use embed::Embed;
@@ -22,36 +23,78 @@ use crate::model::Encoder;
 /// Most texts, labels or documents of one message.
 pub const MAX_TEXTS: usize = 2048;
 
-/// One text or several.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a text or an array of texts")]
-enum Texts {
-    One(String),
-    Many(Vec<String>),
+/// The texts of an array, or one text alone. What is beyond [`MAX_TEXTS`] is counted and not kept: a payload of many small texts
+/// would fill many times its own size.
+#[derive(Debug)]
+struct Texts {
+    texts: Vec<String>,
+    count: usize,
 }
+
+/// [`Texts`] of an array alone.
+#[derive(Debug)]
+struct Array(Texts);
 
 impl Texts {
     /// The texts, at least one and at most [`MAX_TEXTS`].
     fn checked(self, field: &str) -> Result<Vec<String>, Outcome> {
-        let texts = match self {
-            Self::One(text) => vec![text],
-            Self::Many(texts) => texts,
-        };
-        check_count(field, texts.len())?;
-        Ok(texts)
+        match self.count {
+            0 => Err(bad_payload(format!("`{field}` is empty; it takes 1 to {MAX_TEXTS} texts"))),
+            1..=MAX_TEXTS => Ok(self.texts),
+            count => Err(bad_payload(format!("`{field}` has {count} texts; at most {MAX_TEXTS} fit in a message"))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextsVisitor { alone: true })
+    }
+}
+
+impl<'de> Deserialize<'de> for Array {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextsVisitor { alone: false }).map(Self)
+    }
+}
+
+struct TextsVisitor {
+    alone: bool,
+}
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.alone { "a text or an array of texts" } else { "an array of texts" })
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
+        if self.alone {
+            Ok(Texts { texts: vec![text.to_owned()], count: 1 })
+        } else {
+            Err(E::invalid_type(Unexpected::Other("text"), &self))
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Texts, A::Error> {
+        let mut texts = Vec::new();
+        while texts.len() < MAX_TEXTS {
+            match array.next_element()? {
+                Some(text) => texts.push(text),
+                None => return Ok(Texts { count: texts.len(), texts }),
+            }
+        }
+        let mut count = texts.len();
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Texts { texts, count })
     }
 }
 
 fn bad_payload(detail: impl Into<String>) -> Outcome {
     Outcome::rejected("bad-payload", detail)
-}
-
-fn check_count(field: &str, count: usize) -> Result<(), Outcome> {
-    match count {
-        0 => Err(bad_payload(format!("`{field}` is empty; it takes 1 to {MAX_TEXTS} texts"))),
-        1..=MAX_TEXTS => Ok(()),
-        _ => Err(bad_payload(format!("`{field}` has {count} texts; at most {MAX_TEXTS} fit in a message"))),
-    }
 }
 
 /// Reads a payload: the fields of a JSON object, or `None` and the text as it is.
@@ -68,7 +111,7 @@ fn read_payload<T: DeserializeOwned>(data: &[u8]) -> Result<Result<T, &str>, Out
         Err(error) if error.is_data() || error.to_string().starts_with("recursion limit") => {
             Err(bad_payload(format!("the payload's JSON object: {error}")))
         }
-        Err(error) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Err(error) => match serde_json::from_str::<IgnoredAny>(text) {
             Ok(_) => Err(bad_payload(format!("the payload's JSON object: {error}"))),
             Err(_) => Ok(Err(text)),
         },

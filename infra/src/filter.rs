@@ -28,6 +28,8 @@
 //! Where Google's page is silent (quotes other than `"`, adjacent conditions without an operator), this parser refuses: what it
 //! accepts should deploy.
 
+#[cfg(test)]
+mod fuzzed;
 mod overlap;
 mod parse;
 mod print;

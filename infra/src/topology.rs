@@ -7,6 +7,8 @@
 //! those of the same name, key by key. [`Topology::parse`] checks every environment too.
 
 mod error;
+#[cfg(test)]
+mod fuzzed;
 mod overlay;
 mod read;
 mod sections;

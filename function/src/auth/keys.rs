@@ -188,15 +188,47 @@ fn read(body: &[u8]) -> Result<HashMap<String, Arc<Key>>, String> {
     if keys.is_empty() { Err("the answer holds no RSA key for RS256".to_owned()) } else { Ok(keys) }
 }
 
-/// `max-age` of a Cache-Control header.
+/// `max-age` of a Cache-Control header; directives have no case (RFC 9111).
 fn max_age(control: &str) -> Option<Duration> {
-    let directive = control.split(',').find_map(|directive| directive.trim().strip_prefix("max-age="));
-    directive?.parse().ok().map(Duration::from_secs)
+    let directives = control.split(',').filter_map(|directive| directive.trim().split_once('='));
+    let (_, seconds) = directives.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("max-age"))?;
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_stale_key_is_good_while_others_are_fetched_as_often_as_the_answer_says() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let keys = Arc::new(Keys::new(&format!("http://{}/", listener.local_addr().unwrap())).unwrap());
+        let known = HashMap::from([("old".to_owned(), Arc::new(Key { n: vec![1], e: vec![1] }))]);
+        *keys.known.lock().unwrap() = Arc::new(Known { keys: known, fetched: Some((Instant::now(), Duration::ZERO)) });
+        // Nobody has answered yet.
+        assert!(keys.get("old").await.unwrap().is_some());
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(keys.get("old").await.unwrap().is_some());
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        let body = r#"{"keys": [{"kid": "new", "kty": "RSA", "n": "AQAB", "e": "AQAB"}]}"#;
+        let head = "HTTP/1.1 200 OK\r\ncache-control: public, Max-Age=7200\r\nconnection: close";
+        let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        // Waits for the fetch under way.
+        assert!(keys.get("new").await.unwrap().is_some());
+        assert_eq!(keys.known().fetched.unwrap().1, Duration::from_secs(7200));
+        // What the issuer has no more is refused, and nothing makes it ask again so soon.
+        for unknown in ["old", "forged"] {
+            assert!(keys.get(unknown).await.unwrap().is_none());
+        }
+        assert!(listener.accept().now_or_never().is_none());
+    }
 
     #[test]
     fn keys_come_from_where_nobody_can_put_others() {

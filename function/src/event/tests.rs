@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod forms;
+mod fuzzed;
 mod limits;
-mod random;
 mod refused;
 mod sdk;
 mod traps;

@@ -4,6 +4,7 @@
 //! format every tensor starts at a multiple of 64 bytes, so that a vector load never spans two cache lines, and linear layers
 //! are stored in the order that the kernels read ([`Linear::weight`]). Numbers are little-endian.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytemuck::Pod;
@@ -11,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{DEPTH, Linear, PANEL};
-use super::{Config, ModelError, Rules};
+use super::{Config, ModelError, Rules, Tokenizer};
 
 /// Version of the layout; another one is refused.
 const FORMAT: &str = "quantised-bert-1";
@@ -119,50 +120,50 @@ impl Writer {
 
 /// A linear layer as it lies in the file, and what its input is multiplied by before it is quantised.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layer {
-    pub(super) linear: Linear<'static>,
-    pub(super) input: Option<&'static [f32]>,
+pub(super) struct Layer<'a> {
+    pub(super) linear: Linear<'a>,
+    pub(super) input: Option<&'a [f32]>,
 }
 
 /// One transformer layer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
-    pub(super) qkv: Layer,
-    pub(super) attention_output: Layer,
-    pub(super) attention_norm: Norm,
-    pub(super) intermediate: Layer,
-    pub(super) output: Layer,
-    pub(super) output_norm: Norm,
+pub(super) struct Block<'a> {
+    pub(super) qkv: Layer<'a>,
+    pub(super) attention_output: Layer<'a>,
+    pub(super) attention_norm: Norm<'a>,
+    pub(super) intermediate: Layer<'a>,
+    pub(super) output: Layer<'a>,
+    pub(super) output_norm: Norm<'a>,
 }
 
 /// Scale and shift of a layer norm, `[hidden]` each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Norm {
-    pub(super) gamma: &'static [f32],
-    pub(super) beta: &'static [f32],
+pub(super) struct Norm<'a> {
+    pub(super) gamma: &'a [f32],
+    pub(super) beta: &'a [f32],
 }
 
 /// Rows of signed bytes, each with a scale.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Table {
-    pub(super) rows: &'static [i8],
-    pub(super) scale: &'static [f32],
+pub(super) struct Table<'a> {
+    pub(super) rows: &'a [i8],
+    pub(super) scale: &'a [f32],
 }
 
-/// A model read in place: views into bytes that live as long as the process.
+/// A model read in place: views into its bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Weights {
+pub(super) struct Weights<'a> {
     pub(super) about: About,
-    pub(super) vocabulary: &'static [u8],
-    pub(super) words: Table,
-    pub(super) positions: Table,
-    pub(super) embedding_norm: Norm,
-    pub(super) blocks: Vec<Block>,
+    pub(super) vocabulary: &'a [u8],
+    pub(super) words: Table<'a>,
+    pub(super) positions: Table<'a>,
+    pub(super) embedding_norm: Norm<'a>,
+    pub(super) blocks: Vec<Block<'a>>,
 }
 
-impl Weights {
+impl<'a> Weights<'a> {
     /// Checks the header and every size, and takes the views. `file` starts at a multiple of 64 bytes in memory.
-    pub(super) fn read(file: &'static [u8]) -> Result<Self, ModelError> {
+    pub(super) fn read(file: &'a [u8]) -> Result<Self, ModelError> {
         const _: () = assert!(cfg!(target_endian = "little"), "model files are little-endian");
         let wrong = |what: String| ModelError::new("quantised model", what);
         if !file.as_ptr().addr().is_multiple_of(64) {
@@ -182,8 +183,12 @@ impl Weights {
         }
         let about: About = serde_json::from_str(note("about")?).map_err(|error| wrong(error.to_string()))?;
         about.config.check()?;
+        let positions = about.config.max_position_embeddings;
+        if !(2..=positions).contains(&about.max_tokens) {
+            return Err(wrong(format!("`max_tokens` is {}; there are {positions} positions", about.max_tokens)));
+        }
         let data = file.get(length + 8..).unwrap_or_default();
-        let reader = Reader { data, metadata: &metadata };
+        let reader = Reader { data, metadata };
         let (h, m) = (about.config.hidden_size, about.config.intermediate_size);
         let blocks = (0..about.config.num_hidden_layers)
             .map(|i| {
@@ -207,15 +212,27 @@ impl Weights {
             about,
         })
     }
+
+    /// The tokenizer of this model, from its vocabulary.
+    pub(super) fn tokenizer(&self, vocabulary: Cow<'static, [u8]>) -> Result<Tokenizer, ModelError> {
+        let wrong = |what: String| ModelError::new("quantised model", what);
+        let tokenizer =
+            Tokenizer::from_vocabulary(vocabulary, self.about.rules).map_err(|error| wrong(error.to_string()))?;
+        let (found, size) = (tokenizer.vocabulary().len(), self.about.config.vocab_size);
+        if found != size {
+            return Err(wrong(format!("{found} tokens in the vocabulary; `vocab_size` is {size}")));
+        }
+        Ok(tokenizer)
+    }
 }
 
 struct Reader<'a> {
-    data: &'static [u8],
-    metadata: &'a safetensors::tensor::Metadata,
+    data: &'a [u8],
+    metadata: safetensors::tensor::Metadata,
 }
 
-impl Reader<'_> {
-    fn get<T: Pod>(&self, name: &str, dtype: Dtype, count: Option<usize>) -> Result<&'static [T], ModelError> {
+impl<'a> Reader<'a> {
+    fn get<T: Pod>(&self, name: &str, dtype: Dtype, count: Option<usize>) -> Result<&'a [T], ModelError> {
         let wrong = |what: String| ModelError::new("quantised model", format!("tensor `{name}`: {what}"));
         let info = self.metadata.info(name).ok_or_else(|| wrong("missing".to_owned()))?;
         if info.dtype != dtype {
@@ -232,11 +249,11 @@ impl Reader<'_> {
         }
     }
 
-    fn f32(&self, name: &str, count: usize) -> Result<&'static [f32], ModelError> {
+    fn f32(&self, name: &str, count: usize) -> Result<&'a [f32], ModelError> {
         self.get(name, Dtype::F32, Some(count))
     }
 
-    fn layer(&self, name: &str, width: usize, channels: usize, input: bool) -> Result<Layer, ModelError> {
+    fn layer(&self, name: &str, width: usize, channels: usize, input: bool) -> Result<Layer<'a>, ModelError> {
         let depth = width.next_multiple_of(DEPTH);
         Ok(Layer {
             linear: Linear {
@@ -251,11 +268,11 @@ impl Reader<'_> {
         })
     }
 
-    fn norm(&self, name: &str, width: usize) -> Result<Norm, ModelError> {
+    fn norm(&self, name: &str, width: usize) -> Result<Norm<'a>, ModelError> {
         Ok(Norm { gamma: self.f32(&format!("{name}.gamma"), width)?, beta: self.f32(&format!("{name}.beta"), width)? })
     }
 
-    fn table(&self, name: &str, rows: usize, width: usize) -> Result<Table, ModelError> {
+    fn table(&self, name: &str, rows: usize, width: usize) -> Result<Table<'a>, ModelError> {
         Ok(Table {
             rows: self.get(&format!("{name}.rows"), Dtype::I8, Some(rows * width))?,
             scale: self.f32(&format!("{name}.scale"), rows)?,

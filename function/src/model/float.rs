@@ -91,7 +91,7 @@ impl Float {
         let types = {
             let name = format!("{}embeddings.token_type_embeddings.weight", tensors.prefix);
             let rows = tensors.all.tensor(&name).map_or(0, |t| t.shape().first().copied().unwrap_or(0));
-            tensors.get("embeddings.token_type_embeddings.weight", rows.max(1) * h)?
+            tensors.get("embeddings.token_type_embeddings.weight", rows.max(1).saturating_mul(h))?
         };
         for row in positions.chunks_exact_mut(h) {
             row.iter_mut().zip(&types).for_each(|(p, t)| *p += t);

@@ -31,7 +31,7 @@ pub(super) struct Work {
     pub(super) context: Vec<f32>,
 }
 
-impl Weights {
+impl Weights<'_> {
     /// Embeds `sequences`, each of at least one token with ids within the vocabulary and no longer than the positions.
     /// `out`: as many unit vectors of the hidden size.
     pub(super) fn forward(&self, isa: Isa, sequences: &[&[u32]], scratch: &mut Scratch, out: &mut [&mut [f32]]) {
@@ -71,11 +71,11 @@ impl Weights {
 
     /// The rest of a layer, which looks at each token alone. `x`: `[tokens][hidden]`, the layer's input, then its output;
     /// `work.y`: what attention gave.
-    pub(super) fn after_attention(&self, isa: Isa, block: &Block, x: &mut [f32], work: &mut Work) {
+    pub(super) fn after_attention(&self, isa: Isa, block: &Block<'_>, x: &mut [f32], work: &mut Work) {
         let config = &self.about.config;
         let (h, m, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let Work { y, wide, rows, wide_rows, .. } = work;
-        let apply = |layer: &Layer, activation, x: &[f32], width, rows: &mut Rows, out: &mut [f32]| {
+        let apply = |layer: &Layer<'_>, activation, x: &[f32], width, rows: &mut Rows, out: &mut [f32]| {
             isa.quantise(x, width, layer.input, rows);
             isa.matmul(rows, &layer.linear, activation, out, layer.linear.channels);
         };

@@ -31,7 +31,7 @@ struct Chunk<'a> {
 
 impl Passes {
     /// Embeds `sequences` on at most `threads` threads. `out`: a vector for each.
-    pub(super) fn run(&self, weights: &Weights, isa: Isa, threads: usize, sequences: &[&[u32]], out: &mut [f32]) {
+    pub(super) fn run(&self, weights: &Weights<'_>, isa: Isa, threads: usize, sequences: &[&[u32]], out: &mut [f32]) {
         let lengths: Vec<usize> = sequences.iter().map(|s| s.len()).collect();
         let tokens: usize = lengths.iter().sum();
         let threads = threads.min(tokens / THREAD_TOKENS).max(1);
@@ -64,7 +64,7 @@ impl Passes {
     }
 
     /// Each thread takes chunks until there are none.
-    fn share_out(&self, weights: &Weights, isa: Isa, threads: usize, chunks: Vec<Chunk<'_>>) {
+    fn share_out(&self, weights: &Weights<'_>, isa: Isa, threads: usize, chunks: Vec<Chunk<'_>>) {
         let queue = Mutex::new(chunks.into_iter());
         let work = || {
             let mut scratch = self.take();

@@ -14,7 +14,7 @@ use super::kernels::{Activation, Isa, Rows};
 
 /// What the threads of a team show each other. Locks are never waited for: [`Meeting`]s part writing from reading.
 struct Team<'a> {
-    weights: &'a Weights,
+    weights: &'a Weights<'a>,
     isa: Isa,
     lengths: &'a [usize],
     tokens: usize,
@@ -25,7 +25,7 @@ struct Team<'a> {
     meeting: Meeting,
 }
 
-impl Weights {
+impl Weights<'_> {
     /// As [`forward`](Self::forward), by as many threads as there are `scratches`, the caller's among them: at least one, at
     /// most one a head.
     pub(super) fn forward_by_team(

@@ -1,5 +1,7 @@
 //! Accepting connections, with bounds, and ending them in good order.
 
+mod patient;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use patient::Patient;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const CONNECTIONS: usize = 1024;
 /// How long a request's headers may take to arrive.
 const HEADER_TIME: Duration = Duration::from_secs(15);
+/// Headers of a request. An unwrapped push has one for each of up to 100 attributes, and Google's front end adds some.
+const HEADERS: usize = 160;
+/// Bytes of a request's headers.
+const HEADER_BYTES: u32 = 64 << 10;
 /// Streams at once on an HTTP/2 connection.
 const STREAMS: u32 = 256;
 /// Requests in flight have this long to end after the stop signal. Cloud Run ends the process after 10 s.
@@ -49,12 +56,17 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: impl 
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(64 << 10);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_headers(HEADERS)
+        .max_buf_size(HEADER_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(HEADER_BYTES)
         .keep_alive_interval(Some(Duration::from_secs(20)));
     builder
 }
@@ -93,7 +105,7 @@ impl Server {
             mark.store(true, Ordering::Relaxed);
             router.call(request)
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = self.builder.serve_connection(TokioIo::new(Patient::new(stream)), service).into_owned();
         match graceful {
             Some(graceful) => tokio::spawn(attend(graceful.watch(connection), used, permit)),
             None => tokio::spawn(attend(connection, used, permit)),

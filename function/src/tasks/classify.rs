@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
-use super::{Embeddings, Texts, Usage, bad_payload, check_count, cosine, count, done, read_payload};
+use super::{Array, Embeddings, Texts, Usage, bad_payload, cosine, count, done, read_payload};
 use crate::model::Encoder;
 use crate::{Message, Outcome, Task, Work};
 
@@ -22,6 +22,11 @@ const MULTI_LABEL_TEMPERATURE: f32 = 0.07;
 const MULTI_LABEL_CENTRE: f32 = 0.2;
 /// Labels whose vectors are kept, at four bytes a dimension each.
 const KEPT_LABELS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
+/// About what a score takes in a result beside its label, in bytes.
+const SCORE_BYTES: usize = 40;
+/// The largest result in bytes, roughly: what Pub/Sub takes as a message.
+const MAX_RESULT: usize = 10_000_000;
 
 /// Task `classify`, zero-shot: `{"input": "text" or ["text", …], "labels": ["billing", …], "multi_label"?: bool}` gives
 /// `{"model":…,"data":[{"index":0,"label":"billing","scores":[{"label":"billing","score":0.93}, …]}],"usage":…}`.
@@ -55,9 +60,21 @@ impl Classify {
 #[derive(Deserialize)]
 struct Payload {
     input: Texts,
-    labels: Option<Vec<String>>,
+    labels: Option<Array>,
     #[serde(default)]
     multi_label: bool,
+}
+
+/// Refuses a result that no message could carry: each text's scores spell out every label.
+fn check_size(texts: usize, labels: &[String]) -> Result<(), Outcome> {
+    let scores: usize = labels.iter().map(|label| label.len() + SCORE_BYTES).sum();
+    if scores.saturating_mul(texts) <= MAX_RESULT {
+        return Ok(());
+    }
+    Err(bad_payload(format!(
+        "{texts} texts times {} labels make a result of more than {MAX_RESULT} bytes; send fewer of either in a message",
+        labels.len()
+    )))
 }
 
 /// An accepted message.
@@ -101,10 +118,7 @@ impl Task for Classify {
             Err(text) => (vec![text.to_owned()], None, false),
         };
         let labels = match labels {
-            Some(labels) => {
-                check_count("labels", labels.len())?;
-                labels
-            }
+            Some(labels) => labels.0.checked("labels")?,
             None if self.labels.is_empty() => {
                 return Err(bad_payload(
                     "`labels` is missing, and this service declares none; \
@@ -113,6 +127,7 @@ impl Task for Classify {
             }
             None => self.labels.clone(),
         };
+        check_size(texts.len(), &labels)?;
         let texts: Vec<_> = texts.iter().map(|text| self.encoder.tokenize(text)).collect();
         let new: usize = (labels.iter().zip(self.kept(&labels)))
             .filter(|(_, kept)| kept.is_none())

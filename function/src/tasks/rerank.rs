@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Embeddings, Usage, bad_payload, check_count, cosine, count, done, read_payload};
+use super::{Array, Embeddings, Usage, bad_payload, cosine, count, done, read_payload};
 use crate::model::Encoder;
 use crate::{Message, Outcome, Task, Work};
 
@@ -27,7 +27,7 @@ impl Rerank {
 #[derive(Deserialize)]
 struct Payload {
     query: String,
-    documents: Vec<String>,
+    documents: Array,
     top_n: Option<usize>,
 }
 
@@ -63,13 +63,13 @@ impl Task for Rerank {
         let payload = read_payload::<Payload>(&message.data)?.map_err(|_| {
             bad_payload("the payload is not a JSON object; `rerank` takes {\"query\": …, \"documents\": […]}")
         })?;
-        check_count("documents", payload.documents.len())?;
-        let top_n = payload.top_n.unwrap_or(payload.documents.len());
+        let documents = payload.documents.0.checked("documents")?;
+        let top_n = payload.top_n.unwrap_or(documents.len());
         if top_n == 0 {
             return Err(bad_payload("`top_n` is 0; it takes 1 or more"));
         }
         let texts: Vec<_> =
-            std::iter::once(&payload.query).chain(&payload.documents).map(|text| self.encoder.tokenize(text)).collect();
+            std::iter::once(&payload.query).chain(&documents).map(|text| self.encoder.tokenize(text)).collect();
         let cost = count(&texts);
         Ok(Work { input: Input { texts, top_n }, cost })
     }

@@ -39,8 +39,15 @@ where
     }
 }
 
-/// Escapes control characters, whatever an event quotes from outside: nobody can forge a line or steer a terminal. Colours
-/// would be control characters too, so there are none. JSON has no such trouble.
+/// Characters that end a line, steer a terminal, or turn the direction of what is read: controls, of both sets, separators, and
+/// marks of direction.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Escapes what [`steers`], whatever an event quotes from outside: nobody can forge a line. Colours would be control characters
+/// too, so there are none.
 struct Lines<W>(W);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
@@ -57,7 +64,7 @@ impl<W: Write> Write for Lines<W> {
         let text = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
         let mut line = String::with_capacity(event.len());
         for c in text.chars() {
-            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+            if steers(c) { line.extend(c.escape_default()) } else { line.push(c) }
         }
         line.push('\n');
         self.0.write_all(line.as_bytes())?;
@@ -93,7 +100,11 @@ where
                 line.insert(name.to_owned(), value);
             }
         }
-        writeln!(writer, "{}", Value::Object(line))
+        // JSON escapes the controls of ASCII by itself, except one.
+        for c in Value::Object(line).to_string().chars() {
+            if steers(c) { write!(writer, "\\u{:04x}", u32::from(c))? } else { writer.write_char(c)? }
+        }
+        writeln!(writer)
     }
 }
 
@@ -149,7 +160,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    const EVIL: &str = "x\n2026 ERROR forged\r\u{1b}[31m\"}\u{85}";
+    const EVIL: &str = "x\n2026 ERROR forged\r\u{1b}[31m\"}\u{85}\u{9b}31m\u{7f}\u{202e}\u{2028}";
 
     #[test]
     fn nothing_from_outside_makes_a_line_of_its_own() {
@@ -159,7 +170,7 @@ mod tests {
                 tracing::warn!("{EVIL}");
             });
             assert_eq!(text.lines().count(), 2, "{text}");
-            assert!(!text.contains(['\r', '\u{1b}']), "{text:?}");
+            assert!(!text.contains(|c| c != '\n' && steers(c)), "{text:?}");
         }
     }
 

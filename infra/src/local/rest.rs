@@ -1,5 +1,7 @@
 //! Pub/Sub's REST API: <https://cloud.google.com/pubsub/docs/reference/rest>.
 
+#[cfg(test)]
+mod fuzzed;
 mod json;
 mod resources;
 mod scalars;

@@ -24,6 +24,7 @@ macro_rules! on_every_pubsub {
 }
 
 mod bus;
+mod callers;
 mod deploy;
 mod function;
 mod google;

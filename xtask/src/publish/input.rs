@@ -283,6 +283,28 @@ mod tests {
         }
     }
 
+    /// How it is run: the crate `fuzz`.
+    #[test]
+    fn fuzzed_lines_are_messages_that_pubsub_takes_or_refused() {
+        const SEEDS: [&str; 3] = [
+            "{\"data\": \"a\\n\u{e9}\", \"attributes\": {\"task\": \"embed\"}, \"orderingKey\": \"k\"}\n",
+            "{\"data\": {\"input\": [1.50, null], \"n\": 12345678901234567890123}, \"ordering_key\": \"k\"}\r\n",
+            "\n  {\"attributes\": {\"only\": \"this\"}}",
+        ];
+        fuzz::check!().with_test_time(fuzz::BRIEFLY).with_iterations(fuzz::INPUTS).with_type().for_each(
+            |(first, second): &(fuzz::Damaged, fuzz::Damaged)| {
+                let text = [first.bytes(&SEEDS, fuzz::JSON), second.bytes(&SEEDS, fuzz::JSON)].concat();
+                let defaults = item("", &[("task", "embed")], "");
+                for item in Lines::new(&text[..], Path::new("work.ndjson"), &defaults).take(100) {
+                    match item {
+                        Ok(item) => assert!(item.check().is_ok() && item.attributes.contains_key("task")),
+                        Err(error) => assert!(error.to_string().starts_with("work.ndjson:")),
+                    }
+                }
+            },
+        );
+    }
+
     #[test]
     fn a_message_holds_ten_megabytes_with_its_attributes() {
         let mut item = item("", &[("n", "v")], "key");

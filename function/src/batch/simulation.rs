@@ -13,7 +13,7 @@ use crate::task::{AnyTask, Work};
 use crate::{Message, Outcome, Task};
 
 /// The same source with locks and threads that the simulation schedules.
-#[allow(dead_code)]
+#[allow(dead_code, clippy::duplicate_mod)]
 #[path = "pool.rs"]
 mod pool;
 

@@ -1,6 +1,7 @@
 //! `cargo xtask dev`: the topology on this machine.
 //!
 //! One loop, [`session`], owns everything and hears of everything: signals, changes of files, builds, processes, Pub/Sub's events.
+//! Its parts: `start`, `running` for processes, `change` for sources and topology.
 //!
 //! - `declared`, `admin`: topics and subscriptions, as they are declared and as they are made
 //! - `environment`, `process`, `guard`, `service`: the services' processes, and that none outlives this one
@@ -23,6 +24,8 @@ mod running;
 mod screen;
 mod service;
 mod session;
+mod signals;
+mod start;
 mod taps;
 mod watch;
 mod way;

@@ -8,7 +8,7 @@ use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
-use google_cloud_pubsub::model::{PushConfig, Subscription, Topic};
+use google_cloud_pubsub::model::{ExpirationPolicy, PushConfig, Subscription, Topic};
 use google_cloud_wkt::FieldMask;
 use infra::causes;
 use infra::local::Handle;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::declared::{self, Declared, Feeds};
+use super::declared::{self, Declared};
 
 /// How long a Pub/Sub that should be running may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -132,9 +132,6 @@ impl Admin {
         if let Some(local) = self.local.as_ref().filter(|_| declared.eventarc) {
             local.set_eventarc(name, true).with_context(|| format!("making {name} that of an Eventarc trigger"))?;
         }
-        if let Feeds::Endpoint(endpoint) = &declared.feeds {
-            self.point(declared, Some(endpoint)).await?;
-        }
         Ok(())
     }
 
@@ -165,9 +162,11 @@ impl Admin {
         Ok(())
     }
 
-    /// Subscribes to a topic for as long as this runs.
+    /// Subscribes to a topic for as long as this runs; where it is killed, Pub/Sub forgets the subscription after a day.
     pub(super) async fn tap(&self, topic: &str, name: &str) -> Result<()> {
-        let subscription = Subscription::new().set_name(name).set_topic(topic);
+        let day = Duration::from_secs(86_400);
+        let expiry = ExpirationPolicy::new().set_ttl(google_cloud_wkt::Duration::try_from(day)?);
+        let subscription = Subscription::new().set_name(name).set_topic(topic).set_expiration_policy(expiry);
         match self.subscriptions.create_subscription().with_request(subscription).send().await {
             Err(error) if error.status().is_none_or(|status| status.code != Code::AlreadyExists) => {
                 Err(self.failed("creating", name, &error))

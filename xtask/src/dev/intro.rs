@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use infra::topology::{Feed, Topology};
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ pub(super) struct Intro<'a> {
     pub(super) bus: &'a str,
     /// It runs in this process.
     pub(super) own: bool,
+    /// The declaration's file, if it is not the shipped one.
+    pub(super) file: Option<&'a Path>,
     /// What is watched for changes, for people.
     pub(super) watched: &'a str,
     pub(super) notes: &'a [String],
@@ -103,7 +106,7 @@ impl Intro<'_> {
 
     fn role(&self, topic: &str) -> &'static str {
         if self.declared.dead_letters.iter().any(|name| name == topic) {
-            ", dead letters: cargo xtask dlq list"
+            ", dead letters"
         } else if self.declared.results.iter().any(|name| name == topic) {
             ", results"
         } else {
@@ -111,16 +114,23 @@ impl Intro<'_> {
         }
     }
 
+    /// Arguments that name the declaration, where `env` is the flag for its environment.
+    fn named(&self, env: &str) -> String {
+        let file = self.file.map(|file| format!(" --topology {}", quoted(&file.display().to_string())));
+        let environment = self.topology.environment.as_ref().map(|environment| format!(" {env} {environment}"));
+        [file, environment].into_iter().flatten().collect()
+    }
+
     fn reader(&self, name: &str, topic: &str) -> String {
         if self.declared.dead_letters.iter().any(|dead| dead == topic) {
-            "cargo xtask dlq list".to_owned()
+            format!("cargo xtask dlq list{}", self.named("--env"))
         } else {
-            format!("cargo run -- --pull {name}")
+            format!("cargo run --{} --pull {name}", self.named("--topology-environment"))
         }
     }
 
     fn line(&self, service: &Service) -> String {
-        service.environment.line(&crate::topology::path(None))
+        service.environment.line(&crate::topology::path(self.file))
     }
 
     /// A message that the first service with a feed takes.

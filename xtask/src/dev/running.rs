@@ -108,7 +108,7 @@ impl Session {
         let Some((role, process)) = service.take(number) else { return };
         let id = process.id;
         let how = status.map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
-        if process.stopping || service.leaving {
+        if process.stopping || service.leaving || role == Role::Old {
             process.ended();
             self.screen.news(
                 "service",
@@ -134,6 +134,10 @@ impl Session {
             Some(_) => None,
             None => Some(service.failed(Some(&process)).as_secs()),
         };
+        // Until then messages wait, rather than fail and come nearer to their last attempt.
+        if let Err(error) = self.point(name).await {
+            self.screen.notice(&format!("{error:#}"));
+        }
         let more = json!({"service": name, "pid": id, "status": how, "restart_in_s": wait, "output": process.tail});
         process.ended();
         let again = wait.map(|wait| format!("; starts again in {wait} s")).unwrap_or_default();
@@ -143,10 +147,6 @@ impl Session {
             more,
             &format!("service {name}: process {id} ended ({how}){again}{said}"),
         );
-        // Until then messages wait, rather than fail and come nearer to their last attempt.
-        if let Err(error) = self.point(name).await {
-            self.screen.notice(&format!("{error:#}"));
-        }
         self.arrived(name);
     }
 
@@ -170,7 +170,13 @@ impl Session {
         Ok(())
     }
 
+    /// Has every subscription push to where it should now.
     pub(super) async fn point_all(&self) -> Result<()> {
+        for subscription in &self.declared.subscriptions {
+            if let Feeds::Endpoint(endpoint) = &subscription.feeds {
+                self.admin.point(subscription, Some(endpoint)).await?;
+            }
+        }
         for service in &self.services {
             self.point(service.name()).await?;
         }

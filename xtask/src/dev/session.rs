@@ -1,14 +1,11 @@
 //! The loop: what there is, what happens to it, and the end.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use infra::cloud::{Api, Settings};
-use infra::local::{Bus, Event, Limits};
+use anyhow::Result;
+use infra::local::{Event, Limits};
 use infra::plan::Context;
 use infra::topology::Topology;
 use serde_json::json;
@@ -26,9 +23,9 @@ use super::messages::Messages;
 use super::process::Report;
 use super::screen::Screen;
 use super::service::Service;
+use super::start::Options;
 use super::taps::{Tapped, Taps};
-use super::watch::{self, Change};
-use crate::{flags, topology};
+use super::watch::Change;
 
 /// How long processes have to end what they do.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -48,7 +45,7 @@ pub(super) struct Session {
     pub(super) declared: Declared,
     pub(super) admin: Admin,
     pub(super) taps: Option<Taps>,
-    bus: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    pub(super) bus: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     pub(super) folder: Folder,
     /// The declaration's copy.
     pub(super) file: PathBuf,
@@ -67,176 +64,26 @@ pub(super) struct Session {
     /// Services that the start waits for; `None` once it is told.
     pub(super) awaited: Option<BTreeSet<String>>,
     pub(super) notes: Vec<String>,
-    warned: BTreeSet<String>,
+    pub(super) warned: BTreeSet<String>,
     pub(super) stopping: Option<Instant>,
-    failed: Option<anyhow::Error>,
+    pub(super) failed: Option<anyhow::Error>,
     pub(super) reports: mpsc::Sender<Report>,
     pub(super) built: mpsc::Sender<Result<PathBuf>>,
     /// Watches as long as it is there.
-    _watcher: notify::RecommendedWatcher,
-}
-
-/// What the command line says.
-pub(super) struct Options {
-    pub(super) environment: Option<String>,
-    pub(super) only: Vec<String>,
-    pub(super) elsewhere: Vec<(String, String)>,
-    pub(super) storage: bool,
-    binary: Option<PathBuf>,
-}
-
-impl Options {
-    pub(super) fn takes(&self, service: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == service)
-    }
-
-    pub(super) fn elsewhere(&self, service: &str) -> Option<&str> {
-        self.elsewhere.iter().find(|(name, _)| name == service).map(|(_, url)| url.as_str())
-    }
-
-    fn check(&self, topology: &Topology) -> Result<()> {
-        let named = self.only.iter().chain(self.elsewhere.iter().map(|(name, _)| name));
-        for name in named {
-            if topology.service(name).is_none() {
-                let declared: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
-                bail!("the topology declares no service `{name}`; declared are: {}", declared.join(", "));
-            }
-            if !self.takes(name) {
-                bail!("`{name}` is not among the services of --only");
-            }
-        }
-        Ok(())
-    }
+    pub(super) _watcher: notify::RecommendedWatcher,
 }
 
 /// Where everything that happens comes from.
 pub(super) struct Inputs {
-    signals: mpsc::Receiver<()>,
-    reports: mpsc::Receiver<Report>,
-    built: mpsc::Receiver<Result<PathBuf>>,
-    changes: mpsc::Receiver<Change>,
-    events: Option<broadcast::Receiver<Event>>,
-    tapped: mpsc::Receiver<Tapped>,
+    pub(super) signals: mpsc::Receiver<()>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) built: mpsc::Receiver<Result<PathBuf>>,
+    pub(super) changes: mpsc::Receiver<Change>,
+    pub(super) events: Option<broadcast::Receiver<Event>>,
+    pub(super) tapped: mpsc::Receiver<Tapped>,
 }
 
 impl Session {
-    /// Makes what is declared, and begins with the build.
-    pub(super) async fn start(flags: &flags::Dev) -> Result<(Self, Inputs)> {
-        let signals = signals()?;
-        let path = topology::path(flags.declaration.topology.as_deref());
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("reading the topology {}", path.display()))?;
-        let topology = topology::parse(&text, &path, flags.declaration.env.as_deref())?;
-        let found = Settings::find(flags.project.as_deref(), None);
-        let settings = Options {
-            environment: flags.declaration.env.clone(),
-            only: flags.only.clone(),
-            elsewhere: flags.service.clone(),
-            storage: found.endpoint(Api::Storage).is_local(),
-            binary: flags.binary.clone(),
-        };
-        settings.check(&topology)?;
-        let project = if found.project_found().is_some() { found.project()?.to_owned() } else { "local".to_owned() };
-        let context = Context { project, number: "0".to_owned(), region: "local".to_owned(), archive: None };
-
-        let (bus, handle, address) = match &flags.bus {
-            Some(address) => (None, None, address.clone()),
-            None => {
-                let bus = bind(flags.port)?;
-                let (handle, address) = (bus.handle(), bus.address().to_string());
-                let (stop, stopped) = oneshot::channel();
-                let task = tokio::spawn(bus.run(async { drop(stopped.await) }));
-                (Some((stop, task)), Some(handle), address)
-            }
-        };
-        let events = handle.as_ref().map(infra::local::Handle::events);
-        let admin = Admin::connect(&address, handle).await?;
-        let declared = Declared::new(&topology, &context, |name| settings.takes(name), bus.is_some());
-        admin.apply(&Declared::default(), &declared).await?;
-        let (tap, tapped) = mpsc::channel(64);
-        let taps = if bus.is_none() { Some(Taps::new(&address, tap).await?) } else { None };
-
-        let folder = Folder::make()?;
-        let file = folder.topology(&text)?;
-        let (change, changes) = mpsc::channel(4);
-        let watcher = watch::watch(&path, settings.binary.is_none(), change)?;
-        let (reports, report) = mpsc::channel(1024);
-        let (built, build) = mpsc::channel(1);
-        let screen = Screen::new(flags.json);
-        let mut session = Self {
-            messages: Messages::new(bus.is_some()),
-            http: reqwest::Client::builder().no_proxy().build().context("making an HTTP client")?,
-            notes: Vec::new(),
-            awaited: Some(BTreeSet::new()),
-            warned: BTreeSet::new(),
-            services: Vec::new(),
-            last_number: 0,
-            binary: None,
-            written: None,
-            build: None,
-            build_again: false,
-            stopping: None,
-            failed: None,
-            _watcher: watcher,
-            settings,
-            path,
-            text,
-            topology,
-            context,
-            declared,
-            admin,
-            taps,
-            bus,
-            folder,
-            file,
-            screen,
-            reports,
-            built,
-        };
-        session.prepare().await?;
-        let inputs = Inputs { signals, reports: report, built: build, changes, events, tapped };
-        Ok((session, inputs))
-    }
-
-    /// Services without processes yet, and the build.
-    async fn prepare(&mut self) -> Result<()> {
-        let (services, notes) = self.wanted();
-        self.services = services;
-        self.notes = notes;
-        if self.bus.is_none() {
-            let why = "this Pub/Sub pushes plain messages without tokens: neither Eventarc's form nor a check of tokens is tried";
-            self.notes.push(why.to_owned());
-        }
-        self.listen().await?;
-        self.point_all().await?;
-        let here: BTreeSet<String> = self
-            .services
-            .iter()
-            .filter(|service| service.elsewhere.is_none())
-            .map(|service| service.name().to_owned())
-            .collect();
-        let (topics, subscriptions) = (self.declared.topics.len(), self.declared.subscriptions.len());
-        let text = format!("Pub/Sub on {}: {topics} topics, {subscriptions} subscriptions", self.admin.address);
-        let nothing_to_run = here.is_empty();
-        self.awaited = Some(here);
-        if nothing_to_run {
-            self.introduce();
-        } else if let Some(binary) = self.settings.binary.clone() {
-            self.screen.news(
-                "build",
-                "skipped",
-                json!({"binary": binary}),
-                &format!("{text}; starting {}", binary.display()),
-            );
-            self.binary = Some(self.folder.binary(&binary)?);
-            self.start_all();
-        } else {
-            self.screen.news("build", "started", json!({}), &format!("{text}; building the function"));
-            self.begin_build();
-        }
-        Ok(())
-    }
-
     /// Until a signal, and then until everything has ended.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> Result<()> {
         let mut tick = interval(TICK);
@@ -380,6 +227,7 @@ impl Session {
             project: &self.context.project,
             bus: &self.admin.address,
             own: self.bus.is_some(),
+            file: self.settings.file.as_deref(),
             watched: &watched,
             notes: &notes,
         };
@@ -397,15 +245,6 @@ impl Session {
     }
 }
 
-fn bind(port: u16) -> Result<Bus> {
-    Bus::bind(SocketAddr::from(([127, 0, 0, 1], port)), Limits::default()).map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => anyhow!(
-            "{error}\n  help: if a Pub/Sub runs there, use it with `--bus 127.0.0.1:{port}`; else take another port with `--port 0`"
-        ),
-        _ => error.into(),
-    })
-}
-
 /// The next event, or how many were missed.
 async fn next(events: &mut Option<broadcast::Receiver<Event>>) -> Result<Event, u64> {
     match events {
@@ -416,37 +255,4 @@ async fn next(events: &mut Option<broadcast::Receiver<Event>>) -> Result<Event, 
         },
         None => std::future::pending().await,
     }
-}
-
-/// SIGINT, SIGTERM and SIGHUP. The third ends this process whatever it does.
-fn signals() -> Result<mpsc::Receiver<()>> {
-    let (send, receive) = mpsc::channel(2);
-    #[cfg(unix)]
-    let mut kinds = {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).context("listening for signals");
-        [listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?]
-    };
-    tokio::spawn(async move {
-        for count in 1.. {
-            #[cfg(unix)]
-            {
-                let [interrupt, terminate, hangup] = &mut kinds;
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-            }
-            #[cfg(not(unix))]
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
-            }
-            let _ = send.try_send(());
-            if count > 2 {
-                std::process::exit(130);
-            }
-        }
-    });
-    Ok(receive)
 }

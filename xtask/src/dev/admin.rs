@@ -164,9 +164,12 @@ impl Admin {
 
     /// Subscribes to a topic for as long as this runs; where it is killed, Pub/Sub forgets the subscription after a day.
     pub(super) async fn tap(&self, topic: &str, name: &str) -> Result<()> {
-        let day = Duration::from_secs(86_400);
-        let expiry = ExpirationPolicy::new().set_ttl(google_cloud_wkt::Duration::try_from(day)?);
-        let subscription = Subscription::new().set_name(name).set_topic(topic).set_expiration_policy(expiry);
+        let [day, shortest] = [86_400, 600].map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
+        let subscription = Subscription::new()
+            .set_name(name)
+            .set_topic(topic)
+            .set_message_retention_duration(shortest)
+            .set_expiration_policy(ExpirationPolicy::new().set_ttl(day));
         match self.subscriptions.create_subscription().with_request(subscription).send().await {
             Err(error) if error.status().is_none_or(|status| status.code != Code::AlreadyExists) => {
                 Err(self.failed("creating", name, &error))

@@ -23,15 +23,19 @@ impl Session {
                 self.build_again = true;
             } else {
                 self.screen.news("build", "started", json!({}), "sources changed: building the function");
-                self.begin_build();
+                self.build_anew();
             }
         }
     }
 
-    pub(super) fn begin_build(&mut self) {
-        match Build::start(self.built.clone()) {
-            Ok(build) => self.build = Some(build),
-            Err(error) => self.screen.notice(&format!("{error:#}")),
+    pub(super) fn begin_build(&mut self) -> Result<()> {
+        self.build = Some(Build::start(self.built.clone())?);
+        Ok(())
+    }
+
+    fn build_anew(&mut self) {
+        if let Err(error) = self.begin_build() {
+            self.screen.notice(&format!("{error:#}"));
         }
     }
 
@@ -44,7 +48,7 @@ impl Session {
             return;
         }
         if std::mem::take(&mut self.build_again) {
-            return self.begin_build();
+            return self.build_anew();
         }
         match built.and_then(|binary| self.take_over(&binary)) {
             Ok(true) => self.start_all(),

@@ -173,7 +173,7 @@ impl Session {
             self.start_all();
         } else {
             self.screen.news("build", "started", json!({}), &format!("{text}; building the function"));
-            self.begin_build();
+            self.begin_build()?;
         }
         Ok(())
     }

@@ -36,8 +36,8 @@ impl Intro<'_> {
         let mut text = String::new();
         let (bus, project) = (self.bus, self.project);
         let whose = if self.own { "" } else { ", which ran already" };
-        let _ = writeln!(text, "\nPub/Sub   {bus}, project {project}{whose}. For other terminals:");
-        let _ = writeln!(text, "          export {}", self.variables());
+        let _ = writeln!(text, "\n{}{bus}, project {project}{whose}. For other terminals:", head("Pub/Sub", 0));
+        let _ = writeln!(text, "{}export {}", head("", 1), self.variables());
         for (n, topic) in self.declared.topics.iter().enumerate() {
             let _ = writeln!(text, "{}{}{}", head("topics", n), short(&topic.id.name), self.role(&topic.id.name));
         }
@@ -52,12 +52,16 @@ impl Intro<'_> {
                 Feeds::Endpoint(endpoint) => endpoint.clone(),
                 Feeds::Pull => format!("whoever pulls: {}", self.reader(name, &subscription.topic)),
             };
-            let _ = writeln!(text, "{}{name}: {}{filter} → {to}", head("subscr.", n), short(&subscription.topic));
+            let _ = writeln!(text, "{}{name}: {}{filter} → {to}", head("subscriptions", n), short(&subscription.topic));
         }
         for (n, service) in self.services.iter().enumerate() {
             let place = match (&service.elsewhere, &service.current) {
                 (Some(url), _) => {
-                    format!("{url}, which runs elsewhere; it is this service with\n          {}", self.line(service))
+                    format!(
+                        "{url}, which runs elsewhere; it is this service with\n{}{}",
+                        head("", 1),
+                        self.line(service)
+                    )
                 }
                 (None, Some(process)) => {
                     let address = process.address.map(|address| format!("http://{address}")).unwrap_or_default();
@@ -170,5 +174,5 @@ fn quoted(text: &str) -> String {
 }
 
 fn head(title: &str, n: usize) -> String {
-    format!("{:<10}", if n == 0 { title } else { "" })
+    format!("{:<15}", if n == 0 { title } else { "" })
 }

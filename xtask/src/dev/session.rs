@@ -215,7 +215,9 @@ impl Session {
         }
         self.awaited = None;
         let notes: Vec<String> = self.declared.notes.iter().chain(&self.notes).cloned().collect();
-        let file = self.path.display();
+        let here = std::env::current_dir().ok();
+        let short = here.as_ref().and_then(|here| self.path.strip_prefix(here).ok());
+        let file = short.unwrap_or(&self.path).display();
         let watched = match &self.settings.binary {
             Some(_) => format!("Changes of {file} are applied. "),
             None => format!("Changes of function/, infra/ and {file} are applied. "),

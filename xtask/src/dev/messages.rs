@@ -208,7 +208,7 @@ impl Messages {
         let mut way = Way { id: log.id.clone(), service: Some(service.to_owned()), ..Way::default() };
         if let (Some(route), None) = (feeds.next(), feeds.next()) {
             (way.topic, way.subscription) = (route.topic.clone(), route.name.clone());
-            (way.filter, way.eventarc) = (route.filter.clone(), route.eventarc);
+            way.filter.clone_from(&route.filter);
         }
         let known = self.results.get_mut(&work).is_some() || self.letters.get_mut(&work).is_some();
         let way = self.complete(way, &work, Some(log));

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 pub(crate) use archive::Archive;
+pub(crate) use cargo::{cargo, executable};
 
 use crate::flags;
 use crate::topology::{self, root};

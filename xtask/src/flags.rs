@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod deploy;
+mod dev;
 mod pubsub;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
+pub(crate) use dev::Dev;
 pub(crate) use pubsub::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
 
 /// Builds and looks after the project.
@@ -28,6 +30,7 @@ pub(crate) enum Verb {
     Destroy(Destroy),
     Rollback(Rollback),
     Doctor(Doctor),
+    Dev(Dev),
     Publish(Publish),
     Dlq(Dlq),
     Graph(Graph),

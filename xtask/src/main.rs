@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod deploy;
 mod destroy;
+mod dev;
 mod dlq;
 mod doctor;
 mod export;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Verb::Destroy(flags) => done(destroy::run(&flags)),
         Verb::Rollback(flags) => done(rollback::run(&flags)),
         Verb::Doctor(flags) => doctor::run(&flags),
+        Verb::Dev(flags) => done(dev::run(&flags)),
         Verb::Publish(flags) => done(publish::run(&flags)),
         Verb::Dlq(flags) => done(dlq::run(&flags)),
         Verb::Graph(flags) => done(graph::run(&flags)),

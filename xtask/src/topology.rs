@@ -28,7 +28,8 @@ pub(crate) fn read(declaration: &Declaration) -> Result<Topology> {
     parse(&text, &path, declaration.env.as_deref())
 }
 
-fn parse(text: &str, path: &Path, environment: Option<&str>) -> Result<Topology> {
+/// The same of a text that was read already.
+pub(crate) fn parse(text: &str, path: &Path, environment: Option<&str>) -> Result<Topology> {
     // People are in the workspace mostly: a name that is short, and that an editor opens.
     let short = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok());
     let name = short.unwrap_or(path).display().to_string();

@@ -26,6 +26,7 @@ macro_rules! on_every_pubsub {
 mod bus;
 mod callers;
 mod deploy;
+mod dev;
 mod function;
 mod google;
 mod ledger;

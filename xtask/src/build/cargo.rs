@@ -89,7 +89,12 @@ pub(super) fn build(metadata: &Metadata) -> Result<PathBuf> {
         let cross = !cfg!(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"));
         bail!("cargo build failed ({}){}", output.status, if cross { CROSS } else { "" });
     }
-    let messages = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    executable(&output.stdout)
+}
+
+/// The binary that `cargo build --message-format=json` says it built.
+pub(crate) fn executable(printed: &[u8]) -> Result<PathBuf> {
+    let messages = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let mut executables = messages
         .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
         .filter(|message| message.reason == "compiler-artifact")
@@ -123,7 +128,7 @@ impl Rust {
 
 /// Cargo as a person would start it in this folder: without what cargo tells the processes that it starts, which some build
 /// scripts would take for a change, and without what would build something other than what the manifest says.
-fn cargo(root: &Path) -> Command {
+pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(root);
     for (name, _) in std::env::vars_os() {

@@ -1,0 +1,259 @@
+//! The declared topics and subscriptions as they are made here.
+//!
+//! They are what a deployment would make, with two differences: an Eventarc trigger is a push subscription, and where a service is
+//! depends on its process, so no subscription has an endpoint of its own.
+
+use std::collections::BTreeMap;
+
+use infra::plan::{self, Context, Id, Kind, Resource};
+use infra::topology::{Push, PushTarget, Service, Topology};
+use serde_json::{Map, Value, json};
+
+/// What an Eventarc trigger's subscription has unless it is declared otherwise.
+/// <https://cloud.google.com/eventarc/docs/retry-events>
+const EVENTARC: [(&str, &str); 1] = [("messageRetentionDuration", "86400s")];
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Declared {
+    pub(super) topics: Vec<Resource>,
+    pub(super) subscriptions: Vec<Subscription>,
+    /// Topics that services publish results to, by full name.
+    pub(super) results: Vec<String>,
+    /// Topics that dead letters go to, by full name.
+    pub(super) dead_letters: Vec<String>,
+    /// Whose tokens each service's pushes carry.
+    pub(super) identities: BTreeMap<String, Identity>,
+    /// What is not as it would be deployed.
+    pub(super) notes: Vec<String>,
+}
+
+/// A subscription, and whom it feeds.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription {
+    /// Without its push settings.
+    pub(super) resource: Resource,
+    /// Full name.
+    pub(super) topic: String,
+    pub(super) filter: Option<String>,
+    pub(super) eventarc: bool,
+    pub(super) feeds: Feeds,
+    /// The push settings without the endpoint.
+    pub(super) push: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Feeds {
+    /// Whoever pulls.
+    Pull,
+    Service(String),
+    /// An address outside of the topology.
+    Endpoint(String),
+}
+
+/// Who pushes to a service.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Identity {
+    pub(super) audience: String,
+    pub(super) emails: Vec<String>,
+}
+
+impl Subscription {
+    /// Full name.
+    pub(super) fn name(&self) -> &str {
+        &self.resource.id.name
+    }
+}
+
+impl Declared {
+    /// `takes` says which services are part of this run; with `tokens` their pushes carry some where that is declared.
+    pub(super) fn new(topology: &Topology, context: &Context, takes: impl Fn(&str) -> bool, tokens: bool) -> Self {
+        let mut declared = Self::default();
+        if tokens {
+            declared.identities(topology, context, &takes);
+        }
+        for mut resource in plan::declared(topology, context) {
+            resource.needs.retain(|need| need.kind == Kind::Topic);
+            match resource.id.kind {
+                Kind::Topic => declared.topics.push(resource),
+                Kind::Subscription => {
+                    let found = topology.subscription(resource.id.short());
+                    let Some(found) = found else { continue };
+                    let push = found.push.as_ref();
+                    declared.subscription(resource, push, &takes);
+                }
+                Kind::TriggerSubscription => {
+                    let service = topology.service(resource.id.short());
+                    let Some(service) = service.filter(|service| takes(&service.name)) else { continue };
+                    declared.trigger(resource, service, context);
+                }
+                _ => {}
+            }
+        }
+        let services = topology.services.iter().filter(|service| takes(&service.name));
+        for service in services {
+            let results = service.results.iter().map(|result| result.setting(&context.project));
+            declared.results.extend(results.filter(|result| result.starts_with("projects/")));
+            declared.dead_letters.extend(service.dead_letter_topic.iter().map(|topic| context.topic(topic)));
+        }
+        declared
+    }
+
+    fn subscription(&mut self, mut resource: Resource, push: Option<&Push>, takes: impl Fn(&str) -> bool) {
+        let mut settings = match resource.body.as_object_mut().and_then(|body| body.remove("pushConfig")) {
+            Some(Value::Object(settings)) => settings,
+            _ => Map::new(),
+        };
+        settings.remove("pushEndpoint");
+        let feeds = match push.map(|push| &push.target) {
+            None => Feeds::Pull,
+            Some(PushTarget::Service(service)) if !takes(service) => return,
+            Some(PushTarget::Service(service)) => Feeds::Service(service.clone()),
+            Some(PushTarget::Endpoint(endpoint)) if endpoint.starts_with("http://") => {
+                Feeds::Endpoint(endpoint.clone())
+            }
+            Some(PushTarget::Endpoint(endpoint)) => {
+                let name = resource.id.short();
+                self.notes.push(format!("subscription `{name}` does not push to {endpoint} here; its messages wait"));
+                Feeds::Pull
+            }
+        };
+        match &feeds {
+            Feeds::Service(service) => self.authenticate(&mut settings, service, None),
+            _ => drop(settings.remove("oidcToken")),
+        }
+        self.add(resource, false, feeds, settings);
+    }
+
+    fn trigger(&mut self, resource: Resource, service: &Service, context: &Context) {
+        let Some(trigger) = &service.trigger else { return };
+        let name = context.subscription(&format!("eventarc-local-{}-sub", service.name));
+        let topic = context.topic(&trigger.topic);
+        let mut body = resource.body;
+        body["topic"] = json!(topic);
+        for (key, value) in EVENTARC {
+            if body[key].is_null() {
+                body[key] = json!(value);
+            }
+        }
+        if body["retryPolicy"].is_null() {
+            body["retryPolicy"] = json!({"minimumBackoff": "10s", "maximumBackoff": "600s"});
+        }
+        let mut settings = Map::new();
+        let account = trigger.service_account.as_ref().map(|account| context.email(account));
+        self.authenticate(&mut settings, &service.name, account);
+        let resource = Resource { id: Id::new(Kind::Subscription, name), body, ..resource };
+        self.add(resource, true, Feeds::Service(service.name.clone()), settings);
+    }
+
+    fn add(&mut self, resource: Resource, eventarc: bool, feeds: Feeds, push: Map<String, Value>) {
+        let text = |key: &str| resource.body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let (topic, filter) = (text("topic").unwrap_or_default(), text("filter"));
+        if let Some(topic) = resource.body["deadLetterPolicy"]["deadLetterTopic"].as_str() {
+            self.dead_letters.push(topic.to_owned());
+        }
+        self.subscriptions.push(Subscription { resource, topic, filter, eventarc, feeds, push });
+    }
+
+    /// The token that pushes to a service carry: the service checks one audience, so all have the same.
+    fn authenticate(&self, settings: &mut Map<String, Value>, service: &str, account: Option<String>) {
+        let declared = settings.remove("oidcToken");
+        let declared = declared.and_then(|token| Some(token["serviceAccountEmail"].as_str()?.to_owned()));
+        if let (Some(identity), Some(email)) = (self.identities.get(service), account.or(declared)) {
+            let token = json!({"serviceAccountEmail": email, "audience": identity.audience});
+            settings.insert("oidcToken".to_owned(), token);
+        }
+    }
+
+    /// Services all of whose feeds have an identity check it.
+    fn identities(&mut self, topology: &Topology, context: &Context, takes: impl Fn(&str) -> bool) {
+        for service in topology.services.iter().filter(|service| takes(&service.name)) {
+            let mut audience = None;
+            let feeds = topology.feeds(&service.name);
+            let accounts: Vec<Option<&String>> = feeds
+                .iter()
+                .map(|feed| match feed.subscription {
+                    Some(subscription) => {
+                        let push = subscription.push.as_ref()?;
+                        audience = audience.or(push.audience.as_ref());
+                        push.service_account.as_ref()
+                    }
+                    None => service.trigger.as_ref()?.service_account.as_ref(),
+                })
+                .collect();
+            let known: Vec<&String> = accounts.iter().copied().flatten().collect();
+            if known.is_empty() {
+                continue;
+            }
+            if known.len() < accounts.len() {
+                self.notes.push(format!(
+                    "service `{}` checks no tokens here: not all that feeds it has a service account",
+                    service.name
+                ));
+                continue;
+            }
+            let mut emails: Vec<String> = known.into_iter().map(|account| context.email(account)).collect();
+            emails.sort_unstable();
+            emails.dedup();
+            let audience = audience.cloned().unwrap_or_else(|| context.url(&service.name));
+            self.identities.insert(service.name.clone(), Identity { audience, emails });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn declared(text: &str, tokens: bool, only: Option<&str>) -> Declared {
+        let topology = Topology::parse(text, "mine.toml").unwrap();
+        let (project, number, region) = ("local".to_owned(), "0".to_owned(), "local".to_owned());
+        let context = Context { project, number, region, archive: None };
+        Declared::new(&topology, &context, |name| only.is_none_or(|only| only == name), tokens)
+    }
+
+    #[test]
+    fn the_shipped_trigger_is_a_push_subscription_with_a_token() {
+        let declared = declared(infra::topology::SHIPPED, true, None);
+        let names: Vec<&str> =
+            declared.subscriptions.iter().map(|subscription| subscription.resource.id.short()).collect();
+        assert_eq!(
+            names,
+            [
+                "ai-workloads-subscription",
+                "ai-workloads-dead-letter-subscription",
+                "eventarc-local-ai-workloads-function-sub"
+            ]
+        );
+        let trigger = &declared.subscriptions[2];
+        assert!(trigger.eventarc && trigger.feeds == Feeds::Service("ai-workloads-function".to_owned()));
+        assert_eq!(trigger.resource.body["ackDeadlineSeconds"], 60);
+        let token = &trigger.push["oidcToken"];
+        assert_eq!(token["serviceAccountEmail"], "ai-workloads-trigger@local.iam.gserviceaccount.com");
+        assert_eq!(token["audience"], declared.identities["ai-workloads-function"].audience);
+        assert!(declared.subscriptions.iter().all(|subscription| subscription.resource.body["pushConfig"].is_null()));
+    }
+
+    const TWO: &str = "[topics.work]\n[services.one]\ntimeout = \"10s\"\n[services.one.trigger]\ntopic = \"work\"\n\
+        service-account = \"a@b.example\"\n[services.two]\ntimeout = \"10s\"\n[subscriptions.to-two]\ntopic = \"work\"\n\
+        push = { service = \"two\", service-account = \"c@d.example\" }\n[subscriptions.to-one]\ntopic = \"work\"\n\
+        push = { service = \"one\" }\n";
+
+    #[test]
+    fn a_service_checks_tokens_only_where_all_that_feeds_it_has_them() {
+        let found = declared(TWO, true, None);
+        assert_eq!(found.identities.keys().collect::<Vec<_>>(), ["two"]);
+        assert!(found.notes[0].contains("`one` checks no tokens"), "{:?}", found.notes);
+        let tokens =
+            |declared: &Declared| declared.subscriptions.iter().filter(|s| s.push.contains_key("oidcToken")).count();
+        assert_eq!((tokens(&found), tokens(&declared(TWO, false, None))), (1, 0));
+    }
+
+    #[test]
+    fn what_feeds_other_services_is_left_alone() {
+        let found = declared(TWO, true, Some("two"));
+        assert_eq!(found.subscriptions.len(), 1);
+        assert_eq!(found.subscriptions[0].resource.id.short(), "to-two");
+    }
+}

@@ -1,0 +1,66 @@
+//! `dev`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Declaration;
+
+/// Run the topology on this machine: a local Pub/Sub, every declared service, and each message's way on the screen
+///
+/// Pub/Sub's API is served on a port of this machine, for `publish`, `dlq`, every official client and gcloud. What the topology
+/// declares is made there, and messages are pushed to the services as Eventarc and Pub/Sub push them. A change of the function's
+/// sources rebuilds it and swaps the processes, a change of the topology is applied; no message is lost by it. Messages are in
+/// memory and gone at the end.
+///
+/// Services get this command's own environment (MODEL, RUST_LOG, …), then what the topology declares.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask dev
+  cargo xtask dev --only ai-workloads-function --json | jq -c 'select(.type == \"message\")'
+  cargo xtask dev --service ai-workloads-function=http://127.0.0.1:8080
+  cargo xtask dev --bus 127.0.0.1:8085")]
+pub(crate) struct Dev {
+    /// The project of all names [default: GOOGLE_CLOUD_PROJECT, CLOUDSDK_CORE_PROJECT, gcloud's active configuration, else local]
+    #[arg(long, value_name = "ID")]
+    pub(crate) project: Option<String>,
+    #[command(flatten)]
+    pub(crate) declaration: Declaration,
+    /// Port of the local Pub/Sub; 0 picks a free one
+    #[arg(long, value_name = "N", default_value_t = 8085)]
+    pub(crate) port: u16,
+    /// Use a Pub/Sub that runs already, Google's emulator for example: pushes have neither Eventarc's form nor tokens then
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "port", value_parser = host)]
+    pub(crate) bus: Option<String>,
+    /// Start this service only, and leave alone what feeds the others; may be repeated
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) only: Vec<String>,
+    /// This service runs elsewhere, in a debugger for example: its messages are pushed to the address; may be repeated
+    #[arg(long, value_name = "NAME=URL", value_parser = elsewhere)]
+    pub(crate) service: Vec<(String, String)>,
+    /// Run this binary instead of building one; its sources are not watched
+    #[arg(long, value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
+    /// Print one JSON object a line: ready, message, log, service, build, topology, notice
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("it takes HOST:PORT, 127.0.0.1:8085 for example".to_owned()),
+    }
+}
+
+fn elsewhere(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, url)) if !name.is_empty() && url.starts_with("http://") && url.len() > 7 => {
+            Ok((name.to_owned(), url.to_owned()))
+        }
+        _ => Err("it takes NAME=URL, my-service=http://127.0.0.1:8080 for example".to_owned()),
+    }
+}

@@ -25,6 +25,7 @@ macro_rules! on_every_pubsub {
 
 mod bus;
 mod deploy;
+mod faults;
 mod function;
 mod google;
 mod load;

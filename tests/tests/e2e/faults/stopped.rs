@@ -1,0 +1,51 @@
+//! SIGTERM in the middle of work.
+
+use std::time::{Duration, Instant};
+
+use tests::{Bus, wrapped};
+
+use super::scene::{Names, Way, until};
+
+const MESSAGES: usize = 2000;
+
+#[tokio::test]
+async fn the_stop_signal_ends_what_was_pushed_and_nothing_is_done_twice() {
+    stopped(Way::Push).await;
+}
+
+#[tokio::test]
+async fn the_stop_signal_ends_what_was_pulled_and_nothing_is_done_twice() {
+    stopped(Way::Pull).await;
+}
+
+async fn stopped(way: Way) {
+    let scene = Names::new(way, 100).create(Bus::shared()).await;
+    let function = scene.start().await;
+    scene.publish(0..MESSAGES, |_| "sleep 2".to_owned()).await;
+    until("the first results", || scene.results() >= 300).await;
+    let stop = Instant::now();
+    function.stop();
+    // What comes now is refused, as long as there is someone to refuse it.
+    let refused = loop {
+        let headers = [("content-type", "application/json")];
+        let late = wrapped("echo", &[("idempotency-key", "late")]).to_string();
+        let answer = function.post(&headers, late).await;
+        if answer.status() == 503 {
+            break answer.text().await.unwrap();
+        }
+        assert!(answer.status() == 204 && stop.elapsed() < Duration::from_secs(9), "{answer:?}");
+    };
+    assert!(refused.contains("draining"), "{refused}");
+    assert_eq!(function.terminate().0, Some(0));
+    assert!(stop.elapsed() < Duration::from_secs(10), "Cloud Run would have killed it");
+    // All that it had done was acknowledged, and the rest was not begun.
+    until("as many acknowledgements as results", || MESSAGES - scene.backlog() <= scene.results()).await;
+    let (first, left) = (scene.results(), scene.backlog());
+    assert!(left > 0, "all was done before the signal");
+    let counts = scene.finish(scene.start().await).await;
+    let mut late = counts;
+    late.results.remove("late"); // what was posted before the signal was seen
+    assert_eq!(late.add_up(0..MESSAGES), 0);
+    assert_eq!(late.results.len(), MESSAGES);
+    println!("{MESSAGES} messages, {way:?}: {first} results at the end of the first process, the rest by the second");
+}

@@ -113,6 +113,12 @@ impl Function {
         self.child.try_wait().unwrap_or_else(|error| panic!("no status: {error}"))
     }
 
+    /// Whether it runs and says that it is live.
+    pub async fn is_live(&mut self) -> bool {
+        let answer = self.client.get(self.url("/health/live")).send().await;
+        self.ended().is_none() && answer.is_ok_and(|answer| answer.status() == 200)
+    }
+
     /// Sends SIGTERM.
     pub fn stop(&self) {
         let sent = Command::new("kill").arg(self.child.id().to_string()).status();

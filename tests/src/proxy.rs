@@ -63,6 +63,7 @@ struct Shared {
     target: &'static str,
     trouble: watch::Sender<Trouble>,
     struck: AtomicUsize,
+    under_way: AtomicUsize,
     rest: Client<HttpConnector, Incoming>,
     grpc: Client<HttpConnector, Incoming>,
 }
@@ -88,6 +89,7 @@ impl Proxy {
             target,
             trouble: watch::Sender::new(Trouble::None),
             struck: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
             rest: client(false),
             grpc: client(true),
         });
@@ -110,9 +112,12 @@ impl Proxy {
     /// From now on.
     pub fn set(&self, trouble: Trouble) {
         self.shared.trouble.send_replace(trouble);
+        if trouble == Trouble::Cut {
+            self.shared.struck.fetch_add(self.shared.under_way.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
     }
 
-    /// How many requests met with trouble, or connections with a cut.
+    /// How many requests met with trouble; of a cut those that were under way, and connections.
     pub fn struck(&self) -> usize {
         self.shared.struck.load(Ordering::SeqCst)
     }
@@ -136,12 +141,21 @@ async fn listen(listener: std::net::TcpListener, shared: Arc<Shared>) {
             let serving = Arc::clone(&shared);
             let service = service_fn(move |request| {
                 let shared = Arc::clone(&serving);
-                async move { shared.serve(request).await }
+                async move {
+                    shared.under_way.fetch_add(1, Ordering::SeqCst);
+                    let answer = shared.serve(request).await;
+                    shared.under_way.fetch_sub(1, Ordering::SeqCst);
+                    answer
+                }
             });
             let builder = auto::Builder::new(TokioExecutor::new());
+            let cut = async {
+                // An error is a proxy that has ended.
+                let _ = trouble.wait_for(|trouble| *trouble == Trouble::Cut).await;
+            };
             tokio::select! {
                 biased;
-                _ = trouble.wait_for(|trouble| *trouble == Trouble::Cut) => {
+                () = cut => {
                     shared.struck.fetch_add(1, Ordering::SeqCst);
                 }
                 // An error is a connection that either side has ended.
@@ -200,7 +214,7 @@ impl Shared {
 fn refusal(status: u16, grpc: bool) -> Response<Body> {
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     if grpc {
-        let code = match status {
+        let code: u16 = match status {
             403 => 7, // PERMISSION_DENIED
             404 => 5, // NOT_FOUND
             429 => 8, // RESOURCE_EXHAUSTED

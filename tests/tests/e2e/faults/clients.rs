@@ -30,7 +30,7 @@ async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
     }
     assert!(scene.backlog() > 0, "all was done before the last client went");
     scene.settled().await;
-    let port = address.rsplit(':').next().unwrap().parse().unwrap();
+    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
     until("no connection left that its client has closed", || half_closed(port) == 0).await;
     while metric(&function, "queue_tokens").await != 0.0 {
         tokio::task::yield_now().await;

@@ -1,6 +1,7 @@
 //! Messages that kill whoever works on them.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tests::{Bus, Function};
 
@@ -19,18 +20,28 @@ async fn a_message_that_takes_more_memory_than_there_is_is_a_dead_letter_and_all
     poison("allocate 8589934592", |scene| limited("-v 4194304", scene.command())).await; // of 4 GiB
 }
 
+#[tokio::test]
+#[ignore = "needs TASK_TIMEOUT_MS, and a /health/live that says when too many tasks hang"]
+async fn a_message_that_hangs_is_a_dead_letter_and_all_others_are_results() {
+    poison("hang", |scene| {
+        let mut command = scene.command();
+        command.env("TASK_TIMEOUT_MS", "200");
+        command
+    })
+    .await;
+}
+
 async fn poison(order: &str, command: impl Fn(&Scene<'_>) -> Command) {
     let scene = Names::new(Way::Push, 5).create(Bus::shared()).await;
     scene.publish(0..MESSAGES, |n| if n == POISON { order.to_owned() } else { "echo".to_owned() }).await;
     let mut crashes = 0;
-    // As Cloud Run does: a process that has ended is followed by another one.
+    // As Cloud Run does: a process that has ended, or is not live, is followed by another one.
     let function = loop {
-        let started = Function::spawn(command(&scene)).await;
-        if let Ok(mut function) = started {
-            while scene.backlog() > 0 && function.ended().is_none() {
-                tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        if let Ok(mut function) = Function::spawn(command(&scene)).await {
+            while function.is_live().await && scene.backlog() > 0 {
+                tokio::time::sleep(Duration::from_millis(3)).await;
             }
-            if function.ended().is_none() {
+            if scene.backlog() == 0 && function.is_live().await {
                 break function;
             }
         }
@@ -42,7 +53,7 @@ async fn poison(order: &str, command: impl Fn(&Scene<'_>) -> Command) {
     counts.one_for_each_delivery();
     let dead: Vec<&String> = counts.dead.keys().collect();
     println!(
-        "{MESSAGES} messages, `{order}`: {crashes} crashes, {} results, {again} again, dead letters {dead:?}",
+        "{MESSAGES} messages, `{order}`: {crashes} processes ended, {} results, {again} again, dead letters {dead:?}",
         counts.results.len()
     );
     assert_eq!(dead, [&POISON.to_string()]);
@@ -59,6 +70,6 @@ pub(super) fn limited(limit: &str, command: Command) -> Command {
             None => limited.env_remove(name),
         };
     }
-    limited.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    limited.stdin(Stdio::null()).stderr(Stdio::null());
     limited
 }

@@ -165,17 +165,21 @@ impl Scene<'_> {
 }
 
 impl Counts {
-    /// Every message is a result or a dead letter, once, and nothing else is there; but a message may have more than one
-    /// result. Returns how many results too many there are.
+    /// Every message is a result or a dead letter, and nothing else is there; but a message may have more than one result.
+    /// Returns how many results too many there are.
     pub(super) fn add_up(&self, messages: impl IntoIterator<Item = usize>) -> usize {
+        let both: Vec<_> = self.dead.keys().filter(|key| self.results.contains_key(*key)).collect();
+        assert!(both.is_empty(), "results and dead letters: {both:?}");
+        self.nothing_lost(messages)
+    }
+
+    /// The same where a message may be both.
+    pub(super) fn nothing_lost(&self, messages: impl IntoIterator<Item = usize>) -> usize {
         let published: BTreeSet<String> = messages.into_iter().map(|n| n.to_string()).collect();
         let lost: Vec<&String> = published.iter().filter(|key| !self.ended(key)).collect();
         assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), published.len());
-        let foreign: Vec<_> =
-            self.results.keys().chain(self.dead.keys()).filter(|key| !published.contains(*key)).collect();
-        assert!(foreign.is_empty(), "nobody published {foreign:?}");
-        let both: Vec<_> = self.dead.keys().filter(|key| self.results.contains_key(*key)).collect();
-        assert!(both.is_empty(), "results and dead letters: {both:?}");
+        let mut all = self.results.keys().chain(self.dead.keys());
+        assert!(all.all(|key| published.contains(key)), "somebody else's");
         let twice: Vec<_> = self.dead.iter().filter(|(_, letters)| letters.len() > 1).map(|(key, _)| key).collect();
         assert!(twice.is_empty(), "twice dead letters: {twice:?}");
         self.results.values().map(|results| results.len() - 1).sum()

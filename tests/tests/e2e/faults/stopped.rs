@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Bus, wrapped};
+use tests::{Bus, Function, wrapped};
 
 use super::scene::{Names, Way, until};
 
@@ -25,18 +25,7 @@ async fn stopped(way: Way) {
     until("the first results", || scene.results() >= 300).await;
     let stop = Instant::now();
     function.stop();
-    // What comes now is refused, as long as there is someone to refuse it.
-    let mut late = 0;
-    let refused = loop {
-        let body = wrapped("echo", &[("idempotency-key", "late")]).to_string();
-        let answer = function.post(&[("content-type", "application/json")], body).await;
-        if answer.status() == 503 {
-            break answer.text().await.unwrap();
-        }
-        assert!(answer.status() == 204 && stop.elapsed() < Duration::from_secs(9), "{answer:?}");
-        late += 1; // the signal had not been seen
-    };
-    assert!(refused.contains("draining"), "{refused}");
+    let late = if way == Way::Push { refused(&function, stop).await } else { 0 };
     assert_eq!(function.terminate().0, Some(0));
     assert!(stop.elapsed() < Duration::from_secs(10), "Cloud Run would have killed it");
     // All that it had done was acknowledged, and the rest was not begun.
@@ -47,4 +36,21 @@ async fn stopped(way: Way) {
     assert_eq!(counts.results.remove("late").map_or(0, |results| results.len()), late);
     assert_eq!((counts.add_up(0..MESSAGES), counts.results.len()), (0, MESSAGES));
     println!("{MESSAGES} messages, {way:?}: {first} results at the end of the first process, the rest by the second");
+}
+
+/// What is posted now is refused, as long as there is someone to refuse it. Returns how many were taken before the signal was
+/// seen.
+async fn refused(function: &Function, stop: Instant) -> usize {
+    let mut late = 0;
+    loop {
+        let body = wrapped("echo", &[("idempotency-key", "late")]).to_string();
+        let answer = function.post(&[("content-type", "application/json")], body).await;
+        if answer.status() == 503 {
+            let problem = answer.text().await.unwrap();
+            assert!(problem.contains("draining"), "{problem}");
+            return late;
+        }
+        assert!(answer.status() == 204 && stop.elapsed() < Duration::from_secs(9), "{answer:?}");
+        late += 1;
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::{Bus, unique};
 
-use super::scene::{Names, Way, metric, until};
+use super::scene::{Names, Way, create_late, metric, until};
 
 const MESSAGES: usize = 1000;
 const HOPELESS: usize = 64;
@@ -23,7 +23,7 @@ async fn hopeless_messages_wait_for_the_dead_letter_topic() {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     assert_eq!((scene.backlog(), scene.results(), scene.dead()), (HOPELESS, MESSAGES - HOPELESS, 0));
-    scene.dead = bus.create_topic_and_subscription(&id).await.1;
+    scene.dead = create_late(bus, &id).await;
     let counts = scene.finish(function).await;
     assert_eq!((counts.add_up(0..MESSAGES), counts.dead.len()), (0, HOPELESS));
     assert!(counts.dead.values().flatten().all(|letter| letter.attribute("dead-letter-reason") == "told-to"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::{Bus, Proxy, Trouble, unique};
 
-use super::scene::{Names, Way, metric, until};
+use super::scene::{Names, Way, create_late, metric, until};
 
 const MESSAGES: usize = 1000;
 
@@ -65,7 +65,7 @@ async fn a_topic_that_is_made_late() {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     assert_eq!(scene.backlog(), MESSAGES);
-    scene.results = bus.create_topic_and_subscription(&id).await.1;
+    scene.results = create_late(bus, &id).await;
     let counts = scene.finish(function).await;
     assert_eq!((counts.add_up(0..MESSAGES), counts.results.len()), (0, MESSAGES));
     println!("{MESSAGES} messages, no topic: {MESSAGES} results, none again");

@@ -198,6 +198,19 @@ impl Counts {
     }
 }
 
+/// Creates a topic that somebody publishes to already, with a subscription that misses nothing; returns the subscription.
+pub(super) async fn create_late(bus: &Bus, id: &str) -> String {
+    let name = bus.topic_name(id);
+    // What comes before the subscription is there is kept for it.
+    let (status, answer) = bus.call("PUT", &name, &json!({"messageRetentionDuration": "600s"})).await;
+    assert_eq!(status, 200, "{answer}");
+    let subscription = bus.create_pull(id, &name).await;
+    let seek = json!({"time": "2020-01-01T00:00:00Z"});
+    let (status, answer) = bus.call("POST", &format!("{subscription}:seek"), &seek).await;
+    assert_eq!(status, 200, "{answer}");
+    subscription
+}
+
 /// Waits for what somebody else does.
 pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();

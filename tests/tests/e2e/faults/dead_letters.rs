@@ -15,7 +15,7 @@ async fn hopeless_messages_wait_for_the_dead_letter_topic() {
     let id = unique("late-dead-letters");
     let mut scene = Names::new(Way::Push, 100).with("DEAD_LETTER_TOPIC", bus.topic_name(&id)).create(bus).await;
     let function = scene.start().await;
-    let hopeless = |n: usize| n % 15 == 0 && n < 15 * HOPELESS;
+    let hopeless = |n: usize| n.is_multiple_of(15) && n < 15 * HOPELESS;
     scene.publish(0..MESSAGES, |n| if hopeless(n) { "reject".to_owned() } else { "echo".to_owned() }).await;
     until("the results", || scene.backlog() == HOPELESS).await;
     // Each of them is tried again, more than once on average.

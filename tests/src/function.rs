@@ -1,8 +1,8 @@
 //! The built binary, as a user runs it.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -27,11 +27,18 @@ pub struct Function {
 impl Function {
     /// Starts it with these environment variables and waits until it is ready.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
-        let mut child = command(variables)
-            .env("PORT", "0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start the function: {error}"));
+        let mut command = command(variables);
+        command.env("PORT", "0");
+        Self::spawn(command).await.unwrap_or_else(|status| panic!("it ended before it was ready: {status}"))
+    }
+
+    /// Starts a program that serves tasks, whose command says the port, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ended before that: with what status.
+    pub async fn spawn(mut command: Command) -> Result<Self, ExitStatus> {
+        let mut child =
+            command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("cannot start the function: {error}"));
         let stdout = child.stdout.take();
         let mut stdout = BufReader::new(stdout.unwrap_or_else(|| panic!("no standard output")));
         let mut line = || {
@@ -41,18 +48,27 @@ impl Function {
             line.trim_end().to_owned()
         };
         let (first, example) = (line(), line());
+        if example.is_empty() {
+            return Err(child.wait().unwrap_or_else(|error| panic!("no status: {error}")));
+        }
         let address = first
             .split_once("http://")
             .and_then(|(_, rest)| rest.split(';').next())
             .unwrap_or_else(|| panic!("no address in {first:?}"))
             .to_owned();
-        let function = Self { child, stdout, address, example, client: client() };
+        let mut function = Self { child, stdout, address, example, client: client() };
         let start = Instant::now();
-        while function.get("/health/ready").await.status() != 200 {
-            assert!(start.elapsed() < Duration::from_secs(20), "never ready");
+        loop {
+            let answer = function.client.get(function.url("/health/ready")).send().await;
+            if answer.as_ref().is_ok_and(|answer| answer.status() == 200) {
+                return Ok(function);
+            }
+            if let Some(status) = function.ended() {
+                return Err(status);
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "never ready: {answer:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        function
     }
 
     /// `http://HOST:PORT` and this path.
@@ -92,10 +108,26 @@ impl Function {
         (status, answer.json().await.unwrap_or_default())
     }
 
-    /// Sends SIGTERM and waits; returns the exit code and what it had still printed.
-    pub fn terminate(mut self) -> (Option<i32>, String) {
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap_or_else(|error| panic!("no status: {error}"))
+    }
+
+    /// Whether it runs and says that it is live.
+    pub async fn is_live(&mut self) -> bool {
+        let answer = self.client.get(self.url("/health/live")).send().await;
+        self.ended().is_none() && answer.is_ok_and(|answer| answer.status() == 200)
+    }
+
+    /// Sends SIGTERM.
+    pub fn stop(&self) {
         let sent = Command::new("kill").arg(self.child.id().to_string()).status();
         assert!(sent.is_ok_and(|status| status.success()), "no signal sent");
+    }
+
+    /// Sends SIGTERM and waits; returns the exit code and what it had still printed.
+    pub fn terminate(mut self) -> (Option<i32>, String) {
+        self.stop();
         let mut rest = String::new();
         let _ = self.stdout.read_to_string(&mut rest);
         let status = self.child.wait();
@@ -132,7 +164,12 @@ pub fn wrapped(data: impl AsRef<[u8]>, attributes: &[(&str, &str)]) -> Value {
 
 /// The built binary with these variables and none of the caller's own settings.
 pub fn command(variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary());
+    program(binary(), variables)
+}
+
+/// The same of another program.
+pub fn program(path: &Path, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(path);
     for name in ["PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "RESULTS", "LEDGER", "MODEL", "RUST_LOG"] {
         command.env_remove(name);
     }

@@ -5,6 +5,7 @@
 //! - [`Emulator`]: Google's Pub/Sub emulator (needs the Cloud SDK's component and Java)
 //! - [`Endpoint`]: what a push subscription pushes to
 //! - [`Storage`]: fake-gcs-server for Cloud Storage; [`Gate`] in front of it: outages, counts, preconditions on deletes
+//! - [`Proxy`]: what stands between the function and one of these, and makes trouble
 //! - [`xtask`]: the built `cargo xtask`
 //! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the two above behind it;
 //!   checks every request against Google's API descriptions, records it, and makes it fail on demand
@@ -22,6 +23,7 @@ mod gate;
 mod google;
 mod http;
 mod process;
+mod proxy;
 mod pubsub;
 mod storage;
 mod tools;
@@ -30,10 +32,11 @@ mod xtask;
 pub use bus::Bus;
 pub use emulator::Emulator;
 pub use endpoint::{Endpoint, Push};
-pub use function::{Function, command, wrapped};
+pub use function::{Function, command, program, wrapped};
 pub use gate::Gate;
 pub use google::{Behaviour, Fault, FaultKind, Google, Request};
 pub use process::{free_port, unique};
+pub use proxy::{Proxy, Trouble};
 pub use pubsub::{PubSub, Received};
 pub use storage::Storage;
 pub use tools::{find_python, gcloud};

@@ -78,14 +78,22 @@ fn answers(port: u16, path: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-/// A port of this machine that is free at this moment.
+/// A port of this machine that is free at this moment, and that no outgoing connection gets while whoever listens there is
+/// being restarted: Linux takes those from 32768 on.
 ///
 /// # Panics
 ///
 /// When there is none.
 pub fn free_port() -> u16 {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
-    port.unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}")).port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 16_384;
+    const COUNT: u32 = 16_384;
+    // Test processes that run at the same time begin at different places.
+    let start = std::process::id().wrapping_mul(257);
+    let ports = (0..COUNT).map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
+    let mut ports = ports.filter_map(|port| u16::try_from(port).ok());
+    let free = ports.find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    free.unwrap_or_else(|| panic!("no free port on 127.0.0.1"))
 }
 
 /// `PREFIX-N` with another N each time, so that tests share a stand-in without meeting.

@@ -144,7 +144,8 @@ impl PubSub {
         let mut received = Vec::new();
         while received.len() < count && start.elapsed() < patience {
             // `returnImmediately` is discouraged on the service; here it keeps an empty answer quick.
-            let pull = json!({"maxMessages": count - received.len(), "returnImmediately": true});
+            let most = (count - received.len()).min(1000);
+            let pull = json!({"maxMessages": most, "returnImmediately": true});
             let url = self.url(&format!("{subscription}:pull"));
             let answer = json_of(&ok(self.client.post(url).json(&pull)).await);
             let Some(messages) = answer["receivedMessages"].as_array() else {

@@ -12,7 +12,8 @@ use super::time::Time;
 /// A published message; shared by all subscriptions that hold it.
 #[derive(Debug)]
 pub struct Message {
-    /// Its number: later messages have higher ones. The message id is this in decimal.
+    /// Its number: later messages have higher ones, also those of a bus that is started later. The message id is this in
+    /// decimal.
     pub number: u64,
     /// The data, perhaps empty.
     pub data: Bytes,

@@ -27,6 +27,7 @@ mod bus;
 mod callers;
 mod deploy;
 mod dev;
+mod faults;
 mod function;
 mod google;
 mod ledger;

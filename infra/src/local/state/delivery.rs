@@ -99,6 +99,10 @@ impl State {
         attributes: BTreeMap<String, String>,
         ordering_key: String,
     ) -> u64 {
+        if self.last_number == 0 {
+            // Of a bus that was at this address before, neither message ids nor acknowledgement ids mean anything here.
+            self.last_number = now.as_micros();
+        }
         self.last_number += 1;
         let number = self.last_number;
         let _charge = self.usage.message(size_of(&data, &attributes, &ordering_key));

@@ -166,3 +166,18 @@ fn pages_go_on_where_the_last_one_ended() {
     assert_eq!(page(names(), 3, &token).unwrap(), (vec![2, 3, 4], String::new()));
     assert!(page(names(), -1, "").is_err() && page(names(), 1, "x").is_err());
 }
+
+#[test]
+fn what_one_bus_delivered_cannot_be_acknowledged_to_the_next() {
+    let (mut first, ..) = state(pb::Subscription::default());
+    let (mut second, ..) = state(pb::Subscription::default());
+    publish(&mut first, at(0), "first");
+    publish(&mut second, at(1), "second");
+    let old = pull(&mut first, at(1), SUBSCRIPTION).remove(0);
+    let new = pull(&mut second, at(1), SUBSCRIPTION).remove(0);
+    second.acknowledge(at(1), SUBSCRIPTION, vec![old.ack_id]).unwrap();
+    assert_eq!(second.backlog(SUBSCRIPTION), Some(1));
+    second.acknowledge(at(1), SUBSCRIPTION, vec![new.ack_id]).unwrap();
+    assert_eq!(second.backlog(SUBSCRIPTION), Some(0));
+    assert_ne!(old.message.map(|message| message.message_id), new.message.map(|message| message.message_id));
+}

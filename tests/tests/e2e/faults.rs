@@ -1,0 +1,17 @@
+//! Nothing is lost: each of these breaks something while a thousand messages or more flow, and then counts.
+//!
+//! Every message has its number as `idempotency-key`. At the end each is a result or a dead letter, and no other ones are there;
+//! results of one message have the same `ce-id`, and more than one is there only where the test says how many there may be.
+
+mod bucket;
+mod clients;
+mod dead_letters;
+mod disk;
+mod killed;
+mod overload;
+mod poison;
+mod publisher;
+mod restart;
+mod scene;
+mod stopped;
+mod tasks;

@@ -6,6 +6,7 @@
 //!
 //! - `queue`: what waits, and what runs next: short and long messages share the time
 //! - `pool`: the threads that run batches, and the watch over those that hang
+//! - `suspect`: messages that may have ended a process
 //!
 //! A batch that panics, or is answered for the wrong number of messages, is run again one by one, so that only the message that
 //! caused it fails.
@@ -14,6 +15,7 @@ mod pool;
 mod queue;
 #[cfg(test)]
 mod simulation;
+mod suspect;
 /// What a simulation puts its own in place of.
 mod sync {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
@@ -26,18 +28,15 @@ mod sync {
 mod tests;
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::Outcome;
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
+use crate::{Message, Outcome};
 use pool::Pool;
 use queue::Ticket;
-
-/// A message that was delivered so often may have ended a process before, as by running out of memory.
-const SUSPECT_ATTEMPT: u32 = 3;
 
 /// How much may wait and run at once. Tokens are the cost that tasks give their messages.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +57,7 @@ pub(crate) struct Bounds {
 /// whoever waits for work borrows the batcher, so nobody wants what still runs then.
 pub(crate) struct Batcher {
     pool: Arc<Pool>,
+    started: Instant,
 }
 
 impl Batcher {
@@ -66,7 +66,7 @@ impl Batcher {
         bounds: Bounds,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        Ok(Self { pool: Pool::start(tasks, bounds, metrics)? })
+        Ok(Self { pool: Pool::start(tasks, bounds, metrics)?, started: Instant::now() })
     }
 
     /// `Overloaded` if the queue has no room for a message of common size: no reason to find out what this one costs.
@@ -79,12 +79,19 @@ impl Batcher {
         self.pool.is_live()
     }
 
+    /// Keeps messages apart that may have ended a process, where this one may follow upon it.
+    pub(crate) async fn apart(&self, message: &Message) {
+        let wait = suspect::wait(message, self.started.elapsed());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// Queues accepted work and waits for its outcome; `attempt` is the message's delivery attempt, where that is known.
     /// Dropping the future takes the work out of the queue.
     pub(crate) async fn submit(&self, task: usize, work: Work<AnyInput>, attempt: Option<u32>) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        let suspect = attempt.is_some_and(|attempt| attempt >= SUSPECT_ATTEMPT);
-        let ticket = match self.pool.push(task, work, suspect, reply) {
+        let ticket = match self.pool.push(task, work, attempt.is_some_and(suspect::is_one), reply) {
             Ok(ticket) => ticket,
             Err(outcome) => return outcome,
         };

@@ -180,5 +180,5 @@ pub fn program(path: &Path, variables: &[(&str, &str)]) -> Command {
 /// Builds `main`, once.
 fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| build("function", "main"))
+    BINARY.get_or_init(|| build("main"))
 }

@@ -122,16 +122,17 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// Builds a binary of the workspace in the profile of this test; returns its path.
-pub(crate) fn build(package: &str, binary: &str) -> PathBuf {
+pub(crate) fn build(binary: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     // target/PROFILE/deps/test
     let folder = test.ancestors().nth(2).unwrap_or(&test).to_owned();
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", package, "--bin", binary]);
+    // What `cargo test --workspace` has built already, with the same features: a package alone would be built with others.
+    build.args(["build", "--quiet", "--workspace", "--bins", "--tests"]);
     if folder.ends_with("release") {
         build.arg("--release");
     }
     let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
-    assert!(built.is_ok_and(|status| status.success()), "`{binary}` of {package} does not build");
+    assert!(built.is_ok_and(|status| status.success()), "the workspace with `{binary}` does not build");
     folder.join(format!("{binary}{}", std::env::consts::EXE_SUFFIX))
 }

@@ -36,7 +36,7 @@ pub fn xtask(arguments: &[&str], variables: &[(&str, String)]) -> Ran {
 /// The same, not yet started.
 pub fn xtask_command(arguments: &[&str], variables: &[(&str, String)]) -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let mut command = Command::new(BINARY.get_or_init(|| build("xtask", "xtask")));
+    let mut command = Command::new(BINARY.get_or_init(|| build("xtask")));
     for (name, _) in std::env::vars() {
         if SETTINGS.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);

@@ -166,6 +166,7 @@ impl Flow {
         {
             return Worked { turn, ..refusal.into() };
         }
+        self.batcher.apart(message).await;
         let work = match self.accept(task, message).await {
             Ok(work) => work,
             Err(outcome) => return Worked { turn, ..outcome.into() },

@@ -322,17 +322,17 @@ fn acknowledgements_are_kept_and_ids_of_before_are_not_those_of_after() {
     let api = process.api;
     api.topic("topic", &json!({}));
     api.subscription("once", "topic", json!({"enableExactlyOnceDelivery": true}));
-    api.publish("topic", "done", "");
     api.publish("topic", "open", "");
+    api.publish("topic", "done", "");
     let before = api.pull("once");
-    api.acknowledge("once", &[&before[0]]);
+    api.acknowledge("once", &[&before[1]]);
     drop(process);
 
     let process = Process::start(&directory);
     let api = process.api;
     let after = api.pull("once");
     assert_eq!(texts(&after), ["open"]);
-    let old = json!({"ackIds": [before[1].ack_id]});
+    let old = json!({"ackIds": [before[0].ack_id]});
     let (status, answer) = api.try_call("POST", "subscriptions/once:acknowledge", &old).unwrap();
     assert_eq!((status, &answer["error"]["status"]), (400, &json!("FAILED_PRECONDITION")));
     api.acknowledge("once", &[&after[0]]);
@@ -386,6 +386,37 @@ fn pushes_go_on_in_their_form() {
     let mut requests = requests.iter().filter(|head| !head.is_empty()).peekable();
     assert!(requests.peek().is_some());
     assert!(requests.all(|head| head.iter().any(|line| line.starts_with("ce-type:"))));
+}
+
+#[test]
+fn what_nobody_waits_for_takes_no_room() {
+    use redb::{ReadableDatabase, ReadableTableMetadata};
+    let directory = directory("room");
+    {
+        let bus = Running::start(&directory);
+        bus.api.topic("topic", &json!({}));
+        for id in ["one", "other"] {
+            bus.api.subscription(id, "topic", json!({}));
+        }
+        bus.api.publish("topic", "text", "");
+        for id in ["one", "other"] {
+            let received = bus.api.pull(id);
+            bus.api.acknowledge(id, &[&received[0]]);
+            // Written apart from the next acknowledgement.
+            bus.api.topic(id, &json!({}));
+        }
+        bus.api.publish("topic", "text", "");
+        for id in ["one", "other"] {
+            bus.api.call("DELETE", &format!("subscriptions/{id}"), &json!({}));
+        }
+    }
+    let database = redb::Database::open(directory.join("pubsub.redb")).unwrap();
+    let read = database.begin_read().unwrap();
+    let messages = read.open_table(redb::TableDefinition::<u64, &[u8]>::new("messages")).unwrap();
+    let holds = read.open_table(redb::TableDefinition::<(u64, u64), (u8, u32)>::new("holds")).unwrap();
+    let subscriptions = redb::TableDefinition::<&str, (u64, bool, &[u8])>::new("subscriptions");
+    let subscriptions = read.open_table(subscriptions).unwrap();
+    assert_eq!([messages.len(), holds.len(), subscriptions.len()].map(Result::unwrap), [0; 3]);
 }
 
 #[test]

@@ -119,7 +119,19 @@ struct Process {
 
 impl Process {
     fn start(directory: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::run(&mut Command::new(std::env::current_exe().unwrap()), directory)
+    }
+
+    /// Whose files may not become larger than this: as on a full disk.
+    fn start_with_little_room(directory: &Path, blocks: u32) -> Self {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(std::env::current_exe().unwrap());
+        Self::run(&mut command, directory)
+    }
+
+    fn run(command: &mut Command, directory: &Path) -> Self {
+        let mut child = command
             .args(["--exact", "a_bus_in_a_process_of_its_own", "--ignored", "--nocapture"])
             .env(DIRECTORY, directory)
             .stdout(Stdio::piped())
@@ -272,6 +284,40 @@ fn a_kill_in_the_middle_loses_nothing_that_was_answered() {
     assert_eq!(ids.len(), received.len(), "an id was given out twice");
     let received: BTreeSet<(String, String)> = received.iter().map(|r| (r.id.clone(), r.text.clone())).collect();
     assert_eq!(published.difference(&received).next(), None);
+}
+
+#[test]
+fn a_full_disk_refuses_publishes_and_keeps_what_was_answered() {
+    let directory = directory("full");
+    let process = Process::start_with_little_room(&directory, 16_384);
+    let api = process.api;
+    api.topic("topic", &json!({}));
+    api.subscription("all", "topic", json!({"ackDeadlineSeconds": 600}));
+    let data = "x".repeat(1 << 20);
+    let publish = |number: usize| {
+        let message = json!({"data": data, "attributes": {"text": number.to_string()}});
+        api.try_call("POST", "topics/topic:publish", &json!({"messages": [message]})).unwrap()
+    };
+    let mut answered = 0;
+    let error = loop {
+        match publish(answered) {
+            (200, _) => answered += 1,
+            (status, answer) => break (status, answer["error"].clone()),
+        }
+    };
+    assert!(answered > 0);
+    assert_eq!((error.0, &error.1["status"]), (400, &json!("FAILED_PRECONDITION")));
+    let (_, again) = publish(answered);
+    for error in [&error.1, &again["error"]] {
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("cannot write") && message.contains("pubsub.redb"), "{message}");
+    }
+    drop(process);
+    let process = Process::start(&directory);
+    let received = process.api.pull("all");
+    let numbers: Vec<String> = (0..answered).map(|number| number.to_string()).collect();
+    assert_eq!(texts(&received)[..answered], numbers);
+    process.api.publish("topic", "more", "");
 }
 
 #[test]

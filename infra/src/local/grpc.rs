@@ -114,8 +114,10 @@ pub(super) async fn create_subscription(
     shared: &Arc<Shared>,
     request: pb::Subscription,
 ) -> Result<pb::Subscription, Status> {
-    let created = shared.keep(|state, _| state.create_subscription(request)).await?;
+    // Pushes begin before the wait, which ends when the client goes.
+    let (created, batch) = shared.note(|state, _| state.create_subscription(request))?;
     push::begin(shared, &created.name);
+    shared.written(batch).await?;
     Ok(created)
 }
 
@@ -124,8 +126,9 @@ pub(super) async fn update_subscription(
     shared: &Arc<Shared>,
     request: pb::UpdateSubscriptionRequest,
 ) -> Result<pb::Subscription, Status> {
-    let updated = shared.keep(|state, _| state.update_subscription(request)).await?;
+    let (updated, batch) = shared.note(|state, _| state.update_subscription(request))?;
     push::begin(shared, &updated.name);
+    shared.written(batch).await?;
     Ok(updated)
 }
 
@@ -135,9 +138,9 @@ pub(super) async fn modify_push_config(
     request: pb::ModifyPushConfigRequest,
 ) -> Result<(), Status> {
     let name = request.subscription.clone();
-    shared.keep(|state, _| state.modify_push_config(request)).await?;
+    let ((), batch) = shared.note(|state, _| state.modify_push_config(request))?;
     push::begin(shared, &name);
-    Ok(())
+    shared.written(batch).await
 }
 
 /// Pulls, and waits for a first message unless told otherwise.

@@ -70,16 +70,34 @@ impl Shared {
     /// # Errors
     /// Those of `f`, and FAILED_PRECONDITION when the disk cannot be written.
     pub(super) async fn keep<T>(&self, f: impl FnOnce(&mut State, Time) -> Result<T, Status>) -> Result<T, Status> {
-        let Some(journal) = self.writer.as_ref().map(Writer::journal) else { return self.with(f) };
-        journal.check()?;
-        // The batch within the lock, so that it is the one that the change is in.
-        let (result, batch) = self.with(|state, now| {
-            let result = f(state, now);
-            let batch = if result.is_ok() { journal.batch() } else { 0 };
-            (result, batch)
-        });
-        journal.written(batch).await?;
-        result
+        let (done, batch) = self.note(f)?;
+        self.written(batch).await?;
+        Ok(done)
+    }
+
+    /// Does something with the state; when [`Shared::written`] is ready for the number, it is on disk.
+    ///
+    /// # Errors
+    /// As [`Shared::keep`].
+    pub(super) fn note<T>(&self, f: impl FnOnce(&mut State, Time) -> Result<T, Status>) -> Result<(T, u64), Status> {
+        let journal = self.writer.as_ref().map(Writer::journal);
+        if let Some(journal) = journal {
+            journal.check()?;
+        }
+        self.with(|state, now| {
+            let done = f(state, now)?;
+            // Within the lock, so that it is the batch that the change is in.
+            Ok((done, journal.map_or(0, |journal| journal.batch())))
+        })
+    }
+
+    /// # Errors
+    /// When the disk cannot be written.
+    pub(super) async fn written(&self, batch: u64) -> Result<(), Status> {
+        match &self.writer {
+            Some(writer) => writer.journal().written(batch).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes what is left to write, and lets go of the directory.

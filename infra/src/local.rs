@@ -10,7 +10,16 @@
 //! It has the semantics of the service: acknowledgement deadlines, redelivery with backoff, delivery attempts and dead letters,
 //! filters, ordering keys, exactly-once delivery, retention and seek, limits, statuses and messages; pushes wrapped, unwrapped
 //! and as Eventarc sends them. It has no snapshots, schemas, transforms, IAM, and no export subscriptions: those are
-//! UNIMPLEMENTED. Messages are in memory, bounded by [`Limits`], and gone when it ends.
+//! UNIMPLEMENTED. Messages are in memory, bounded by [`Limits`], and gone when it ends, unless it was made with [`Bus::open`].
+//!
+//! # With a directory
+//!
+//! [`Bus::open`] keeps topics, subscriptions, messages and their failed deliveries in a directory too, whichever way the process
+//! ends. Changes of topics and subscriptions, publishes, seeks, and acknowledgements with exactly-once delivery are answered
+//! when they are on disk (many requests share one write); everything else is written within a moment. So a crash loses no
+//! message whose publish was answered; it may bring back one that was acknowledged just before, and forget a failed delivery of
+//! that moment. After a start every message that is not acknowledged can be delivered at once. All of it is in memory as well:
+//! the limits hold, and what was kept is taken in even if it is more. The file does not shrink; its free space is used again.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -34,6 +43,7 @@
 //!
 //! - `state`: topics, subscriptions and their messages, without I/O; `queue`: the messages of one subscription
 //! - `settings`, `publication`, `names`: what may be asked for; `error`: the words of refusals
+//! - `journal`, `store`: what has changed, and the file that it is written to
 //! - `shared`: the state behind a lock, the clock, the waiting
 //! - `server`: the port; `grpc`, `rest`: the two forms of the API
 //! - `push`: messages to endpoints, and the tokens they carry
@@ -42,6 +52,7 @@
 mod error;
 mod event;
 mod grpc;
+mod journal;
 mod message;
 mod names;
 mod publication;
@@ -52,10 +63,12 @@ mod server;
 mod settings;
 mod shared;
 mod state;
+mod store;
 mod time;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
@@ -95,18 +108,19 @@ impl Bus {
     /// # Errors
     /// When the address is not a loopback address (there are no credentials here), or cannot be had.
     pub fn bind(address: SocketAddr, limits: Limits) -> io::Result<Self> {
-        if !address.ip().is_loopback() {
-            let why =
-                format!("the local Pub/Sub asks for no credentials and serves loopback addresses only, not {address}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        let why = |error: io::Error| {
-            io::Error::new(error.kind(), format!("the local Pub/Sub cannot listen on {address}: {error}"))
-        };
-        let listener = std::net::TcpListener::bind(address).map_err(why)?;
-        listener.set_nonblocking(true).map_err(why)?;
-        let address = listener.local_addr().map_err(why)?;
+        let (listener, address) = listen(address)?;
         Ok(Self { listener, address, shared: Arc::new(Shared::new(limits)) })
+    }
+
+    /// As [`Bus::bind`], with what a directory keeps, and keeping everything there. The directory is made if it is missing; it
+    /// is free for another bus once [`Bus::run`] is done or, without that, the bus and its handles are dropped.
+    ///
+    /// # Errors
+    /// As [`Bus::bind`]; [`io::ErrorKind::ResourceBusy`] when another process uses the directory, and
+    /// [`io::ErrorKind::InvalidData`] when what is there is damaged, of another program or of a newer version.
+    pub fn open(address: SocketAddr, limits: Limits, directory: &Path) -> io::Result<Self> {
+        let (listener, address) = listen(address)?;
+        Ok(Self { listener, address, shared: Arc::new(Shared::open(limits, directory)?) })
     }
 
     /// `HOST:PORT`, as `PUBSUB_EMULATOR_HOST` takes it.
@@ -129,6 +143,21 @@ impl Bus {
     }
 }
 
+fn listen(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    if !address.ip().is_loopback() {
+        let why =
+            format!("the local Pub/Sub asks for no credentials and serves loopback addresses only, not {address}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let why = |error: io::Error| {
+        io::Error::new(error.kind(), format!("the local Pub/Sub cannot listen on {address}: {error}"))
+    };
+    let listener = std::net::TcpListener::bind(address).map_err(why)?;
+    listener.set_nonblocking(true).map_err(why)?;
+    let address = listener.local_addr().map_err(why)?;
+    Ok((listener, address))
+}
+
 /// What can be done with a bus from within the process, beside its API. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -149,6 +178,11 @@ impl Handle {
     /// When there is no such subscription.
     pub fn set_eventarc(&self, subscription: &str, eventarc: bool) -> Result<(), tonic::Status> {
         self.shared.with(|state, _| state.set_eventarc(subscription, eventarc))
+    }
+
+    /// Has a subscription push nowhere, if there is such a one: its messages wait for an endpoint, or to be pulled.
+    pub fn stop_pushing(&self, subscription: &str) {
+        self.shared.with(|state, _| state.stop_pushing(subscription));
     }
 
     /// Ends every wait for a next attempt of this subscription's messages, as when a service is there again.

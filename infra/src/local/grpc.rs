@@ -40,9 +40,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
     let shared = &shared;
     match method.as_str() {
-        "CreateTopic" => unary(request, async |topic| shared.with(|state, _| state.create_topic(topic))).await,
-        "UpdateTopic" => unary(request, async |update| shared.with(|state, _| state.update_topic(update))).await,
-        "Publish" => unary(request, async |publish| publish_all(shared, publish)).await,
+        "CreateTopic" => unary(request, async |topic| shared.keep(|state, _| state.create_topic(topic)).await).await,
+        "UpdateTopic" => unary(request, async |update| shared.keep(|state, _| state.update_topic(update)).await).await,
+        "Publish" => unary(request, async |publish| publish_all(shared, publish).await).await,
         "GetTopic" => {
             unary(request, async |get: pb::GetTopicRequest| shared.with(|state, _| state.get_topic(&get.topic))).await
         }
@@ -52,13 +52,13 @@ async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>
         }
         "DeleteTopic" => {
             unary(request, async |delete: pb::DeleteTopicRequest| {
-                shared.with(|state, _| state.delete_topic(&delete.topic))
+                shared.keep(|state, _| state.delete_topic(&delete.topic)).await
             })
             .await
         }
         "DetachSubscription" => {
             unary(request, async |detach: pb::DetachSubscriptionRequest| {
-                shared.with(|state, _| state.detach_subscription(&detach.subscription))?;
+                shared.keep(|state, _| state.detach_subscription(&detach.subscription)).await?;
                 Ok(pb::DetachSubscriptionResponse {})
             })
             .await
@@ -70,30 +70,30 @@ async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>
 async fn subscriber(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
     let shared = &shared;
     match method.as_str() {
-        "CreateSubscription" => unary(request, async |create| create_subscription(shared, create)).await,
+        "CreateSubscription" => unary(request, async |create| create_subscription(shared, create).await).await,
         "GetSubscription" => {
             unary(request, async |get: pb::GetSubscriptionRequest| {
                 shared.with(|state, _| state.get_subscription(&get.subscription))
             })
             .await
         }
-        "UpdateSubscription" => unary(request, async |update| update_subscription(shared, update)).await,
+        "UpdateSubscription" => unary(request, async |update| update_subscription(shared, update).await).await,
         "ListSubscriptions" => {
             unary(request, async |list| shared.with(|state, _| state.list_subscriptions(&list))).await
         }
         "DeleteSubscription" => {
             unary(request, async |delete: pb::DeleteSubscriptionRequest| {
-                shared.with(|state, _| state.delete_subscription(&delete.subscription))
+                shared.keep(|state, _| state.delete_subscription(&delete.subscription)).await
             })
             .await
         }
-        "ModifyPushConfig" => unary(request, async |modify| modify_push_config(shared, modify)).await,
+        "ModifyPushConfig" => unary(request, async |modify| modify_push_config(shared, modify).await).await,
         "Pull" => unary(request, async |request| pull(shared, request).await).await,
-        "Acknowledge" => unary(request, async |request| acknowledge(shared, request)).await,
+        "Acknowledge" => unary(request, async |request| acknowledge(shared, request).await).await,
         "ModifyAckDeadline" => unary(request, async |request| modify_ack_deadline(shared, request)).await,
         "Seek" => {
             unary(request, async |seek| {
-                shared.with(|state, _| state.seek(&seek))?;
+                shared.keep(|state, _| state.seek(&seek)).await?;
                 Ok(pb::SeekResponse {})
             })
             .await
@@ -104,34 +104,43 @@ async fn subscriber(State(shared): State<Arc<Shared>>, Path(method): Path<String
 }
 
 /// Publishes.
-pub(super) fn publish_all(shared: &Shared, request: pb::PublishRequest) -> Result<pb::PublishResponse, Status> {
-    let message_ids = shared.with(|state, now| state.publish(now, request))?;
+pub(super) async fn publish_all(shared: &Shared, request: pb::PublishRequest) -> Result<pb::PublishResponse, Status> {
+    let message_ids = shared.keep(|state, now| state.publish(now, request)).await?;
     Ok(pb::PublishResponse { message_ids })
 }
 
 /// Creates a subscription, and pushes its messages if it has an endpoint.
-pub(super) fn create_subscription(shared: &Arc<Shared>, request: pb::Subscription) -> Result<pb::Subscription, Status> {
-    let created = shared.with(|state, _| state.create_subscription(request))?;
+pub(super) async fn create_subscription(
+    shared: &Arc<Shared>,
+    request: pb::Subscription,
+) -> Result<pb::Subscription, Status> {
+    // Pushes begin before the wait, which ends when the client goes.
+    let (created, batch) = shared.note(|state, _| state.create_subscription(request))?;
     push::begin(shared, &created.name);
+    shared.written(batch).await?;
     Ok(created)
 }
 
 /// Changes a subscription, and pushes its messages if it has an endpoint now.
-pub(super) fn update_subscription(
+pub(super) async fn update_subscription(
     shared: &Arc<Shared>,
     request: pb::UpdateSubscriptionRequest,
 ) -> Result<pb::Subscription, Status> {
-    let updated = shared.with(|state, _| state.update_subscription(request))?;
+    let (updated, batch) = shared.note(|state, _| state.update_subscription(request))?;
     push::begin(shared, &updated.name);
+    shared.written(batch).await?;
     Ok(updated)
 }
 
 /// Changes where a subscription pushes to, if anywhere.
-pub(super) fn modify_push_config(shared: &Arc<Shared>, request: pb::ModifyPushConfigRequest) -> Result<(), Status> {
+pub(super) async fn modify_push_config(
+    shared: &Arc<Shared>,
+    request: pb::ModifyPushConfigRequest,
+) -> Result<(), Status> {
     let name = request.subscription.clone();
-    shared.with(|state, _| state.modify_push_config(request))?;
+    let ((), batch) = shared.note(|state, _| state.modify_push_config(request))?;
     push::begin(shared, &name);
-    Ok(())
+    shared.written(batch).await
 }
 
 /// Pulls, and waits for a first message unless told otherwise.
@@ -147,10 +156,17 @@ pub(super) async fn pull(shared: &Shared, request: pb::PullRequest) -> Result<pb
     Ok(pb::PullResponse { received_messages: taken.received() })
 }
 
-/// Acknowledges.
-pub(super) fn acknowledge(shared: &Shared, request: pb::AcknowledgeRequest) -> Result<(), Status> {
+/// Acknowledges; with exactly-once delivery the acknowledgement is a promise, and on disk first.
+pub(super) async fn acknowledge(shared: &Shared, request: pb::AcknowledgeRequest) -> Result<(), Status> {
     let pb::AcknowledgeRequest { subscription, ack_ids } = request;
-    check(shared.with(|state, now| state.acknowledge(now, &subscription, ack_ids))?)
+    let (settled, promised) = shared.with(|state, now| {
+        let settled = state.acknowledge(now, &subscription, ack_ids)?;
+        Ok::<_, Status>((settled, state.exactly_once(&subscription)))
+    })?;
+    if promised {
+        shared.keep(|_, _| Ok(())).await?;
+    }
+    check(settled)
 }
 
 /// Extends deadlines, or refuses messages.

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::journal::{Hold, Notes};
 use super::message::{Charge, Message, Usage};
 use super::time::Time;
 use key::Key;
@@ -146,6 +147,7 @@ pub(super) struct Queue {
     loads: HashMap<u64, Load>,
     acked: BTreeMap<u64, (Arc<Message>, Charge)>,
     last_token: u64,
+    notes: Option<Notes>,
 }
 
 impl Queue {
@@ -161,6 +163,40 @@ impl Queue {
             loads: HashMap::new(),
             acked: BTreeMap::new(),
             last_token: 0,
+            notes: None,
+        }
+    }
+
+    /// Notes what it holds from now on, and nothing of what it holds already.
+    pub(super) fn note_in(&mut self, notes: Notes) {
+        self.notes = Some(notes);
+    }
+
+    /// Gives out only tokens above this one.
+    pub(super) fn skip_tokens(&mut self, token: u64) {
+        self.last_token = self.last_token.max(token);
+    }
+
+    /// Takes back a message that a store kept; oldest first.
+    pub(super) fn restore(&mut self, message: Arc<Message>, hold: Hold) {
+        let number = message.number;
+        match hold {
+            Hold::Unacked { failures } => {
+                self.push(message);
+                if let Some(entry) = self.entries.get_mut(&number) {
+                    entry.failures = failures;
+                }
+            }
+            Hold::Acked | Hold::Retained => {
+                self.acked.insert(number, (message, self.usage.delivery()));
+            }
+        }
+    }
+
+    /// Notes that it holds nothing any more; it is to be dropped.
+    pub(super) fn forget(&self) {
+        for &number in self.entries.keys().chain(self.acked.keys()) {
+            self.note(number, None);
         }
     }
 
@@ -172,7 +208,9 @@ impl Queue {
     pub(super) fn set_rules(&mut self, rules: Rules) {
         self.rules = Rules { ordered: self.rules.ordered, ..rules };
         if !self.rules.retain_acked {
-            self.acked.clear();
+            for number in std::mem::take(&mut self.acked).into_keys() {
+                self.note(number, None);
+            }
         }
     }
 
@@ -188,6 +226,7 @@ impl Queue {
         let entry =
             Entry { message, failures: 0, token: 0, not_before: Time::default(), place: Place::Waiting, _charge };
         self.entries.insert(number, entry);
+        self.note(number, Some(Hold::Unacked { failures: 0 }));
         match key {
             Some(key) => {
                 let order = self.keys.entry(key.clone()).or_default();
@@ -317,6 +356,7 @@ impl Queue {
             && message.publish_time.after(self.rules.retention) <= now
         {
             self.acked.remove(&number);
+            self.note(number, None);
         }
         passed.ready = !self.ready.is_empty();
         passed
@@ -413,6 +453,7 @@ impl Queue {
         let failures = entry.failures;
         entry.not_before = now.after(self.rules.wait(failures));
         let message = Arc::clone(&entry.message);
+        self.note(number, Some(Hold::Unacked { failures }));
         let key = self.ordered(&message).then(|| message.ordering_key.clone());
         if let Some(key) = &key {
             let returned = self.keys.get_mut(key).map(|order| order.back_to(number)).unwrap_or_default();
@@ -512,11 +553,13 @@ impl Queue {
         if self.rules.retain_acked {
             let charge = self.usage.delivery();
             self.acked.insert(number, (entry.message, charge));
+            self.note(number, Some(Hold::Acked));
         }
     }
 
     fn finish_quietly(&mut self, number: u64) -> Option<Entry> {
         let entry = self.entries.remove(&number)?;
+        self.note(number, None);
         self.leave(number, entry.place, entry.not_before, entry.message.size());
         if self.ordered(&entry.message)
             && let Some(order) = self.keys.get_mut(&entry.message.ordering_key)
@@ -524,5 +567,11 @@ impl Queue {
             order.remove(number);
         }
         Some(entry)
+    }
+
+    fn note(&self, number: u64, hold: Option<Hold>) {
+        if let Some(notes) = &self.notes {
+            notes.hold(number, hold);
+        }
     }
 }

@@ -80,8 +80,8 @@ async fn call(
     let (name, verb) = path.split_once(':').unwrap_or((path, ""));
     let parts: Vec<&str> = name.split('/').collect();
     match (parts.as_slice(), verb) {
-        (["projects", _, "topics", _], "") => topic(shared, method, name, body),
-        (["projects", _, "subscriptions", _], "") => subscription(shared, method, name, body),
+        (["projects", _, "topics", _], "") => topic(shared, method, name, body).await,
+        (["projects", _, "subscriptions", _], "") => subscription(shared, method, name, body).await,
         (["projects", project, collection], "") if method == Method::GET => {
             list(shared, &format!("projects/{project}"), collection, paging)
         }
@@ -92,7 +92,7 @@ async fn call(
             let page = shared.with(|state, _| state.list_topic_subscriptions(&list))?;
             Ok(answer(&page_of("subscriptions", page.subscriptions, page.next_page_token)))
         }
-        (["projects", _, "topics", _], verb) if method == Method::POST => on_topic(shared, name, verb, body),
+        (["projects", _, "topics", _], verb) if method == Method::POST => on_topic(shared, name, verb, body).await,
         (["projects", _, "subscriptions", _], verb) if method == Method::POST => {
             on_subscription(shared, name, verb, body).await
         }
@@ -100,20 +100,20 @@ async fn call(
     }
 }
 
-fn topic(shared: &Shared, method: &Method, name: &str, body: &[u8]) -> Result<Response, Status> {
+async fn topic(shared: &Shared, method: &Method, name: &str, body: &[u8]) -> Result<Response, Status> {
     let topic = match *method {
         Method::PUT => {
             let topic = pb::Topic { name: name.into(), ..parse::<Topic>(body)?.try_into()? };
-            shared.with(|state, _| state.create_topic(topic))?
+            shared.keep(|state, _| state.create_topic(topic)).await?
         }
         Method::GET => shared.with(|state, _| state.get_topic(name))?,
         Method::PATCH => {
             let mut update: pb::UpdateTopicRequest = parse::<UpdateTopicRequest>(body)?.try_into()?;
             update.topic.get_or_insert_default().name = name.into();
-            shared.with(|state, _| state.update_topic(update))?
+            shared.keep(|state, _| state.update_topic(update)).await?
         }
         Method::DELETE => {
-            shared.with(|state, _| state.delete_topic(name))?;
+            shared.keep(|state, _| state.delete_topic(name)).await?;
             return Ok(answer(&json!({})));
         }
         _ => return Err(unimplemented(method, name)),
@@ -121,20 +121,20 @@ fn topic(shared: &Shared, method: &Method, name: &str, body: &[u8]) -> Result<Re
     Ok(answer(&Topic::from(topic)))
 }
 
-fn subscription(shared: &Arc<Shared>, method: &Method, name: &str, body: &[u8]) -> Result<Response, Status> {
+async fn subscription(shared: &Arc<Shared>, method: &Method, name: &str, body: &[u8]) -> Result<Response, Status> {
     let subscription = match *method {
         Method::PUT => {
             let subscription = pb::Subscription { name: name.into(), ..parse::<Subscription>(body)?.try_into()? };
-            grpc::create_subscription(shared, subscription)?
+            grpc::create_subscription(shared, subscription).await?
         }
         Method::GET => shared.with(|state, _| state.get_subscription(name))?,
         Method::PATCH => {
             let mut update: pb::UpdateSubscriptionRequest = parse::<UpdateSubscriptionRequest>(body)?.try_into()?;
             update.subscription.get_or_insert_default().name = name.into();
-            grpc::update_subscription(shared, update)?
+            grpc::update_subscription(shared, update).await?
         }
         Method::DELETE => {
-            shared.with(|state, _| state.delete_subscription(name))?;
+            shared.keep(|state, _| state.delete_subscription(name)).await?;
             return Ok(answer(&json!({})));
         }
         _ => return Err(unimplemented(method, name)),
@@ -162,11 +162,11 @@ fn list(shared: &Shared, project: &str, collection: &str, paging: Paging) -> Res
     }
 }
 
-fn on_topic(shared: &Shared, name: &str, verb: &str, body: &[u8]) -> Result<Response, Status> {
+async fn on_topic(shared: &Shared, name: &str, verb: &str, body: &[u8]) -> Result<Response, Status> {
     match verb {
         "publish" => {
             let request = parse::<PublishRequest>(body)?.for_topic(name);
-            let pb::PublishResponse { message_ids } = grpc::publish_all(shared, request)?;
+            let pb::PublishResponse { message_ids } = grpc::publish_all(shared, request).await?;
             Ok(answer(&PublishResponse { message_ids }))
         }
         _ => Err(unimplemented(&Method::POST, &format!("{name}:{verb}"))),
@@ -184,7 +184,7 @@ async fn on_subscription(shared: &Arc<Shared>, name: &str, verb: &str, body: &[u
         }
         "acknowledge" => {
             let AcknowledgeRequest { ack_ids } = parse(body)?;
-            grpc::acknowledge(shared, pb::AcknowledgeRequest { subscription, ack_ids })?;
+            grpc::acknowledge(shared, pb::AcknowledgeRequest { subscription, ack_ids }).await?;
         }
         "modifyAckDeadline" => {
             let ModifyAckDeadlineRequest { ack_ids, ack_deadline_seconds } = parse(body)?;
@@ -193,15 +193,15 @@ async fn on_subscription(shared: &Arc<Shared>, name: &str, verb: &str, body: &[u
         }
         "modifyPushConfig" => {
             let push_config = parse::<ModifyPushConfigRequest>(body)?.push_config.map(Into::into);
-            grpc::modify_push_config(shared, pb::ModifyPushConfigRequest { subscription, push_config })?;
+            grpc::modify_push_config(shared, pb::ModifyPushConfigRequest { subscription, push_config }).await?;
         }
         "seek" => {
             let target = parse::<SeekRequest>(body)?.target()?;
-            shared.with(|state, _| state.seek(&pb::SeekRequest { subscription, target }))?;
+            shared.keep(|state, _| state.seek(&pb::SeekRequest { subscription, target })).await?;
         }
         "detach" => {
             let Empty {} = parse(body)?;
-            shared.with(|state, _| state.detach_subscription(name))?;
+            shared.keep(|state, _| state.detach_subscription(name)).await?;
         }
         _ => return Err(unimplemented(&Method::POST, &format!("{name}:{verb}"))),
     }

@@ -36,6 +36,9 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
         let shared = Arc::clone(&shared);
         tokio::spawn(async move { shared.keep_time().await })
     };
+    for name in shared.with(|state, _| state.pushed()) {
+        push::begin(&shared, &name);
+    }
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -85,4 +88,6 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
     // What is left of the connections ends here.
     connections.shutdown().await;
     let _ = time.await;
+    // It writes, and may take as long as the disk does.
+    let _ = tokio::task::spawn_blocking(move || shared.close()).await;
 }

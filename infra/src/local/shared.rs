@@ -1,5 +1,7 @@
 //! The state behind a lock, the clock, and waiting for what the state has not got yet.
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,15 +11,19 @@ use tonic::Status;
 
 use super::Limits;
 use super::event::Event;
+use super::journal::Journal;
 use super::push::Client;
 use super::queue::Want;
 use super::state::{State, Taken};
+use super::store::{Store, Writer};
 use super::time::{Clock, Time};
 
 /// What all connections and tasks of a bus share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Writes what the state notes, if that is kept.
+    writer: Option<Writer>,
     clock: Clock,
     alarm_changed: Arc<Notify>,
     events: broadcast::Sender<Event>,
@@ -32,13 +38,72 @@ impl Shared {
         let alarm_changed = Arc::new(Notify::new());
         let events = broadcast::Sender::new(EVENTS);
         Self {
-            state: Mutex::new(State::new(limits, events.clone(), Arc::clone(&alarm_changed))),
+            state: Arc::new(Mutex::new(State::new(limits, events.clone(), Arc::clone(&alarm_changed)))),
+            writer: None,
             clock: Clock::start(),
             alarm_changed,
             events,
             stopping: watch::Sender::new(false),
             last_holder: AtomicU64::new(0),
             client: Client::new(),
+        }
+    }
+
+    /// With what a directory keeps.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub(super) fn open(limits: Limits, directory: &Path) -> io::Result<Self> {
+        let (store, contents) = Store::open(directory)?;
+        let journal = Arc::new(Journal::new());
+        let shared = Self::new(limits);
+        shared.with(|state, _| state.restore(contents, &journal)).map_err(|status| {
+            let why = format!("cannot use {}: {}", store.path().display(), status.message());
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        })?;
+        let writer = Writer::start(store, journal, Arc::clone(&shared.state))?;
+        Ok(Self { writer: Some(writer), ..shared })
+    }
+
+    /// Does something with the state, and waits until it is on disk if the bus keeps anything there.
+    ///
+    /// # Errors
+    /// Those of `f`, and FAILED_PRECONDITION when the disk cannot be written.
+    pub(super) async fn keep<T>(&self, f: impl FnOnce(&mut State, Time) -> Result<T, Status>) -> Result<T, Status> {
+        let (done, batch) = self.note(f)?;
+        self.written(batch).await?;
+        Ok(done)
+    }
+
+    /// Does something with the state; when [`Shared::written`] is ready for the number, it is on disk.
+    ///
+    /// # Errors
+    /// As [`Shared::keep`].
+    pub(super) fn note<T>(&self, f: impl FnOnce(&mut State, Time) -> Result<T, Status>) -> Result<(T, u64), Status> {
+        let journal = self.writer.as_ref().map(Writer::journal);
+        if let Some(journal) = journal {
+            journal.check()?;
+        }
+        self.with(|state, now| {
+            let done = f(state, now)?;
+            // Within the lock, so that it is the batch that the change is in.
+            Ok((done, journal.map_or(0, |journal| journal.batch())))
+        })
+    }
+
+    /// # Errors
+    /// When the disk cannot be written.
+    pub(super) async fn written(&self, batch: u64) -> Result<(), Status> {
+        match &self.writer {
+            Some(writer) => writer.journal().written(batch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is left to write, and lets go of the directory.
+    pub(super) fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close();
         }
     }
 

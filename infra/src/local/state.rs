@@ -2,9 +2,11 @@
 //!
 //! - `topics`, `subscriptions`: their lives
 //! - `delivery`: messages in, messages out, what time brings about
+//! - `restore`: from a store and back
 
 mod ack_id;
 mod delivery;
+mod restore;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use tonic::Status;
 use super::Limits;
 use super::error::{invalid, not_found, out_of_bounds};
 use super::event::{Event, What};
+use super::journal::Journal;
 use super::message::{Message, Usage};
 use super::queue::Queue;
 use super::time::Time;
@@ -45,11 +48,15 @@ pub(super) struct State {
     /// When the caller is going to call [`State::tick`].
     alarm: Time,
     alarm_changed: Arc<Notify>,
+    /// What a store has to hear of.
+    journal: Option<Arc<Journal>>,
 }
 
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
+    /// Tells it from all other topics and subscriptions, deleted ones too.
+    uid: u64,
     settings: pb::Topic,
     subscriptions: BTreeSet<String>,
     /// What the topic's own retention keeps, oldest first.
@@ -59,7 +66,7 @@ struct Topic {
 #[derive(Debug)]
 struct Subscription {
     name: Arc<str>,
-    /// Tells it from one of the same name that was deleted.
+    /// As that of a topic.
     uid: u64,
     settings: Arc<pb::Subscription>,
     filter: Option<Filter>,
@@ -87,6 +94,7 @@ impl State {
             events,
             alarm: Time::NEVER,
             alarm_changed,
+            journal: None,
         }
     }
 

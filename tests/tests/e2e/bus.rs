@@ -2,6 +2,7 @@
 
 mod api;
 mod clients;
+mod data_directory;
 mod delivery;
 mod differences;
 mod push;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use infra::cloud::{Api, Settings};
@@ -80,11 +80,16 @@ impl Session {
         let project = if found.project_found().is_some() { found.project()?.to_owned() } else { "local".to_owned() };
         let context = Context { project, number: "0".to_owned(), region: "local".to_owned(), archive: None };
 
+        let declared = Declared::new(&topology, &context, |name| settings.takes(name), flags.bus.is_none());
         let (bus, handle, address) = match &flags.bus {
             Some(address) => (None, None, address.clone()),
             None => {
-                let bus = bind(flags.port)?;
+                let bus = bind(flags.port, flags.data_dir.as_deref())?;
                 let (handle, address) = (bus.handle(), bus.address().to_string());
+                for subscription in &declared.subscriptions {
+                    // A process of an earlier run is gone, and its port may be another program's by now.
+                    handle.stop_pushing(subscription.name());
+                }
                 let (stop, stopped) = oneshot::channel();
                 let task = tokio::spawn(bus.run(async { drop(stopped.await) }));
                 (Some((stop, task)), Some(handle), address)
@@ -92,7 +97,6 @@ impl Session {
         };
         let events = handle.as_ref().map(infra::local::Handle::events);
         let admin = Admin::connect(&address, handle).await?;
-        let declared = Declared::new(&topology, &context, |name| settings.takes(name), bus.is_some());
         admin.apply(&Declared::default(), &declared).await?;
         let (tap, tapped) = mpsc::channel(64);
         let taps = if bus.is_none() { Some(Taps::new(&address, tap).await?) } else { None };
@@ -179,8 +183,13 @@ impl Session {
     }
 }
 
-fn bind(port: u16) -> Result<Bus> {
-    Bus::bind(SocketAddr::from(([127, 0, 0, 1], port)), Limits::default()).map_err(|error| match error.kind() {
+fn bind(port: u16, directory: Option<&Path>) -> Result<Bus> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let bus = match directory {
+        Some(directory) => Bus::open(address, Limits::default(), directory),
+        None => Bus::bind(address, Limits::default()),
+    };
+    bus.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow!(
             "{error}\n  help: if a Pub/Sub runs there, use it with `--bus 127.0.0.1:{port}`; else take another port with `--port 0`"
         ),

@@ -11,7 +11,7 @@ use super::Declaration;
 /// Pub/Sub's API is served on a port of this machine, for `publish`, `dlq`, every official client and gcloud. What the topology
 /// declares is made there, and messages are pushed to the services as Eventarc and Pub/Sub push them. A change of the function's
 /// sources rebuilds it and swaps the processes, a change of the topology is applied; no message is lost by it. Messages are in
-/// memory and gone at the end.
+/// memory and gone at the end, unless `--data-dir` keeps them.
 ///
 /// Services get this command's own environment (MODEL, RUST_LOG, …), then what the topology declares.
 #[derive(Debug, Args)]
@@ -19,6 +19,7 @@ use super::Declaration;
   cargo xtask dev
   cargo xtask dev --only ai-workloads-function --json | jq -c 'select(.type == \"message\")'
   cargo xtask dev --service ai-workloads-function=http://127.0.0.1:8080
+  cargo xtask dev --data-dir target/pubsub
   cargo xtask dev --bus 127.0.0.1:8085")]
 pub(crate) struct Dev {
     /// The project of all names [default: GOOGLE_CLOUD_PROJECT, CLOUDSDK_CORE_PROJECT, gcloud's active configuration, else local]
@@ -32,6 +33,12 @@ pub(crate) struct Dev {
     /// Use a Pub/Sub that runs already, Google's emulator for example: pushes have neither Eventarc's form nor tokens then
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port", value_parser = host)]
     pub(crate) bus: Option<String>,
+    /// Keep topics, subscriptions and messages in this directory, over a restart or a crash; it is made if it is missing
+    ///
+    /// A publish is answered when it is on disk. What is not acknowledged is delivered again at the next start; delivery attempts
+    /// go on counting. One process at a time can use a directory; without this flag nothing is written.
+    #[arg(long, value_name = "DIR", conflicts_with = "bus")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Start this service only, and leave alone what feeds the others; may be repeated
     #[arg(long, value_name = "SERVICE")]
     pub(crate) only: Vec<String>,

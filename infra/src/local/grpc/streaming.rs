@@ -163,6 +163,7 @@ impl Subscriber<'_> {
         if confirms {
             let settings = self.shared.with(|state, _| state.get_subscription(&self.subscription))?;
             if settings.enable_exactly_once_delivery {
+                self.shared.keep(|_, _| Ok(())).await?;
                 confirmation.subscription_properties = Some(properties(&settings));
                 // An error says that the client is gone, which the caller sees too.
                 let _ = self.out.send(Ok(confirmation)).await;

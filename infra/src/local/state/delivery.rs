@@ -9,9 +9,11 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tokio::sync::{Notify, broadcast};
 use tonic::Status;
 
+use super::restore::note_released;
 use super::{AckId, State, Subscription, emit};
 use crate::local::error::{invalid, not_found};
 use crate::local::event::{Cause, Event, What};
+use crate::local::journal::Hold;
 use crate::local::message::{Message, size_of};
 use crate::local::names::{Kind, project};
 use crate::local::publication;
@@ -109,10 +111,16 @@ impl State {
         let publish_time = now.in_millis();
         let message = Arc::new(Message { number, data, attributes, ordering_key, publish_time, _charge });
         let Some(topic) = self.topics.get_mut(topic) else { return number };
+        if let Some(journal) = &self.journal {
+            journal.message(&message);
+        }
         emit(&self.events, now, &message, || What::Published { topic: Arc::clone(&topic.name) });
         let mut due = Time::NEVER;
         if let Some(retention) = &topic.settings.message_retention_duration {
             topic.kept.push_back(Arc::clone(&message));
+            if let Some(journal) = &self.journal {
+                journal.hold(number, topic.uid, Some(Hold::Retained));
+            }
             due = publish_time.after(duration(Some(retention)));
         }
         for name in &topic.subscriptions {
@@ -325,6 +333,11 @@ impl State {
         self.subscriptions.get(name).map(|subscription| subscription.queue.load(holder)).unwrap_or_default()
     }
 
+    /// Whether the acknowledgements of a subscription are promises.
+    pub(in crate::local) fn exactly_once(&self, name: &str) -> bool {
+        self.subscriptions.get(name).is_some_and(|subscription| subscription.queue.rules().exactly_once)
+    }
+
     /// How many messages of a subscription are not acknowledged.
     pub(in crate::local) fn backlog(&self, name: &str) -> Option<usize> {
         Some(self.subscriptions.get(name)?.queue.len())
@@ -351,7 +364,9 @@ impl State {
         for topic in self.topics.values_mut() {
             let retention = duration(topic.settings.message_retention_duration.as_ref());
             while topic.kept.front().is_some_and(|message| message.publish_time.after(retention) <= now) {
-                topic.kept.pop_front();
+                if let Some(message) = topic.kept.pop_front() {
+                    note_released(self.journal.as_ref(), topic.uid, &message);
+                }
             }
             next = next.min(topic.kept.front().map_or(Time::NEVER, |message| message.publish_time.after(retention)));
         }

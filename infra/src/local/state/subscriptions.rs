@@ -34,11 +34,15 @@ impl State {
         if let Some(topic) = self.topics.get_mut(&settings.topic) {
             topic.subscriptions.insert(name.clone());
         }
+        let mut queue = Queue::new(rules(&settings), Arc::clone(&self.usage));
+        if let Some(notes) = self.notes(self.last_uid) {
+            queue.note_in(notes);
+        }
         let subscription = Subscription {
             name: name.as_str().into(),
             uid: self.last_uid,
             filter,
-            queue: Queue::new(rules(&settings), Arc::clone(&self.usage)),
+            queue,
             settings: Arc::new(settings.clone()),
             eventarc: false,
             pushing: false,
@@ -46,6 +50,7 @@ impl State {
             wake: Arc::new(Notify::new()),
         };
         self.subscriptions.insert(name, subscription);
+        self.note_subscription(&settings.name);
         settings.topic_message_retention_duration = retention;
         Ok(settings)
     }
@@ -59,14 +64,23 @@ impl State {
         let current = (*self.subscription(&name)?.settings).clone();
         let settings = patch_subscription(current, changed, request.update_mask.as_ref())?;
         self.check_dead_letter_topic(&settings)?;
-        self.set(&name, settings)?;
+        self.set(&name, settings);
         self.get_subscription(&name)
     }
 
     pub(in crate::local) fn modify_push_config(&mut self, request: pb::ModifyPushConfigRequest) -> Result<(), Status> {
         let mut settings = (*self.subscription(&request.subscription)?.settings).clone();
         settings.push_config = Some(request.push_config.unwrap_or_default());
-        self.set(&request.subscription, complete_subscription(settings)?)
+        self.set(&request.subscription, complete_subscription(settings)?);
+        Ok(())
+    }
+
+    /// It pushes nowhere, if it is there.
+    pub(in crate::local) fn stop_pushing(&mut self, name: &str) {
+        let Some(subscription) = self.subscriptions.get(name) else { return };
+        let mut settings = (*subscription.settings).clone();
+        settings.push_config = Some(pb::PushConfig::default());
+        self.set(name, settings);
     }
 
     /// It loses its messages and takes no more.
@@ -78,10 +92,16 @@ impl State {
         }
         settings.detached = true;
         let usage = Arc::clone(&self.usage);
+        let notes = self.notes(self.subscription(name)?.uid);
         let subscription = self.subscription_mut(name)?;
+        subscription.queue.forget();
         subscription.queue = Queue::new(rules(&settings), usage);
+        if let Some(notes) = notes {
+            subscription.queue.note_in(notes);
+        }
         subscription.settings = settings.into();
         subscription.wake.notify_waiters();
+        self.note_subscription(name);
         Ok(())
     }
 
@@ -106,6 +126,8 @@ impl State {
         Kind::Subscription.check(name)?;
         self.subscription(name)?;
         let Some(subscription) = self.subscriptions.remove(name) else { return Ok(()) };
+        subscription.queue.forget();
+        self.note_subscription(name);
         if let Some(topic) = self.topics.get_mut(&subscription.settings.topic) {
             topic.subscriptions.remove(name);
         }
@@ -116,6 +138,7 @@ impl State {
     /// Whether its pushes have the form of Eventarc.
     pub(in crate::local) fn set_eventarc(&mut self, name: &str, eventarc: bool) -> Result<(), Status> {
         self.subscription_mut(name)?.eventarc = eventarc;
+        self.note_subscription(name);
         Ok(())
     }
 
@@ -127,15 +150,15 @@ impl State {
         begins.then_some(subscription.uid)
     }
 
-    fn set(&mut self, name: &str, settings: pb::Subscription) -> Result<(), Status> {
-        let subscription = self.subscription_mut(name)?;
+    fn set(&mut self, name: &str, settings: pb::Subscription) {
+        let Some(subscription) = self.subscriptions.get_mut(name) else { return };
         // What one endpoint refused says nothing of another.
         subscription.hurried |= endpoint(&subscription.settings) != endpoint(&settings);
         subscription.queue.set_rules(rules(&settings));
         subscription.settings = settings.into();
         subscription.wake.notify_waiters();
+        self.note_subscription(name);
         self.arm(name);
-        Ok(())
     }
 
     fn described(&self, subscription: &Subscription) -> pb::Subscription {

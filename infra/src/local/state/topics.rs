@@ -18,13 +18,16 @@ impl State {
             return Err(Status::resource_exhausted(format!("There are {MAX_RESOURCES} topics; delete some.")));
         }
         let name = settings.name.clone();
+        self.last_uid += 1;
         let topic = Topic {
             name: name.as_str().into(),
+            uid: self.last_uid,
             settings: settings.clone(),
             subscriptions: Default::default(),
             kept: Default::default(),
         };
         self.topics.insert(name, topic);
+        self.note_topic(&settings.name);
         Ok(settings)
     }
 
@@ -34,9 +37,10 @@ impl State {
         if let Some(topic) = self.topics.get_mut(&settings.name) {
             topic.settings = settings.clone();
             if settings.message_retention_duration.is_none() {
-                topic.kept.clear();
+                topic.forget(self.journal.as_ref());
             }
         }
+        self.note_topic(&settings.name);
         Ok(settings)
     }
 
@@ -71,13 +75,16 @@ impl State {
     pub(in crate::local) fn delete_topic(&mut self, name: &str) -> Result<(), Status> {
         Kind::Topic.check(name)?;
         self.topic(name)?;
-        let Some(topic) = self.topics.remove(name) else { return Ok(()) };
+        let Some(mut topic) = self.topics.remove(name) else { return Ok(()) };
+        topic.forget(self.journal.as_ref());
+        self.note_topic(name);
         for name in &topic.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(name) {
                 let mut settings = (*subscription.settings).clone();
                 settings.topic = DELETED_TOPIC.into();
                 subscription.settings = settings.into();
             }
+            self.note_subscription(name);
         }
         Ok(())
     }

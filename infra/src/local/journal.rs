@@ -1,0 +1,231 @@
+//! What has changed since the store was last written: gathered in memory, one row for each thing however often it changed.
+//!
+//! The state notes its changes under its own lock; the writer takes them all at once under that lock, so that a batch is what
+//! the state was at one moment. Whoever must not answer before a change is on disk takes the number of the batch that it is in
+//! and waits for it: many share one write.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
+use tokio::sync::watch;
+use tonic::Status;
+
+use super::message::Message;
+
+/// How long changes that nobody waits for are gathered.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Why a topic or a subscription holds a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Not acknowledged; so many deliveries failed.
+    Unacked { failures: u32 },
+    /// Acknowledged, and kept by the subscription.
+    Acked,
+    /// Kept by the topic.
+    Retained,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct TopicRow {
+    pub(super) uid: u64,
+    pub(super) settings: pb::Topic,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SubscriptionRow {
+    pub(super) uid: u64,
+    pub(super) eventarc: bool,
+    pub(super) settings: Arc<pb::Subscription>,
+}
+
+/// New rows; `None` removes one.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) topics: BTreeMap<String, Option<TopicRow>>,
+    pub(super) subscriptions: BTreeMap<String, Option<SubscriptionRow>>,
+    /// Messages that the store has not had yet, by number.
+    pub(super) messages: BTreeMap<u64, Arc<Message>>,
+    /// By number of the message and uid of the topic or subscription.
+    pub(super) holds: BTreeMap<(u64, u64), Option<Hold>>,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        let Self { topics, subscriptions, messages, holds } = self;
+        topics.is_empty() && subscriptions.is_empty() && messages.is_empty() && holds.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct Pending {
+    changes: Changes,
+    /// The number of the batch that `changes` will be.
+    batch: u64,
+    /// Someone waits for this batch.
+    urgent: bool,
+    closing: bool,
+    /// Nothing is written any more, and nothing noted.
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    batch: u64,
+    ended: Option<Status>,
+}
+
+/// The changes that are not written yet, and how far writing has come.
+#[derive(Debug)]
+pub(super) struct Journal {
+    pending: Mutex<Pending>,
+    changed: Condvar,
+    written: watch::Sender<Written>,
+}
+
+impl Journal {
+    pub(super) fn new() -> Self {
+        let pending = Pending { changes: Changes::default(), batch: 1, urgent: false, closing: false, ended: false };
+        Self { pending: Mutex::new(pending), changed: Condvar::new(), written: watch::Sender::default() }
+    }
+
+    pub(super) fn topic(&self, name: &str, row: Option<TopicRow>) {
+        self.note(|changes| drop(changes.topics.insert(name.to_owned(), row)));
+    }
+
+    pub(super) fn subscription(&self, name: &str, row: Option<SubscriptionRow>) {
+        self.note(|changes| drop(changes.subscriptions.insert(name.to_owned(), row)));
+    }
+
+    pub(super) fn message(&self, message: &Arc<Message>) {
+        self.note(|changes| drop(changes.messages.insert(message.number, Arc::clone(message))));
+    }
+
+    pub(super) fn hold(&self, number: u64, uid: u64, hold: Option<Hold>) {
+        self.note(|changes| {
+            changes.holds.insert((number, uid), hold);
+        });
+    }
+
+    /// The batch to wait for until everything noted so far is written, which it is soon from now on.
+    pub(super) fn batch(&self) -> u64 {
+        let mut pending = self.pending();
+        if pending.changes.is_empty() {
+            return pending.batch - 1;
+        }
+        pending.urgent = true;
+        self.changed.notify_one();
+        pending.batch
+    }
+
+    /// Until this batch is written.
+    ///
+    /// # Errors
+    /// When it never will be.
+    pub(super) async fn written(&self, batch: u64) -> Result<(), Status> {
+        let mut written = self.written.subscribe();
+        let written = written.wait_for(|written| written.batch >= batch || written.ended.is_some()).await;
+        // The sender is this journal's own.
+        let Ok(written) = written else { return Err(ending()) };
+        match &written.ended {
+            Some(status) if written.batch < batch => Err(status.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// When nothing is written any more.
+    pub(super) fn check(&self) -> Result<(), Status> {
+        self.written.borrow().ended.clone().map_or(Ok(()), Err)
+    }
+
+    /// Blocks until there is something to write; false once there is nothing more to come.
+    pub(super) fn wait(&self) -> bool {
+        let mut pending = self.pending();
+        loop {
+            let empty = pending.changes.is_empty();
+            if pending.closing {
+                return !empty;
+            }
+            if pending.urgent {
+                return true;
+            }
+            if empty {
+                pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let calm = |pending: &mut Pending| !pending.urgent && !pending.closing;
+            let waited = self.changed.wait_timeout_while(pending, IDLE, calm);
+            drop(waited);
+            return true;
+        }
+    }
+
+    /// What there is to write, and the number of this batch. Call it with the state locked.
+    pub(super) fn take(&self) -> (u64, Changes) {
+        let mut pending = self.pending();
+        let batch = pending.batch;
+        pending.batch += 1;
+        pending.urgent = false;
+        (batch, std::mem::take(&mut pending.changes))
+    }
+
+    /// A batch is written.
+    pub(super) fn advance(&self, batch: u64) {
+        self.written.send_modify(|written| written.batch = batch);
+    }
+
+    /// What is pending is written, then nothing more.
+    pub(super) fn close(&self) {
+        self.pending().closing = true;
+        self.changed.notify_one();
+    }
+
+    /// Nothing is written from now on. The first reason counts.
+    pub(super) fn end(&self, why: Option<Status>) {
+        let changes = {
+            let mut pending = self.pending();
+            pending.ended = true;
+            std::mem::take(&mut pending.changes)
+        };
+        drop(changes);
+        self.written.send_modify(|written| {
+            written.ended.get_or_insert_with(|| why.unwrap_or_else(ending));
+        });
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Changes)) {
+        let mut pending = self.pending();
+        if pending.ended {
+            return;
+        }
+        let first = pending.changes.is_empty();
+        note(&mut pending.changes);
+        if first {
+            self.changed.notify_one();
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ending() -> Status {
+    Status::unavailable("The local Pub/Sub is ending.")
+}
+
+/// Where a subscription's queue notes what it holds.
+#[derive(Clone, Debug)]
+pub(super) struct Notes {
+    pub(super) journal: Arc<Journal>,
+    pub(super) uid: u64,
+}
+
+impl Notes {
+    pub(super) fn hold(&self, number: u64, hold: Option<Hold>) {
+        self.journal.hold(number, self.uid, hold);
+    }
+}

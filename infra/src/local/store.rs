@@ -1,0 +1,298 @@
+//! The file that keeps a bus over its end: a redb database, `pubsub.redb`, in a directory of its own.
+//!
+//! Topics, subscriptions and messages are in Pub/Sub's own protobuf form. A message is kept once, with one row for each topic or
+//! subscription that holds it, and goes with the last of these.
+
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
+use prost::Message as _;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition};
+
+use super::journal::{Changes, Hold, SubscriptionRow, TopicRow};
+pub(super) use writer::Writer;
+
+const FILE: &str = "pubsub.redb";
+/// The version of what the tables hold.
+const FORMAT: u64 = 1;
+/// Bytes of the file that are kept in memory; all that counts is in the state anyway.
+const CACHE: usize = 32 << 20;
+/// More numbers than a batch can have. Those of a batch that a crash lost are not given out again.
+const SKIPPED: u64 = 1 << 32;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const TOPICS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("topics");
+const SUBSCRIPTIONS: TableDefinition<'_, &str, (u64, bool, &[u8])> = TableDefinition::new("subscriptions");
+const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
+const HOLDS: TableDefinition<'_, (u64, u64), (u8, u32)> = TableDefinition::new("holds");
+
+/// The highest numbers that were given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub(super) number: u64,
+    pub(super) uid: u64,
+}
+
+/// What a store holds.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) counters: Counters,
+    /// How often the store was opened before.
+    pub(super) opened: u64,
+    pub(super) topics: Vec<TopicRow>,
+    pub(super) subscriptions: Vec<SubscriptionRow>,
+    /// By number, ascending.
+    pub(super) messages: Vec<(u64, Stored)>,
+}
+
+/// A message, and who holds it, by uid.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) message: pb::PubsubMessage,
+    pub(super) holds: Vec<(u64, Hold)>,
+}
+
+/// An open store; no other process has it.
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    database: Database,
+}
+
+impl Store {
+    /// Opens the store of a directory, or makes both.
+    ///
+    /// # Errors
+    /// When another process has it, when it is of another program or a newer version, or cannot be read or written.
+    pub(super) fn open(directory: &Path) -> io::Result<(Self, Contents)> {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot make the data directory {}: {error}", directory.display()))
+        })?;
+        let path = directory.join(FILE);
+        let database =
+            Database::builder().set_cache_size(CACHE).create(&path).map_err(|error| refused(&path, error))?;
+        let store = Self { path, database };
+        store.check_format()?;
+        let contents = store.begin().map_err(|error| store.damaged(&error))?;
+        Ok((store, contents))
+    }
+
+    /// Writes a batch; it is on disk afterwards.
+    pub(super) fn write(&self, counters: Counters, changes: &Changes) -> Result<(), Box<redb::Error>> {
+        self.commit(counters, changes).map_err(Box::new)
+    }
+
+    fn check_format(&self) -> io::Result<()> {
+        let found = self.format().map_err(|error| self.damaged(&Fault::from(error)))?;
+        let why = match found {
+            Found::Empty | Found::Format(FORMAT) => return Ok(()),
+            Found::Foreign => "it is another program's".to_owned(),
+            Found::Format(format) => {
+                format!("its format is {format}, and this version reads format {FORMAT} only")
+            }
+        };
+        let path = self.path.display();
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{path} is not a store of this local Pub/Sub: {why}; give another data directory"),
+        ))
+    }
+
+    fn format(&self) -> Result<Found, redb::Error> {
+        let read = self.database.begin_read()?;
+        let mut names = read.list_tables()?.peekable();
+        if names.peek().is_none() && read.list_multimap_tables()?.next().is_none() {
+            return Ok(Found::Empty);
+        }
+        if !names.any(|table| redb::TableHandle::name(&table) == redb::TableHandle::name(&META)) {
+            return Ok(Found::Foreign);
+        }
+        let meta = match read.open_table(META) {
+            Ok(meta) => meta,
+            Err(redb::TableError::TableTypeMismatch { .. }) => return Ok(Found::Foreign),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(meta.get("format")?.map_or(Found::Foreign, |format| Found::Format(format.value())))
+    }
+
+    /// Makes what is missing, counts the opening, and reads everything.
+    fn begin(&self) -> Result<Contents, Fault> {
+        let write = self.database.begin_write()?;
+        let contents;
+        {
+            let mut meta = write.open_table(META)?;
+            let value = |name: &str| -> Result<Option<u64>, StorageError> { Ok(meta.get(name)?.map(|v| v.value())) };
+            let opened = value("opened")?.unwrap_or_default();
+            let mut counters =
+                Counters { number: value("number")?.unwrap_or_default(), uid: value("uid")?.unwrap_or_default() };
+            if opened > 0 {
+                counters.number = counters.number.saturating_add(SKIPPED);
+            }
+            meta.insert("format", FORMAT)?;
+            meta.insert("opened", opened + 1)?;
+            set_counters(&mut meta, counters)?;
+            let mut read = Contents { counters, opened, ..Contents::default() };
+            for row in write.open_table(TOPICS)?.iter()? {
+                let (_, row) = row?;
+                let (uid, settings) = row.value();
+                read.topics.push(TopicRow { uid, settings: parse(settings)? });
+            }
+            for row in write.open_table(SUBSCRIPTIONS)?.iter()? {
+                let (_, row) = row?;
+                let (uid, eventarc, settings) = row.value();
+                let settings = Arc::new(parse(settings)?);
+                read.subscriptions.push(SubscriptionRow { uid, eventarc, settings });
+            }
+            let holds = write.open_table(HOLDS)?;
+            for row in write.open_table(MESSAGES)?.iter()? {
+                let (number, message) = row?;
+                let number = number.value();
+                let message = parse(Bytes::copy_from_slice(message.value()))?;
+                let mut stored = Stored { message, holds: Vec::new() };
+                for row in holds.range((number, 0)..=(number, u64::MAX))? {
+                    let (key, hold) = row?;
+                    stored.holds.push((key.value().1, decode(hold.value())?));
+                }
+                read.messages.push((number, stored));
+            }
+            contents = read;
+        }
+        write.commit()?;
+        Ok(contents)
+    }
+
+    fn commit(&self, counters: Counters, changes: &Changes) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        {
+            set_counters(&mut write.open_table(META)?, counters)?;
+            let mut topics = write.open_table(TOPICS)?;
+            for (name, row) in &changes.topics {
+                match row {
+                    Some(row) => drop(topics.insert(name.as_str(), (row.uid, &*row.settings.encode_to_vec()))?),
+                    None => drop(topics.remove(name.as_str())?),
+                }
+            }
+            let mut subscriptions = write.open_table(SUBSCRIPTIONS)?;
+            for (name, row) in &changes.subscriptions {
+                match row {
+                    Some(row) => {
+                        let settings = row.settings.encode_to_vec();
+                        subscriptions.insert(name.as_str(), (row.uid, row.eventarc, &*settings))?;
+                    }
+                    None => drop(subscriptions.remove(name.as_str())?),
+                }
+            }
+            let mut messages = write.open_table(MESSAGES)?;
+            let mut holds = write.open_table(HOLDS)?;
+            let changed: Vec<(&(u64, u64), &Option<Hold>)> = changes.holds.iter().collect();
+            for changed in changed.chunk_by(|((one, _), _), ((other, _), _)| one == other) {
+                let Some(&(&(number, _), _)) = changed.first() else { continue };
+                let new = changes.messages.get(&number);
+                let held = changed.iter().any(|(_, hold)| hold.is_some());
+                if new.is_some() && !held {
+                    continue;
+                }
+                for &(&key, hold) in changed {
+                    match hold {
+                        Some(hold) => drop(holds.insert(key, encode(*hold))?),
+                        None => drop(holds.remove(key)?),
+                    }
+                }
+                if let Some(message) = new {
+                    messages.insert(number, &*message.to_proto().encode_to_vec())?;
+                } else if !held && holds.range((number, 0)..=(number, u64::MAX))?.next().is_none() {
+                    messages.remove(number)?;
+                }
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    fn damaged(&self, fault: &Fault) -> io::Error {
+        let why = match fault {
+            Fault::Database(error) => error.to_string(),
+            Fault::Row(what) => what.clone(),
+        };
+        let path = self.path.display();
+        io::Error::other(format!("cannot read {path}: {why}; move it away to begin with an empty one"))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+enum Found {
+    Empty,
+    Foreign,
+    Format(u64),
+}
+
+/// Why a store cannot be read.
+enum Fault {
+    Database(Box<redb::Error>),
+    Row(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Database(Box::new(error.into()))
+    }
+}
+
+fn parse<M: prost::Message + Default>(row: impl bytes::Buf) -> Result<M, Fault> {
+    M::decode(row).map_err(|error| Fault::Row(format!("a row cannot be decoded, {error}")))
+}
+
+fn set_counters(meta: &mut Table<'_, &str, u64>, counters: Counters) -> Result<(), StorageError> {
+    meta.insert("number", counters.number)?;
+    meta.insert("uid", counters.uid)?;
+    Ok(())
+}
+
+fn encode(hold: Hold) -> (u8, u32) {
+    match hold {
+        Hold::Unacked { failures } => (0, failures),
+        Hold::Acked => (1, 0),
+        Hold::Retained => (2, 0),
+    }
+}
+
+fn decode(hold: (u8, u32)) -> Result<Hold, Fault> {
+    match hold {
+        (0, failures) => Ok(Hold::Unacked { failures }),
+        (1, _) => Ok(Hold::Acked),
+        (2, _) => Ok(Hold::Retained),
+        (kind, _) => Err(Fault::Row(format!("a row of a kind that is not known, {kind}"))),
+    }
+}
+
+fn refused(path: &Path, error: DatabaseError) -> io::Error {
+    let path = path.display();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{path} is in use by another process; end that one, or give another data directory"),
+        ),
+        DatabaseError::UpgradeRequired(format) => io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{path} is a database of format {format}, which this version does not read; give another data directory"
+            ),
+        ),
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            io::Error::new(error.kind(), format!("cannot open {path}: {error}"))
+        }
+        error => io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{path} is not a store of this local Pub/Sub, or damaged: {error}; give another data directory"),
+        ),
+    }
+}

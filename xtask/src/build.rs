@@ -1,7 +1,7 @@
 //! `cargo xtask build`: the archive that is deployed.
 //!
 //! The same commit gives the same bytes in every folder and on every machine with the same Rust toolchain and C library:
-//! [`cargo`] builds the binary under flags of its own, [`archive`] packs it.
+//! [`mod@cargo`] builds the binary under flags of its own, [`archive`] packs it.
 
 pub(crate) mod archive;
 mod cargo;

@@ -35,6 +35,8 @@ use window::Window;
 const UNDER_WAY: usize = 64 << 20;
 /// What is read of an answer's body, to keep its connection.
 const ANSWER: usize = 64 << 10;
+/// Idle connections to one endpoint.
+const IDLE: usize = 256;
 /// How long an endpoint may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -60,6 +62,7 @@ impl Client {
         let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(IDLE)
             .build(connector);
         Self { http, tokens: Tokens::default(), subscriptions: AtomicUsize::new(0), ended: Notify::new() }
     }

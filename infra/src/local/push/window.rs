@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::local::time::Time;
 
-const MOST: usize = 1000;
+/// Well under the 1,024 connections that a function takes: what waits for one more would wait until an idle one is closed.
+const MOST: usize = 700;
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -96,7 +97,7 @@ mod tests {
             assert_eq!(window.room(at(0)), 0);
             (0..room).for_each(|_| window.acked());
         }
-        assert_eq!(rounds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1000]);
+        assert_eq!(rounds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, MOST, MOST]);
     }
 
     #[test]

@@ -9,25 +9,23 @@ use super::scene::{Names, Scene, Way};
 
 const MESSAGES: usize = 1000;
 const POISON: usize = 500;
+const ATTEMPTS: u32 = 5;
 
 #[tokio::test]
-async fn a_message_that_aborts_its_process_is_a_dead_letter_and_nothing_is_lost() {
-    poison("abort", 5, |scene| scene.command()).await;
+async fn a_message_that_aborts_its_process_is_a_dead_letter_and_takes_hardly_anybody_along() {
+    let others = poison("abort", |scene| scene.command()).await;
+    // Of about a hundred that are under way at each death.
+    assert!(others <= 15, "{others} others are dead letters");
 }
 
 #[tokio::test]
 async fn a_message_that_takes_more_memory_than_there_is_is_a_dead_letter_and_nothing_is_lost() {
-    poison("allocate 8589934592", 5, |scene| limited("-v 4194304", scene.command())).await; // of 4 GiB
-}
-
-#[tokio::test]
-async fn with_ten_attempts_a_message_that_aborts_its_process_makes_no_dead_letters_of_others() {
-    assert_eq!(poison("abort", 10, |scene| scene.command()).await, 0);
+    poison("allocate 8589934592", |scene| limited("-v 4194304", scene.command())).await; // of 4 GiB
 }
 
 #[tokio::test]
 async fn a_message_that_hangs_is_a_dead_letter_and_nothing_is_lost() {
-    poison("hang", 5, |scene| {
+    poison("hang", |scene| {
         let mut command = scene.command();
         command.env("TASK_TIMEOUT_MS", "200");
         command
@@ -37,8 +35,8 @@ async fn a_message_that_hangs_is_a_dead_letter_and_nothing_is_lost() {
 
 /// The poison is a dead letter after its attempts and no result. Every other message is a result, but that few attempts can
 /// make a dead letter of one that was under way at each death, with its work done or not; returns how many there are of those.
-async fn poison(order: &str, attempts: u32, command: impl Fn(&Scene<'_>) -> Command) -> usize {
-    let scene = Names::new(Way::Push, attempts).create(Bus::shared()).await;
+async fn poison(order: &str, command: impl Fn(&Scene<'_>) -> Command) -> usize {
+    let scene = Names::new(Way::Push, ATTEMPTS).create(Bus::shared()).await;
     scene.publish(0..MESSAGES, |n| if n == POISON { order.to_owned() } else { "echo".to_owned() }).await;
     let mut ends = 0;
     // As Cloud Run does: a process that has ended, or is not live, is followed by another one.
@@ -58,7 +56,7 @@ async fn poison(order: &str, attempts: u32, command: impl Fn(&Scene<'_>) -> Comm
     let again = counts.nothing_lost(0..MESSAGES);
     counts.one_for_each_delivery();
     for letter in counts.dead.values().flatten() {
-        assert_eq!(letter.attribute("CloudPubSubDeadLetterSourceDeliveryCount"), attempts.to_string());
+        assert_eq!(letter.attribute("CloudPubSubDeadLetterSourceDeliveryCount"), ATTEMPTS.to_string());
     }
     let poison = POISON.to_string();
     assert!(!counts.results.contains_key(&poison) && counts.dead.remove(&poison).is_some());

@@ -33,7 +33,7 @@ async fn a_connection_that_is_cut_for_a_while() {
     trouble(Trouble::Cut, 5).await;
 }
 
-/// Returns how many results too many there are: none but of those publishes that met with trouble.
+/// Returns how many results too many there are: none but those of publishes that met with trouble.
 async fn trouble(trouble: Trouble, strikes: usize) -> usize {
     let bus = Bus::shared();
     let proxy = Proxy::start(bus.host(), "/google.pubsub.v1.Publisher/Publish");
@@ -49,7 +49,8 @@ async fn trouble(trouble: Trouble, strikes: usize) -> usize {
     let counts = scene.finish(function).await;
     let again = counts.add_up(0..MESSAGES);
     assert_eq!(counts.results.len(), MESSAGES);
-    assert!(again <= proxy.struck(), "{again} results again, {} publishes met with trouble", proxy.struck());
+    // A publish holds several results where they come quickly.
+    assert!(again <= 8 * proxy.struck(), "{again} results again, {} publishes met with trouble", proxy.struck());
     println!("{MESSAGES} messages, {trouble:?} × {}: {MESSAGES} results, {again} of them again", proxy.struck());
     again
 }

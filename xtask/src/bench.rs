@@ -18,7 +18,6 @@ mod svg;
 mod workload;
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -47,11 +46,6 @@ pub(crate) fn run(flags: &Bench) -> Result<()> {
         print!("{}", report.text);
     }
     Ok(())
-}
-
-/// The workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Says on a terminal what is being done.

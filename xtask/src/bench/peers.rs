@@ -7,8 +7,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::progress;
 use super::server::{Server, free_port};
-use super::{progress, root};
+use crate::topology::root;
 
 const REQUIREMENTS: [&str; 4] = ["onnxruntime==1.32.0", "onnx==1.23.2", "numpy==2.4.6", "functions-framework==3.10.2"];
 
@@ -55,7 +56,7 @@ pub(super) struct OnnxRuntime {
 impl OnnxRuntime {
     pub(super) fn start() -> Result<Self> {
         let python = environment()?.join("python");
-        let model = crate::model::original(&root())?;
+        let model = crate::model::original(root())?;
         let script = script("encoder.py", include_str!("peers/encoder.py"))?;
         progress("building ONNX Runtime's graph");
         let mut child = Command::new(python)

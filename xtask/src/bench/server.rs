@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{progress, root};
+use super::progress;
+use crate::build::executable;
+use crate::topology::root;
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,10 +23,7 @@ pub(super) fn build(target: [&str; 2]) -> Result<PathBuf> {
     command.args(["--message-format", "json-render-diagnostics"]).current_dir(root());
     let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("running {command:?}"))?;
     ensure!(output.status.success(), "{command:?} failed");
-    let lines = String::from_utf8_lossy(&output.stdout);
-    let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let program = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).next_back();
-    program.with_context(|| format!("{command:?} named no program"))
+    executable(&output.stdout)
 }
 
 /// A port of this machine that is free at this moment.

@@ -92,7 +92,7 @@ pub(super) fn build(metadata: &Metadata) -> Result<PathBuf> {
     executable(&output.stdout)
 }
 
-/// The binary that `cargo build --message-format=json` says it built.
+/// The program that `cargo build --message-format=json` says it built.
 pub(crate) fn executable(printed: &[u8]) -> Result<PathBuf> {
     let messages = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let mut executables = messages
@@ -101,7 +101,7 @@ pub(crate) fn executable(printed: &[u8]) -> Result<PathBuf> {
         .filter_map(|message| message.executable);
     executables
         .next_back()
-        .context("cargo build named no executable: is there still a binary `main` in package `function`?")
+        .context("cargo build named no executable: is what it was told to build still in package `function`?")
 }
 
 /// The compiler.

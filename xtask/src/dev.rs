@@ -6,11 +6,10 @@
 //! - `declared`, `admin`: topics and subscriptions, as they are declared and as they are made
 //! - `environment`, `process`, `guard`, `service`: the services' processes, and that none outlives this one
 //! - `builder`, `folder`, `watch`: the function's binary, copies of what is run, changes
-//! - `messages`, `way`, `bounded`, `taps`: what is known of each message, put together
+//! - `messages`, `way`, `taps`: what is known of each message, put together
 //! - `intro`, `screen`: what the user sees
 
 mod admin;
-mod bounded;
 mod builder;
 mod change;
 mod declared;

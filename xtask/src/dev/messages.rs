@@ -1,21 +1,22 @@
 //! What is known of messages from several sides, put together: Pub/Sub's events, the services' logs, results and dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use infra::local::{Cause, Event, Message, Time, What};
+use lru::LruCache;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::bounded::Bounded;
 use super::declared::{Declared, Feeds};
 use super::way::{Excerpt, Letter, Way};
 
 /// Messages under way that are remembered; of more, lines say less.
-const UNDER_WAY: usize = 20_000;
+const UNDER_WAY: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 /// Results that wait for the rest of what is known, with up to 16 KiB each.
-const RESULTS: usize = 2000;
+const RESULTS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
 /// How long a line waits for the service's word, or for the result.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -30,12 +31,12 @@ pub(super) struct Messages {
     dead_letters_in: BTreeSet<String>,
     /// There are events; without them the logs are all there is.
     events: bool,
-    deliveries: Bounded<(u64, Arc<str>), (Time, u32)>,
-    passed: Bounded<u64, usize>,
-    logs: Bounded<Work, Log>,
-    results: Bounded<Work, Excerpt>,
-    letters: Bounded<Work, Letter>,
-    waiting: Bounded<Work, (Instant, Way)>,
+    deliveries: LruCache<(u64, Arc<str>), (Time, u32)>,
+    passed: LruCache<u64, usize>,
+    logs: LruCache<Work, Log>,
+    results: LruCache<Work, Excerpt>,
+    letters: LruCache<Work, Letter>,
+    waiting: LruCache<Work, (Instant, Way)>,
     /// When somebody was last given messages of a subscription.
     read: BTreeMap<String, Instant>,
 }
@@ -86,12 +87,12 @@ impl Messages {
             results_in: BTreeSet::new(),
             dead_letters_in: BTreeSet::new(),
             events,
-            deliveries: Bounded::new(UNDER_WAY),
-            passed: Bounded::new(UNDER_WAY),
-            logs: Bounded::new(UNDER_WAY),
-            results: Bounded::new(RESULTS),
-            letters: Bounded::new(UNDER_WAY),
-            waiting: Bounded::new(UNDER_WAY),
+            deliveries: LruCache::new(UNDER_WAY),
+            passed: LruCache::new(UNDER_WAY),
+            logs: LruCache::new(UNDER_WAY),
+            results: LruCache::new(RESULTS),
+            letters: LruCache::new(UNDER_WAY),
+            waiting: LruCache::new(UNDER_WAY),
             read: BTreeMap::new(),
         }
     }
@@ -139,7 +140,7 @@ impl Messages {
                 if self.routes.contains_key(&**subscription) {
                     self.read.insert(subscription.to_string(), now);
                 }
-                self.deliveries.insert((message.number, Arc::clone(subscription)), (*time, *attempt));
+                self.deliveries.put((message.number, Arc::clone(subscription)), (*time, *attempt));
                 return Vec::new();
             }
             What::Acked { subscription } => self.way(*time, message, subscription, "acked", None),
@@ -185,11 +186,9 @@ impl Messages {
             _ => return vec![way],
         };
         let work = (service, way.id.clone());
-        match self.logs.remove(&work) {
+        match self.logs.pop(&work) {
             Some(log) => vec![self.complete(way, &work, Some(log))],
-            None if logged => {
-                self.waiting.insert(work, (now + PATIENCE, way)).map(|(_, way)| way).into_iter().collect()
-            }
+            None if logged => self.waiting.put(work, (now + PATIENCE, way)).map(|(_, way)| way).into_iter().collect(),
             None => vec![self.complete(way, &work, None)],
         }
     }
@@ -197,11 +196,11 @@ impl Messages {
     /// A service wrote a line about a message.
     pub(super) fn log(&mut self, service: &str, log: Log, now: Instant) -> Option<Way> {
         let work = (service.to_owned(), log.id.clone());
-        if let Some((_, way)) = self.waiting.remove(&work) {
+        if let Some((_, way)) = self.waiting.pop(&work) {
             return Some(self.complete(way, &work, Some(log)));
         }
         if self.events {
-            self.logs.insert(work, log);
+            self.logs.put(work, log);
             return None;
         }
         let mut feeds = self.routes.values().filter(|route| route.service.as_deref() == Some(service));
@@ -210,12 +209,12 @@ impl Messages {
             (way.topic, way.subscription) = (route.topic.clone(), route.name.clone());
             way.filter.clone_from(&route.filter);
         }
-        let known = self.results.get_mut(&work).is_some() || self.letters.get_mut(&work).is_some();
+        let known = self.results.contains(&work) || self.letters.contains(&work);
         let way = self.complete(way, &work, Some(log));
         if known || !matches!(way.outcome.as_str(), "done" | "rejected") {
             return Some(way);
         }
-        self.waiting.insert(work, (now + PATIENCE, way)).map(|(_, way)| way)
+        self.waiting.put(work, (now + PATIENCE, way)).map(|(_, way)| way)
     }
 
     /// A topic took a message, which may be the result or the dead letter of another.
@@ -234,7 +233,7 @@ impl Messages {
         let letter = (get("dead-letter-reason"), get("dead-letter-service"), get("dead-letter-source-message-id"));
         if let (true, (Some(reason), Some(service), Some(id))) = (letters, letter) {
             let work = (service, id);
-            self.letters.insert(work.clone(), Letter { topic: short(topic), reason });
+            self.letters.put(work.clone(), Letter { topic: short(topic), reason });
             return self.fill(&work);
         }
         let service =
@@ -247,7 +246,7 @@ impl Messages {
 
     /// A result of this service for this message.
     pub(super) fn result(&mut self, work: Work, data: &[u8]) -> Vec<Way> {
-        self.results.insert(work.clone(), Excerpt::of(data));
+        self.results.put(work.clone(), Excerpt::of(data));
         self.fill(&work)
     }
 
@@ -256,15 +255,15 @@ impl Messages {
         if self.events {
             return Vec::new();
         }
-        let waiting = self.waiting.remove(work).map(|(_, way)| self.complete(way, work, None));
+        let waiting = self.waiting.pop(work).map(|(_, way)| self.complete(way, work, None));
         waiting.into_iter().collect()
     }
 
     /// Lines that have waited long enough.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Way> {
         let mut ways = Vec::new();
-        while self.waiting.oldest().is_some_and(|(due, _)| *due <= now) {
-            ways.extend(self.waiting.pop().map(|(_, way)| way));
+        while self.waiting.peek_lru().is_some_and(|(_, (due, _))| *due <= now) {
+            ways.extend(self.waiting.pop_lru().map(|(_, (_, way))| way));
         }
         ways
     }
@@ -273,20 +272,20 @@ impl Messages {
         let Some(route) = self.routes.get(&**subscription) else { return Vec::new() };
         let topic = route.topic.clone();
         let fan = self.fans.iter().find(|(name, _)| short(name) == topic).map_or(0, |(_, fan)| *fan);
-        let passed = match self.passed.get_mut(&message.number) {
+        let passed = match self.passed.peek_mut(&message.number) {
             Some(passed) => {
                 *passed += 1;
                 *passed
             }
             None => {
-                self.passed.insert(message.number, 1);
+                self.passed.put(message.number, 1);
                 1
             }
         };
         if passed < fan {
             return Vec::new();
         }
-        self.passed.remove(&message.number);
+        self.passed.pop(&message.number);
         let detail = Some("no subscription's filter takes it".to_owned());
         vec![Way {
             id: message.id(),
@@ -306,7 +305,7 @@ impl Messages {
         outcome: &str,
         detail: Option<String>,
     ) -> Way {
-        let delivery = self.deliveries.remove(&(message.number, Arc::clone(subscription)));
+        let delivery = self.deliveries.pop(&(message.number, Arc::clone(subscription)));
         let ms = |from: Time| time.since(from).as_secs_f64() * 1e3;
         let mut way = Way {
             id: message.id(),
@@ -332,8 +331,8 @@ impl Messages {
             way.ms = log.ms.or(way.ms);
             way.detail = log.detail;
         }
-        way.result = self.results.remove(work).or(way.result);
-        way.letter = self.letters.remove(work).or(way.letter);
+        way.result = self.results.pop(work).or(way.result);
+        way.letter = self.letters.pop(work).or(way.letter);
         way
     }
 }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use crate::Message;
 use crate::cloud::Clients;
 use crate::sink::destination::check_topic;
-use crate::sink::topic::{MAX_ATTRIBUTES, MAX_VALUE, Topic};
+use crate::sink::topic::Topic;
 use crate::sink::{Destination, DestinationError, SinkError};
+use infra::limits::{MAX_ATTRIBUTES, MAX_VALUE};
 
 /// The dead-letter topic.
 #[derive(Debug)]

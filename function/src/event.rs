@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
+use infra::limits;
 
 pub use error::EventError;
 
@@ -40,12 +41,12 @@ pub const PUBSUB_TYPE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
 /// The most events in one batch.
 pub const MAX_EVENTS: usize = 1000;
 /// The most attributes of one message: Pub/Sub's own limit.
-pub const MAX_ATTRIBUTES: usize = 100;
+pub const MAX_ATTRIBUTES: usize = limits::MAX_ATTRIBUTES;
 /// The longest attribute key, in bytes: Pub/Sub's own limit.
-pub const MAX_KEY: usize = 256;
+pub const MAX_KEY: usize = limits::MAX_NAME;
 /// The longest attribute value, in bytes: Pub/Sub's own limit. It also bounds ids, sources, types, times, subscriptions and
 /// ordering keys, since all of them are passed on as attributes or have the same limit there.
-pub const MAX_VALUE: usize = 1024;
+pub const MAX_VALUE: usize = limits::MAX_VALUE;
 
 /// One unit of work, whatever form it arrived in.
 #[derive(Clone, Debug, Default, PartialEq)]

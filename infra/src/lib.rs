@@ -24,6 +24,7 @@
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
+//! - [`limits`]: Pub/Sub's bounds of one message
 //! - [`causes`]: an error with what caused it
 //!
 //! With the feature `cloud`, for whatever deploys:
@@ -45,6 +46,7 @@ pub mod cloud;
 pub mod filter;
 #[cfg(feature = "cloud")]
 pub mod graph;
+pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 #[cfg(feature = "cloud")]

@@ -21,13 +21,6 @@ use tokio::time::{Interval, interval};
 use crate::flags::Target;
 use crate::topology;
 
-/// The most that a message holds, in bytes of data, attributes and ordering key: Pub/Sub's limit.
-pub(crate) const MAX_MESSAGE: usize = 10_000_000;
-/// The most attributes of one message, and the longest names and values in bytes: Pub/Sub's limits.
-pub(crate) const MAX_ATTRIBUTES: usize = 100;
-pub(crate) const MAX_NAME: usize = 256;
-pub(crate) const MAX_VALUE: usize = 1024;
-
 /// Messages handed to the publisher and not yet answered for, and their bytes: the client's own queue has no bound.
 pub(crate) const IN_FLIGHT: usize = 1000;
 pub(crate) const BYTES_IN_FLIGHT: usize = 32 << 20;

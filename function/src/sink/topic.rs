@@ -18,15 +18,7 @@ use tokio::time::timeout;
 use super::{SinkError, TaskResult};
 use crate::cloud::Clients;
 use infra::causes;
-
-/// The most data in one message, in bytes: Pub/Sub's limit.
-pub(crate) const MAX_DATA: usize = 10_000_000;
-/// The most attributes of one message: Pub/Sub's limit.
-pub(crate) const MAX_ATTRIBUTES: usize = 100;
-/// The longest attribute name in bytes: Pub/Sub's limit.
-pub(crate) const MAX_NAME: usize = 256;
-/// The longest attribute value in bytes: Pub/Sub's limit.
-pub(crate) const MAX_VALUE: usize = 1024;
+use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_VALUE};
 
 /// The bytes in flight to one topic; more wait.
 const ROOM: usize = 32 << 20;

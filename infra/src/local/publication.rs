@@ -5,16 +5,11 @@ use prost::Message as _;
 use tonic::Status;
 
 use super::error::invalid;
+use crate::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE};
 
-/// The most bytes of one message's data.
-pub(super) const MAX_DATA: usize = 10_000_000;
 /// The most bytes of a request.
 pub(super) const MAX_REQUEST: usize = 10 << 20;
 const MAX_MESSAGES: usize = 1000;
-const MAX_ATTRIBUTES: usize = 100;
-const MAX_KEY: usize = 256;
-const MAX_VALUE: usize = 1024;
-const MAX_ORDERING_KEY: usize = 1024;
 
 /// Checks a request to publish.
 ///
@@ -55,8 +50,8 @@ fn check_message(message: &pb::PubsubMessage) -> Result<(), Status> {
                 "Invalid attribute key given (key={key}): it must not be empty or begin with \"goog\"."
             )));
         }
-        if key.len() > MAX_KEY {
-            return Err(too_large("attribute_key_size", key.len(), MAX_KEY));
+        if key.len() > MAX_NAME {
+            return Err(too_large("attribute_key_size", key.len(), MAX_NAME));
         }
         if value.len() > MAX_VALUE {
             return Err(too_large("attribute_value_size", value.len(), MAX_VALUE));

@@ -12,7 +12,7 @@ use google_cloud_pubsub::model;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::pubsub::MAX_ATTRIBUTES;
+use infra::limits::MAX_ATTRIBUTES;
 
 /// How often a message has been sent round again.
 const COUNT: &str = "redrive-count";

@@ -41,7 +41,7 @@ impl<'a> Claims<'a> {
         attributes.insert(payload::URI.to_owned(), place);
         attributes.insert(payload::GENERATION.to_owned(), generation.to_string());
         attributes.insert(payload::SHA256.to_owned(), digest);
-        if attributes.len() > crate::pubsub::MAX_ATTRIBUTES {
+        if attributes.len() > infra::limits::MAX_ATTRIBUTES {
             bail!("with the three of a claim check, the message has {} attributes", attributes.len());
         }
         Ok(Item { data: Bytes::new(), attributes, ordering_key: item.ordering_key })

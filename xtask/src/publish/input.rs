@@ -11,12 +11,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::flags::Publish;
-use crate::pubsub::{MAX_ATTRIBUTES, MAX_MESSAGE, MAX_NAME, MAX_VALUE};
+use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE};
 
 /// The longest data, in bytes: what the function fetches for a claim check unless it is set otherwise.
-const MAX_DATA: u64 = function::payload::MAX_PAYLOAD_BYTES;
+const MAX_TAKEN: u64 = function::payload::MAX_PAYLOAD_BYTES;
 /// The longest line, in bytes: such data with every quote escaped, and attributes.
-const MAX_LINE: u64 = 2 * MAX_DATA;
+const MAX_LINE: u64 = 2 * MAX_TAKEN;
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ impl Item {
 
     /// Whether a message can hold it.
     pub(super) fn fits(&self) -> bool {
-        self.size() <= MAX_MESSAGE
+        self.size() <= MAX_DATA
     }
 
     fn check(&self) -> Result<()> {
@@ -61,13 +61,17 @@ impl Item {
             !self.data.is_empty() || !self.attributes.is_empty(),
             "a message has data or an attribute, and this one has neither"
         );
-        ensure!(self.data.len() as u64 <= MAX_DATA, "{} bytes of data, at most {MAX_DATA} are taken", self.data.len());
+        ensure!(
+            self.data.len() as u64 <= MAX_TAKEN,
+            "{} bytes of data, at most {MAX_TAKEN} are taken",
+            self.data.len()
+        );
         ensure!(
             self.attributes.len() <= MAX_ATTRIBUTES,
             "{} attributes, and Pub/Sub takes {MAX_ATTRIBUTES}",
             self.attributes.len()
         );
-        ensure!(self.ordering_key.len() <= MAX_VALUE, "an ordering key has at most {MAX_VALUE} bytes");
+        ensure!(self.ordering_key.len() <= MAX_ORDERING_KEY, "an ordering key has at most {MAX_ORDERING_KEY} bytes");
         for (name, value) in &self.attributes {
             let short: String = name.chars().take(40).collect();
             ensure!(
@@ -223,9 +227,9 @@ fn open(path: &Path) -> Result<BufReader<File>> {
 
 fn whole(reader: impl Read, name: &str) -> Result<Bytes> {
     let mut data = Vec::new();
-    reader.take(MAX_DATA + 1).read_to_end(&mut data).with_context(|| format!("reading {name}"))?;
-    if data.len() as u64 > MAX_DATA {
-        bail!("{name} is longer than {MAX_DATA} bytes, the most that is taken as one message's data");
+    reader.take(MAX_TAKEN + 1).read_to_end(&mut data).with_context(|| format!("reading {name}"))?;
+    if data.len() as u64 > MAX_TAKEN {
+        bail!("{name} is longer than {MAX_TAKEN} bytes, the most that is taken as one message's data");
     }
     Ok(data.into())
 }
@@ -308,9 +312,9 @@ mod tests {
     #[test]
     fn a_message_holds_ten_megabytes_with_its_attributes() {
         let mut item = item("", &[("n", "v")], "key");
-        item.data = vec![b'x'; MAX_MESSAGE - 5].into();
+        item.data = vec![b'x'; MAX_DATA - 5].into();
         assert!(item.fits());
-        item.data = vec![b'x'; MAX_MESSAGE - 4].into();
+        item.data = vec![b'x'; MAX_DATA - 4].into();
         assert!(!item.fits());
     }
 }

@@ -92,6 +92,12 @@ impl Function {
         answer.unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
+    /// The value of a metric without labels, or of one with these: `queue_tokens`, `messages_total{task="embed",outcome="done"}`.
+    pub async fn metric(&self, sample: &str) -> Option<f64> {
+        let text = self.get("/metrics").await.text().await.unwrap_or_else(|error| panic!("GET /metrics: {error}"));
+        text.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
+    }
+
     /// POST to `/` with these headers.
     pub async fn post(&self, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Response {
         let mut request = self.client.post(self.url("/")).body(body);

@@ -44,11 +44,6 @@ async fn post(function: &Function, authorization: &str) -> (u16, String) {
     (status, body["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned())
 }
 
-async fn metric(function: &Function, line: &str) -> Option<String> {
-    let text = function.get("/metrics").await.text().await.unwrap();
-    text.lines().find_map(|found| found.strip_prefix(line).map(|value| value.trim().to_owned()))
-}
-
 const DONE: &str = "messages_total{task=\"embed\",outcome=\"done\"}";
 
 #[tokio::test]
@@ -59,7 +54,7 @@ async fn a_push_subscription_s_token_lets_in_and_nothing_else_does() {
 
     let topic = push(&bus, &function.url("/"), CALLER, AUDIENCE).await;
     bus.publish(&topic, b"hello", &[]).await;
-    while metric(&function, DONE).await.as_deref() != Some("1") {
+    while function.metric(DONE).await != Some(1.0) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
@@ -77,16 +72,16 @@ async fn a_push_subscription_s_token_lets_in_and_nothing_else_does() {
         assert_eq!(&post(&function, &authorization).await, expected, "{what}");
     }
     // Nobody's message but the first was worked on.
-    assert_eq!(metric(&function, DONE).await.as_deref(), Some("1"));
-    assert_eq!(metric(&function, "refused_requests_total{status=\"401\"}").await.as_deref(), Some("4"));
-    assert_eq!(metric(&function, "refused_requests_total{status=\"403\"}").await.as_deref(), Some("1"));
+    assert_eq!(function.metric(DONE).await, Some(1.0));
+    assert_eq!(function.metric("refused_requests_total{status=\"401\"}").await, Some(4.0));
+    assert_eq!(function.metric("refused_requests_total{status=\"403\"}").await, Some(1.0));
 
     // Without the keys' server, known keys go on and unknown ones are for later.
     drop(bus);
     assert_eq!(post(&function, &good).await.0, 200);
     let late = guarded(&keys).await;
     assert_eq!(post(&late, &good).await, (503, "no-keys".to_owned()));
-    assert_eq!(metric(&late, DONE).await, None);
+    assert_eq!(late.metric(DONE).await, None);
 }
 
 /// What the server answers to these bytes until it closes the connection.

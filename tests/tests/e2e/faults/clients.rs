@@ -4,7 +4,7 @@ use tests::{Bus, wrapped};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::scene::{Names, Way, metric, until};
+use super::scene::{Names, Way, until};
 
 const MESSAGES: usize = 1000;
 const CLIENTS: usize = 600;
@@ -32,7 +32,7 @@ async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
     scene.settled().await;
     let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
     until("no connection left that its client has closed", || half_closed(port) == 0).await;
-    while metric(&function, "queue_tokens").await != 0.0 {
+    while function.metric("queue_tokens").await.unwrap_or_default() != 0.0 {
         tokio::task::yield_now().await;
     }
     let mut counts = scene.finish(function).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::{Bus, Proxy, Trouble, unique};
 
-use super::scene::{Names, Way, create_late, metric, until};
+use super::scene::{Names, Way, create_late, until};
 
 const MESSAGES: usize = 1000;
 
@@ -62,7 +62,7 @@ async fn a_topic_that_is_made_late() {
     let mut scene = Names::new(Way::Push, 100).with("RESULTS", bus.topic_name(&id)).create(bus).await;
     let function = scene.start().await;
     scene.publish(0..MESSAGES, |_| "echo".to_owned()).await;
-    while metric(&function, "messages_total{task=\"obey\",outcome=\"retry\"}").await < 200.0 {
+    while function.metric("messages_total{task=\"obey\",outcome=\"retry\"}").await.unwrap_or_default() < 200.0 {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     assert_eq!(scene.backlog(), MESSAGES);

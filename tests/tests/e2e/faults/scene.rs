@@ -219,10 +219,3 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
 }
-
-/// The value of a metric without labels, or of one with these: `queue_tokens`, `messages_total{task="obey",outcome="done"}`.
-pub(super) async fn metric(function: &Function, name: &str) -> f64 {
-    let text = function.get("/metrics").await.text().await.unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.unwrap_or_default()
-}

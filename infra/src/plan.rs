@@ -23,7 +23,7 @@ pub use context::{ARCHIVES, Archive, Context, source};
 pub use declared::declared;
 pub(crate) use declared::{BASE_IMAGE, MESSAGE_PUBLISHED};
 pub use difference::{Change, merged};
-pub(crate) use policy::{CONDITION, binding, bound, objects};
+pub(crate) use policy::{CONDITION, merged_policy, objects};
 pub use policy::{additions_and_removals, bindings, no_access_control};
 pub use state::{SnapshotError, State};
 

@@ -333,39 +333,7 @@ impl Google {
 
     /// Read-modify-write with the policy's etag: bindings are merged into what was found.
     async fn update_policy(&self, target: Target, name: &str, found: &Value, body: &Value) -> Result<(), CloudError> {
-        let (added, removed) = plan::additions_and_removals(body, found);
-        if added.is_empty() && removed.is_empty() {
-            return Ok(());
-        }
-        let mut policy = found.clone();
-        if !policy["bindings"].is_array() {
-            policy["bindings"] = json!([]);
-        }
-        let bindings = policy["bindings"].as_array_mut().into_iter().flatten();
-        for binding in bindings {
-            let role = plan::bound(binding).unwrap_or_default();
-            if let Some(members) = binding["members"].as_array_mut() {
-                let goes = |member: &Value| removed.iter().any(|(r, m)| *r == role && member == m);
-                members.retain(|member| !goes(member));
-                members
-                    .extend(added.iter().filter(|(r, _)| *r == role).map(|(_, member)| Value::from(member.as_str())));
-            }
-        }
-        let bound = plan::bindings(&policy);
-        if let Some(bindings) = policy["bindings"].as_array_mut() {
-            bindings.retain(|binding| binding["members"].as_array().is_some_and(|members| !members.is_empty()));
-            let roles = added.iter().map(|(role, _)| role).filter(|role| !bound.contains_key(*role));
-            for role in roles.collect::<std::collections::BTreeSet<_>>() {
-                let members: Vec<&str> = added.iter().filter(|(r, _)| r == role).map(|(_, m)| m.as_str()).collect();
-                let mut binding = plan::binding(role);
-                binding["members"] = json!(members);
-                bindings.push(binding);
-            }
-        }
-        let conditional = |binding: &Value| !binding["condition"].is_null();
-        if policy["bindings"].as_array().is_some_and(|bindings| bindings.iter().any(conditional)) {
-            policy["version"] = json!(3);
-        }
+        let Some(policy) = plan::merged_policy(body, found) else { return Ok(()) };
         match target {
             Target::Bucket => self.storage.write_policy(name, &policy).await,
             Target::Topic | Target::Subscription => self.pubsub.write_policy(name, policy).await,

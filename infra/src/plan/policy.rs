@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Change, Kind, Resource};
 
@@ -36,9 +36,9 @@ pub(crate) fn objects(bucket: &str, prefix: &str) -> String {
 /// A binding without members.
 pub(crate) fn binding(role: &str) -> Value {
     match role.split_once(IF) {
-        None => serde_json::json!({ "role": role }),
+        None => json!({ "role": role }),
         Some((role, condition)) => {
-            serde_json::json!({ "role": role, "condition": { "title": CONDITION, "expression": condition } })
+            json!({ "role": role, "condition": { "title": CONDITION, "expression": condition } })
         }
     }
 }
@@ -55,7 +55,7 @@ pub(crate) fn bound(binding: &Value) -> Option<String> {
 /// A body as [`super::declared`] makes it: `grants`, the bindings that have to be there, and `managed`, the members who may have
 /// nothing else of the roles in `roles`.
 pub(super) fn body(grants: &Bindings, managed: &BTreeSet<String>) -> Value {
-    serde_json::json!({ "grants": grants, "managed": managed, "roles": ROLES })
+    json!({ "grants": grants, "managed": managed, "roles": ROLES })
 }
 
 /// Whether a policy that is not there yet is as it should be.
@@ -69,7 +69,7 @@ const ROLES: [&str; 4] =
 
 /// Stands for the policy of a resource in a stand-in that has none.
 pub fn no_access_control() -> Value {
-    serde_json::json!({"accessControl": "none"})
+    json!({"accessControl": "none"})
 }
 
 /// The bindings of an IAM policy in JSON.
@@ -119,6 +119,42 @@ pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<
     (added, removed)
 }
 
+/// The policy that was found with its bindings changed as a body says, everything else as it was; `None` if nothing changes.
+pub(crate) fn merged_policy(body: &Value, found: &Value) -> Option<Value> {
+    let (added, removed) = additions_and_removals(body, found);
+    if added.is_empty() && removed.is_empty() {
+        return None;
+    }
+    let mut policy = found.clone();
+    if !policy["bindings"].is_array() {
+        policy["bindings"] = json!([]);
+    }
+    for each in policy["bindings"].as_array_mut().into_iter().flatten() {
+        let role = bound(each).unwrap_or_default();
+        if let Some(members) = each["members"].as_array_mut() {
+            let goes = |member: &Value| removed.iter().any(|(r, m)| *r == role && member == m);
+            members.retain(|member| !goes(member));
+            members.extend(added.iter().filter(|(r, _)| *r == role).map(|(_, member)| Value::from(member.as_str())));
+        }
+    }
+    let had = bindings(&policy);
+    if let Some(all) = policy["bindings"].as_array_mut() {
+        all.retain(|each| each["members"].as_array().is_some_and(|members| !members.is_empty()));
+        let roles = added.iter().map(|(role, _)| role).filter(|role| !had.contains_key(*role));
+        for role in roles.collect::<BTreeSet<_>>() {
+            let members: Vec<&str> = added.iter().filter(|(r, _)| r == role).map(|(_, m)| m.as_str()).collect();
+            let mut new = binding(role);
+            new["members"] = json!(members);
+            all.push(new);
+        }
+    }
+    let conditional = |each: &Value| !each["condition"].is_null();
+    if policy["bindings"].as_array().is_some_and(|all| all.iter().any(conditional)) {
+        policy["version"] = json!(3);
+    }
+    Some(policy)
+}
+
 pub(super) fn changes(body: &Value, policy: &Value) -> Vec<Change> {
     let (added, removed) = additions_and_removals(body, policy);
     let added = added.into_iter().map(|(role, member)| Change { path: role, from: Value::Null, to: member.into() });
@@ -128,8 +164,6 @@ pub(super) fn changes(body: &Value, policy: &Value) -> Vec<Change> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::json;
 
+use super::policy::binding;
 use super::*;
 use crate::topology::Topology;
 

@@ -6,11 +6,13 @@
 use std::sync::Once;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use google_cloud_auth::credentials::{Builder as ApplicationDefault, Credentials, anonymous};
 use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin};
 use google_cloud_storage::client::Storage;
+use infra::causes;
 use tokio::sync::OnceCell;
 
 /// How long one publish or write may take, retries included: less than Pub/Sub's shortest acknowledgement deadline, 10 s.
@@ -161,6 +163,21 @@ pub fn use_ring() {
         // An error says that there is a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// An answer's body of at most `most` bytes.
+///
+/// # Errors
+/// It is longer, or the connection breaks: why, for the log.
+pub(crate) async fn read_answer(mut answer: reqwest::Response, most: usize) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    while let Some(part) = answer.chunk().await.map_err(|error| causes(&error))? {
+        if body.len() + part.len() > most {
+            return Err(format!("the answer has more than {most} bytes"));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.freeze())
 }
 
 /// The clients' own pauses start at 100 ms to 1 s and grow to a minute: too long for a deadline of seconds.

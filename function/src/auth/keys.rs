@@ -12,7 +12,7 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::Deserialize;
 
 use super::token::Token;
-use crate::cloud::use_ring;
+use crate::cloud::{read_answer, use_ring};
 use infra::causes;
 
 /// The least time between two fetches.
@@ -152,20 +152,13 @@ impl Keys {
 
     async fn download(&self) -> Result<Known, String> {
         let wrong = |error: reqwest::Error| causes(&error);
-        let mut answer = self.client.get(&self.url).send().await.map_err(wrong)?;
+        let answer = self.client.get(&self.url).send().await.map_err(wrong)?;
         if !answer.status().is_success() {
             return Err(format!("the answer is {}", answer.status()));
         }
         let control = answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
         let fresh = control.and_then(max_age).unwrap_or(FRESH).clamp(FRESH_BOUNDS[0], FRESH_BOUNDS[1]);
-        let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(wrong)? {
-            if body.len() + part.len() > MAX_BYTES {
-                return Err(format!("the answer has more than {MAX_BYTES} bytes"));
-            }
-            body.extend_from_slice(&part);
-        }
-        let keys = read(&body)?;
+        let keys = read(&read_answer(answer, MAX_BYTES).await?)?;
         Ok(Known { keys, fetched: Some((Instant::now(), fresh)) })
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::protocol::{Fault, Found, Store};
-use crate::cloud::{Clients, use_ring};
+use crate::cloud::{Clients, read_answer, use_ring};
 use infra::causes;
 
 /// Calls in flight; more wait.
@@ -147,17 +147,10 @@ impl Calls<'_> {
             Ok(CacheableResource::NotModified) => HeaderMap::new(),
             Err(error) => return Err(format!("no credentials: {}", causes(&error))),
         };
-        let mut answer = request(reached, headers).send().await.map_err(|error| causes(&error))?;
+        let answer = request(reached, headers).send().await.map_err(|error| causes(&error))?;
         let status = answer.status().as_u16();
         let date = answer.headers().get(header::DATE).and_then(|date| moment(date.to_str().ok()?));
-        let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| causes(&error))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(format!("an answer of more than {MAX_ANSWER} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status, date, body: body.freeze() })
+        Ok(Answer { status, date, body: read_answer(answer, MAX_ANSWER).await? })
     }
 
     fn path(&self, object: &str) -> String {

@@ -6,7 +6,7 @@
 //! to the mean of all values.
 
 use super::ops::{NOUGHT, tiles};
-use super::simd::{MOST_ROWS, Simd};
+use super::simd::{MOST_ROWS, Simd, Tile};
 use super::{CHANNELS, PANEL, ROW_PADDING, WEIGHT_MAX};
 
 /// What is added to queries so that they are unsigned.
@@ -191,7 +191,17 @@ impl Head {
                 for j in (0..keys).step_by(CHANNELS) {
                     let panel = self.keys.as_ptr().add(j * width_depth);
                     let offsets = self.offsets.as_ptr().add(j);
-                    S::tile(rows, queries, width_depth, panel, width_depth / 4, 0, offsets, scores.add(j), keys);
+                    let tile = Tile {
+                        a: queries,
+                        stride: width_depth,
+                        b: panel,
+                        quads: width_depth / 4,
+                        ahead: 0,
+                        start: offsets,
+                        out: scores.add(j),
+                        out_stride: keys,
+                    };
+                    S::tile(rows, tile);
                 }
                 let (mut inverse, mut lost) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
                 for r in 0..rows {
@@ -217,7 +227,17 @@ impl Head {
                 for c in (0..width).step_by(CHANNELS) {
                     let panel = self.values.as_ptr().add(c * depth);
                     let stride = depth.max(keys);
-                    S::tile(rows, probabilities, stride, panel, depth / 4, 0, NOUGHT.as_ptr(), sums, CHANNELS);
+                    let tile = Tile {
+                        a: probabilities,
+                        stride,
+                        b: panel,
+                        quads: depth / 4,
+                        ahead: 0,
+                        start: NOUGHT.as_ptr(),
+                        out: sums,
+                        out_stride: CHANNELS,
+                    };
+                    S::tile(rows, tile);
                     for lane in (0..CHANNELS).step_by(S::LANES) {
                         let scale = S::load(self.value_scales.as_ptr().add(c + lane));
                         let mean = S::load(self.mean_value.as_ptr().add(c + lane));

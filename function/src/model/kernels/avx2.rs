@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::simd::{Simd, with_rows};
+use super::simd::{Simd, Tile, with_rows};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
@@ -154,18 +154,8 @@ impl Simd for Avx2 {
     const ROWS: usize = 4;
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        ahead: usize,
-        start: *const i32,
-        out: *mut i32,
-        out_stride: usize,
-    ) {
-        unsafe { with_rows!(rows, tile_avx2(a, stride, b, quads, ahead, start, out, out_stride), 1 2 3 4) }
+    unsafe fn tile(rows: usize, tile: Tile) {
+        unsafe { with_rows!(rows, tile_avx2(tile), 1 2 3 4) }
     }
 
     #[inline(always)]
@@ -198,18 +188,8 @@ impl Simd for AvxVnni {
     const ROWS: usize = 6;
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        ahead: usize,
-        start: *const i32,
-        out: *mut i32,
-        out_stride: usize,
-    ) {
-        unsafe { with_rows!(rows, tile_vnni(a, stride, b, quads, ahead, start, out, out_stride), 1 2 3 4 5 6) }
+    unsafe fn tile(rows: usize, tile: Tile) {
+        unsafe { with_rows!(rows, tile_vnni(tile), 1 2 3 4 5 6) }
     }
 
     #[inline(always)]
@@ -233,17 +213,8 @@ impl Simd for AvxVnni {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn tile_avx2<const R: usize>(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    ahead: usize,
-    start: *const i32,
-    out: *mut i32,
-    out_stride: usize,
-) {
+unsafe fn tile_avx2<const R: usize>(tile: Tile) {
+    let Tile { a, stride, b, quads, ahead, start, out, out_stride } = tile;
     unsafe {
         let ones = _mm256_set1_epi16(1);
         for panel in 0..2 {
@@ -277,17 +248,8 @@ unsafe fn tile_avx2<const R: usize>(
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn tile_vnni<const R: usize>(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    ahead: usize,
-    start: *const i32,
-    out: *mut i32,
-    out_stride: usize,
-) {
+unsafe fn tile_vnni<const R: usize>(tile: Tile) {
+    let Tile { a, stride, b, quads, ahead, start, out, out_stride } = tile;
     unsafe {
         for panel in 0..2 {
             let b = b.add(panel * quads * 64);

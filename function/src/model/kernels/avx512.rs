@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::simd::{Simd, with_rows};
+use super::simd::{Simd, Tile, with_rows};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
@@ -135,20 +135,8 @@ impl Simd for Avx512 {
     const ROWS: usize = 12;
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        ahead: usize,
-        start: *const i32,
-        out: *mut i32,
-        out_stride: usize,
-    ) {
-        unsafe {
-            with_rows!(rows, tile_vnni(a, stride, b, quads, ahead, start, out, out_stride), 1 2 3 4 5 6 7 8 9 10 11 12)
-        }
+    unsafe fn tile(rows: usize, tile: Tile) {
+        unsafe { with_rows!(rows, tile_vnni(tile), 1 2 3 4 5 6 7 8 9 10 11 12) }
     }
 
     #[inline(always)]
@@ -200,24 +188,8 @@ impl Simd for Amx {
     }
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        _ahead: usize,
-        start: *const i32,
-        out: *mut i32,
-        out_stride: usize,
-    ) {
-        unsafe {
-            if rows <= 16 {
-                tile_amx_16(a, stride, b, quads, start, out, out_stride)
-            } else {
-                tile_amx_32(a, stride, b, quads, start, out, out_stride)
-            }
-        }
+    unsafe fn tile(rows: usize, tile: Tile) {
+        unsafe { if rows <= 16 { tile_amx_16(tile) } else { tile_amx_32(tile) } }
     }
 
     #[inline(always)]
@@ -247,15 +219,8 @@ impl Simd for Amx {
 // ones, which is the layout of a weight panel.
 
 #[inline(always)]
-unsafe fn tile_amx_16(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    start: *const i32,
-    out: *mut i32,
-    out_stride: usize,
-) {
+unsafe fn tile_amx_16(tile: Tile) {
+    let Tile { a, stride, b, quads, start, out, out_stride, .. } = tile;
     unsafe {
         asm!(
             "tileloadd tmm0, [{start} + {none}*1]",
@@ -290,15 +255,8 @@ unsafe fn tile_amx_16(
 }
 
 #[inline(always)]
-unsafe fn tile_amx_32(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    start: *const i32,
-    out: *mut i32,
-    out_stride: usize,
-) {
+unsafe fn tile_amx_32(tile: Tile) {
+    let Tile { a, stride, b, quads, start, out, out_stride, .. } = tile;
     unsafe {
         asm!(
             "tileloadd tmm0, [{start} + {none}*1]",
@@ -362,17 +320,8 @@ pub(super) fn amx_permitted() -> bool {
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn tile_vnni<const R: usize>(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    ahead: usize,
-    start: *const i32,
-    out: *mut i32,
-    out_stride: usize,
-) {
+unsafe fn tile_vnni<const R: usize>(tile: Tile) {
+    let Tile { a, stride, b, quads, ahead, start, out, out_stride } = tile;
     unsafe {
         let start = [_mm512_loadu_si512(start.cast()), _mm512_loadu_si512(start.add(16).cast())];
         let mut sums = [start; R];

@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::simd::{Simd, with_rows};
+use super::simd::{Simd, Tile, with_rows};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Neon;
@@ -149,18 +149,8 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        _ahead: usize,
-        start: *const i32,
-        out: *mut i32,
-        out_stride: usize,
-    ) {
-        unsafe { with_rows!(rows, tile(a, stride, b, quads, start, out, out_stride), 1 2 3 4 5) }
+    unsafe fn tile(rows: usize, tile: Tile) {
+        unsafe { with_rows!(rows, tile(tile), 1 2 3 4 5) }
     }
 
     #[inline(always)]
@@ -185,15 +175,8 @@ impl Simd for Neon {
 }
 
 #[inline(always)]
-unsafe fn tile<const R: usize>(
-    a: *const u8,
-    stride: usize,
-    b: *const i8,
-    quads: usize,
-    start: *const i32,
-    out: *mut i32,
-    out_stride: usize,
-) {
+unsafe fn tile<const R: usize>(tile: Tile) {
+    let Tile { a, stride, b, quads, start, out, out_stride, .. } = tile;
     unsafe {
         for panel in 0..2 {
             let b = b.add(panel * quads * 64);

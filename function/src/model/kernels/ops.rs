@@ -2,7 +2,7 @@
 //!
 //! Every function here relies on the size checks of the method of [`super::Isa`] that calls it.
 
-use super::simd::{MOST_ROWS, Simd};
+use super::simd::{MOST_ROWS, Simd, Tile};
 use super::{ACTIVATION_MAX, Activation, CHANNELS, Linear, Rows};
 
 /// Sums that begin with nothing.
@@ -112,7 +112,10 @@ unsafe fn tile<S: Simd>(
         let (a, b) = (x.bytes.as_ptr().add(r * x.depth), w.weight.as_ptr().add(c * w.depth));
         // The weights of the next channels come from far; each first tile sends for them.
         let ahead = if r == 0 { CHANNELS * w.depth } else { 0 };
-        S::tile(rows, a, x.depth, b, w.depth / 4, ahead, NOUGHT.as_ptr(), sums, CHANNELS);
+        let quads = w.depth / 4;
+        let tile =
+            Tile { a, stride: x.depth, b, quads, ahead, start: NOUGHT.as_ptr(), out: sums, out_stride: CHANNELS };
+        S::tile(rows, tile);
         for lane in (0..CHANNELS).step_by(S::LANES) {
             let scale = S::load(w.scale.as_ptr().add(c + lane));
             let offset = S::load(w.offset.as_ptr().add(c + lane));

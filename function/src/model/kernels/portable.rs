@@ -1,6 +1,6 @@
 //! Plain Rust, for every processor, and the referee of the others.
 
-use super::simd::Simd;
+use super::simd::{Simd, Tile};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
@@ -125,17 +125,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        _ahead: usize,
-        start: *const i32,
-        out: *mut i32,
-        out_stride: usize,
-    ) {
+    unsafe fn tile(rows: usize, tile: Tile) {
+        let Tile { a, stride, b, quads, start, out, out_stride, .. } = tile;
         for r in 0..rows {
             for panel in 0..2 {
                 let mut sums = unsafe { start.add(panel * 16).cast::<[i32; 16]>().read_unaligned() };

@@ -87,26 +87,31 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     unsafe fn end() {}
 
-    /// The integer products of some rows of `a` with 32 output channels.
-    ///
-    /// `a`: `rows` rows of unsigned bytes in 0..=127, `stride` apart, `4·quads` read of each; memory up to the next multiple of
-    /// [`super::ROW_PADDING`] rows may be read. `b`: two panels of 16 channels, each `quads × 16 × 4` signed bytes in
-    /// −63..=63, `64·quads` apart. The ranges let two products of a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵. `ahead`: how far
-    /// beyond `b` lies what should move to the second-level cache meanwhile, 0 for nothing; it may lie outside all memory.
-    /// `start`: 32 numbers, what the sums of each channel begin with. `out`: room for [`MOST_ROWS`] rows of 32 sums,
-    /// `out_stride` apart, of which `rows` are what was asked for.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn tile(
-        rows: usize,
-        a: *const u8,
-        stride: usize,
-        b: *const i8,
-        quads: usize,
-        ahead: usize,
-        start: *const i32,
-        out: *mut i32,
-        out_stride: usize,
-    );
+    /// The integer products of `rows` rows with 32 output channels.
+    unsafe fn tile(rows: usize, tile: Tile);
+}
+
+/// The operands of [`Simd::tile`], and where its sums go.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    /// Rows of unsigned bytes in 0..=127, [`stride`](Self::stride) apart, `4·quads` read of each; memory up to the next multiple of
+    /// [`super::ROW_PADDING`] rows may be read.
+    pub(crate) a: *const u8,
+    /// From row to row of `a`, in bytes.
+    pub(crate) stride: usize,
+    /// Two panels of 16 channels, each `quads × 16 × 4` signed bytes in −63..=63, `64·quads` apart. The ranges let two products of
+    /// a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
+    pub(crate) b: *const i8,
+    /// Groups of four that a sum is over; a multiple of [`Simd::QUADS`].
+    pub(crate) quads: usize,
+    /// How far beyond `b` lies what should move to the second-level cache meanwhile, 0 for nothing; it may lie outside all memory.
+    pub(crate) ahead: usize,
+    /// 32 numbers, what the sums of each channel begin with.
+    pub(crate) start: *const i32,
+    /// Room for [`MOST_ROWS`] rows of 32 sums, of which `rows` are what was asked for.
+    pub(crate) out: *mut i32,
+    /// From row to row of `out`, in numbers.
+    pub(crate) out_stride: usize,
 }
 
 /// Most rows of any [`Simd::tile`].

@@ -150,7 +150,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn tile(rows: usize, tile: Tile) {
-        unsafe { with_rows!(rows, tile(tile), 1 2 3 4 5) }
+        unsafe { with_rows!(rows, tile_dot(tile), 1 2 3 4 5) }
     }
 
     #[inline(always)]
@@ -175,7 +175,7 @@ impl Simd for Neon {
 }
 
 #[inline(always)]
-unsafe fn tile<const R: usize>(tile: Tile) {
+unsafe fn tile_dot<const R: usize>(tile: Tile) {
     let Tile { a, stride, b, quads, start, out, out_stride, .. } = tile;
     unsafe {
         for panel in 0..2 {

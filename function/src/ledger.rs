@@ -113,7 +113,7 @@ pub(crate) struct Repeat {
 pub(crate) struct Turn {
     ledger: Arc<Ledger>,
     place: Option<Place>,
-    held: Option<Held>,
+    held: Option<Box<Held>>,
 }
 
 /// A claim in the bucket.
@@ -232,7 +232,7 @@ impl Turn {
                 if taken_over {
                     tracing::warn!(message_id, claim = names.claim, "took over a stale claim");
                 }
-                self.held = Some(Held { names, id, generation, taken_over });
+                self.held = Some(Box::new(Held { names, id, generation, taken_over }));
                 Arrival::First(self)
             }
             Ok(Claimed::Done) => {

@@ -88,7 +88,8 @@ impl Payloads {
                 ),
             ));
         }
-        let data = match timeout(DEADLINE, self.fetch(&claim)).await {
+        // Apart: the client's futures have kilobytes, and every message would carry room for them.
+        let data = match timeout(DEADLINE, Box::pin(self.fetch(&claim))).await {
             Ok(fetched) => fetched?,
             Err(_) => {
                 tracing::warn!(bucket = claim.bucket, object = claim.object, "payload not read in {DEADLINE:?}");

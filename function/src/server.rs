@@ -14,8 +14,9 @@ mod flow;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -110,7 +111,8 @@ async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
     let refused = match allowed(&flow, &parts.headers).await {
         Ok(()) => match flow.bodies.read(body).await {
             Ok((body, _held)) => match decode(&parts.headers, body) {
-                Ok(incoming) => return handle(&flow, &parts.headers, incoming).await,
+                Ok(Incoming::One(message)) => return flow.answer(&parts.headers, &message).await.into_response(),
+                Ok(Incoming::Batch(events)) => return answer_batch(&flow, &parts.headers, events).await,
                 Err(error) => Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()),
             },
             Err(problem) => problem,
@@ -134,20 +136,13 @@ async fn allowed(flow: &Flow, headers: &HeaderMap) -> Result<(), Problem> {
     })
 }
 
-async fn handle(flow: &Flow, headers: &HeaderMap, incoming: Incoming) -> Response {
-    match incoming {
-        Incoming::One(message) => flow.answer(headers, message).await.into_response(),
-        Incoming::Batch(events) => answer_batch(flow, headers, events).await,
-    }
-}
-
 /// One answer for all events. The first refusal by the full queue refuses the whole batch at once: its sender sends all of it
 /// again, so nothing is gained by waiting for the others, and those that wait leave the queue.
 async fn answer_batch(flow: &Flow, headers: &HeaderMap, events: Vec<Result<Message, EventError>>) -> Response {
     let ids: Vec<_> = events.iter().map(|event| event.as_ref().ok().map(|message| message.id.clone())).collect();
     let answers = events.into_iter().enumerate().map(|(place, event)| async move {
         let reply = match event {
-            Ok(message) => flow.answer(headers, message).await,
+            Ok(message) => flow.answer(headers, &message).await,
             Err(error) => Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())),
         };
         if reply.status() == StatusCode::TOO_MANY_REQUESTS { Err(reply) } else { Ok((place, reply)) }
@@ -166,9 +161,15 @@ async fn answer_batch(flow: &Flow, headers: &HeaderMap, events: Vec<Result<Messa
     }
 }
 
-/// JSON bytes as a response body.
+/// JSON bytes as a response body, with room for the headers of a CloudEvent.
 fn json(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
-    (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+    let mut headers = HeaderMap::with_capacity(10);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 #[cfg(test)]

@@ -115,7 +115,8 @@ impl Keys {
                 return Ok(Some(Arc::clone(key)));
             }
         }
-        if self.fetch().await { Ok(self.known().keys.get(id).cloned()) } else { Err(Unavailable) }
+        // Apart, since hardly any request needs it and all would carry room for it.
+        if Box::pin(self.fetch()).await { Ok(self.known().keys.get(id).cloned()) } else { Err(Unavailable) }
     }
 
     /// Fetches in the background, unless that is being done.

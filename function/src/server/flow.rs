@@ -100,8 +100,8 @@ impl Flow {
     }
 
     /// The answer to a message that came in a request.
-    pub(super) async fn answer(&self, headers: &HeaderMap, message: Message) -> Reply {
-        let Handled { outcome, dead_lettered, result } = self.handle(headers, &message, None).await;
+    pub(super) async fn answer(&self, headers: &HeaderMap, message: &Message) -> Reply {
+        let Handled { outcome, dead_lettered, result } = self.handle(headers, message, None).await;
         result.unwrap_or_else(|| Reply::new(outcome, &message.id, dead_lettered))
     }
 
@@ -241,7 +241,8 @@ impl Flow {
         let (Outcome::Rejected { reason, detail }, Some(dead_letter)) = (&outcome, &self.dead_letter) else {
             return (outcome, false);
         };
-        match dead_letter.publish(message, reason, detail, self.service_name()).await {
+        // Apart: the client's futures have kilobytes, and every message would carry room for them.
+        match Box::pin(dead_letter.publish(message, reason, detail, self.service_name())).await {
             Ok(()) => (outcome, true),
             Err(error) => {
                 tracing::error!(message_id = message.id, %error, "dead letter not published");

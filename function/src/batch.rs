@@ -91,11 +91,16 @@ impl Batcher {
     /// Dropping the future takes the work out of the queue.
     pub(crate) async fn submit(&self, task: usize, work: Work<AnyInput>, attempt: Option<u32>) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        let ticket = match self.pool.push(task, work, attempt.is_some_and(suspect::is_one), reply) {
-            Ok(ticket) => ticket,
+        let (ticket, call) = match self.pool.push(task, work, attempt.is_some_and(suspect::is_one), reply) {
+            Ok(queued) => queued,
             Err(outcome) => return outcome,
         };
-        let mut waiting = Waiting { pool: &self.pool, ticket: Some(ticket) };
+        let mut waiting = Waiting { pool: &self.pool, ticket: Some(ticket), call };
+        if call {
+            // Requests that have arrived already come first: waking a thread costs more than queueing them.
+            tokio::task::yield_now().await;
+            waiting.call();
+        }
         let outcome = outcome.await;
         waiting.ticket = None;
         outcome.unwrap_or_else(|_| Outcome::retry("the worker ended before the work was done"))
@@ -108,14 +113,24 @@ impl Drop for Batcher {
     }
 }
 
-/// Takes a job whose sender has gone out of the queue.
+/// Takes a job whose sender has gone out of the queue, and leaves no worker asleep.
 struct Waiting<'a> {
     pool: &'a Pool,
     ticket: Option<Ticket>,
+    call: bool,
+}
+
+impl Waiting<'_> {
+    fn call(&mut self) {
+        if std::mem::take(&mut self.call) {
+            self.pool.call();
+        }
+    }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        self.call();
         if let Some(ticket) = &self.ticket {
             self.pool.remove(ticket);
         }

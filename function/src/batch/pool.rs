@@ -18,6 +18,9 @@ use crate::telemetry::Metrics;
 /// So many threads may hang before the process counts as broken.
 pub(super) const HUNG: usize = 3;
 
+/// Messages of a batch on average from which it pays to wait for the requests that have arrived already.
+const COMPANY: f64 = 1.5;
+
 pub(super) struct Pool {
     tasks: Arc<[Box<dyn AnyTask>]>,
     bounds: Bounds,
@@ -40,10 +43,14 @@ struct State {
     hung: usize,
     /// Workers that sleep.
     idle: usize,
+    /// Of those, how many are being woken: one call is enough for all that comes until they are there.
+    called: usize,
     /// The watch sleeps until a run begins.
     unwatched: bool,
     /// Tokens of a message that was queued, a moving average.
     cost: f64,
+    /// Messages of a batch, a moving average.
+    company: f64,
     /// Tokens a second of one worker, a moving average; zero until a batch has run.
     rate: f64,
     closed: bool,
@@ -86,8 +93,10 @@ impl Pool {
             workers: bounds.workers.max(1),
             hung: 0,
             idle: 0,
+            called: 0,
             unwatched: false,
             cost: 0.0,
+            company: 1.0,
             rate: 0.0,
             closed: false,
         };
@@ -123,14 +132,15 @@ impl Pool {
         (state.queue.tokens() + likely > most).then(|| state.overloaded(&self.bounds))
     }
 
-    /// Queues work, and says where; or what became of it at once.
+    /// Queues work, and says where; or what became of it at once. If the second part is true, a worker sleeps and only
+    /// [`call`](Self::call) will wake it: soon, but others have lately come together, and had better be queued first.
     pub(super) fn push(
         &self,
         task: usize,
         work: Work<AnyInput>,
         suspect: bool,
         reply: Reply,
-    ) -> Result<Ticket, Outcome> {
+    ) -> Result<(Ticket, bool), Outcome> {
         let most = self.bounds.queue_tokens;
         let mut state = self.lock();
         if state.closed {
@@ -152,12 +162,12 @@ impl Pool {
         let ticket = queued.ok_or_else(|| Outcome::retry("there is no such task"))?;
         state.cost += (work.cost as f64 - state.cost) / 64.0;
         self.metrics.queue_tokens(state.queue.tokens());
-        let idle = state.idle > 0;
+        let (call, later) = (state.summon(), state.company > COMPANY);
         drop(state);
-        if idle {
-            self.arrival.notify_one();
+        if call && !later {
+            self.call();
         }
-        Ok(ticket)
+        Ok((ticket, call && later))
     }
 
     /// Takes a job whose sender has gone out of the queue.
@@ -173,6 +183,12 @@ impl Pool {
     #[cfg(test)]
     pub(super) fn tokens(&self) -> usize {
         self.lock().queue.tokens()
+    }
+
+    /// Workers that sleep.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.lock().idle
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -226,20 +242,27 @@ impl Pool {
                 self.arrival.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
             };
             state.idle -= 1;
+            state.called = state.called.saturating_sub(1);
         }
+    }
+
+    /// Wakes the worker that [`push`](Self::push) told of.
+    pub(super) fn call(&self) {
+        self.arrival.notify_one();
     }
 
     fn begin(&self, mut state: MutexGuard<'_, State>, batch: Batch<Job>) -> Call {
         let id = state.next_run;
         state.next_run += 1;
+        state.company += (batch.jobs.len() as f64 - state.company) / 8.0;
         let (inputs, replies) = batch.jobs.into_iter().map(|job| (job.input, job.reply)).unzip();
         state.running.push(Run { id, until: Instant::now() + self.bounds.run_time, replies });
         // An arrival may have woken this worker while another slept on.
-        let more = state.idle > 0 && !(state.queue.is_empty() && state.apart.is_empty());
+        let more = !(state.queue.is_empty() && state.apart.is_empty()) && state.summon();
         let unwatched = std::mem::take(&mut state.unwatched);
         drop(state);
         if more {
-            self.arrival.notify_one();
+            self.call();
         }
         if unwatched {
             self.begun.notify_one();
@@ -359,6 +382,13 @@ impl Pool {
 }
 
 impl State {
+    /// Whether a worker sleeps that nobody is waking; whoever is told so has to.
+    fn summon(&mut self) -> bool {
+        let asleep = self.idle > self.called;
+        self.called += usize::from(asleep);
+        asleep
+    }
+
     /// A refusal that says how long what waits will take at the measured rate: from 1 s, the least that `Retry-After` can
     /// say, to 30 s.
     fn overloaded(&self, bounds: &Bounds) -> Outcome {

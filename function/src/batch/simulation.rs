@@ -59,9 +59,14 @@ fn simulate(workers: usize, hangs: usize) {
             let (reply, outcome) = oneshot::channel();
             let work = Work { input: Box::new(n) as _, cost: 1 + n % 4 };
             match pool.push(0, work, n == 4, reply) {
-                // Gone before the answer.
-                Ok(ticket) if n == 6 => pool.remove(&ticket),
-                Ok(_) => {
+                Ok((ticket, call)) => {
+                    thread::yield_now();
+                    if call {
+                        pool.call();
+                    }
+                    if n == 6 {
+                        return pool.remove(&ticket); // gone before the answer
+                    }
                     let outcome = shuttle::future::block_on(outcome).unwrap();
                     assert!(
                         outcome == done(n) || ((hangs > 0 || n == 5) && matches!(outcome, Outcome::Retry { .. })),

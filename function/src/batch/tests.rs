@@ -123,6 +123,30 @@ async fn a_full_queue_refuses_at_once_and_a_gone_client_makes_room() {
 }
 
 #[tokio::test]
+async fn requests_that_are_there_come_first_and_who_goes_away_leaves_no_worker_asleep() {
+    let (task, open) = gated();
+    let (batcher, task) = start(task, 100, 100);
+    let jobs: Vec<_> = (20..40).map(|n| submit(&batcher, n, 1)).collect();
+    until(|| task.started.load(Ordering::SeqCst) == 1).await;
+    drop(open);
+    for job in jobs {
+        job.await.unwrap();
+    }
+    until(|| batcher.pool.idle() == 1).await;
+    let batches = task.started.load(Ordering::SeqCst);
+    let mut first = Box::pin(batcher.submit(0, work(1, 1), None));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    let mut second = Box::pin(batcher.submit(0, work(2, 1), None));
+    assert!(futures_util::poll!(&mut second).is_pending());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // The first one has the call, once all others had their turn.
+    assert_eq!(task.started.load(Ordering::SeqCst), batches);
+    drop(first);
+    let second = tokio::time::timeout(Duration::from_secs(10), second).await;
+    assert_eq!(second.unwrap(), done(2));
+}
+
+#[tokio::test]
 async fn a_panic_costs_its_own_message_alone() {
     let (task, open) = gated();
     let (batcher, task) = start(task, 100, 100);

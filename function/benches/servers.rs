@@ -7,7 +7,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
-use function::{Function, Message, Outcome, Task, Work};
+use function::{Allocator, Function, Message, Outcome, Task, Work};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> std::process::ExitCode {
     match std::env::var("BENCH_SERVER").as_deref() {

@@ -8,8 +8,11 @@
 
 use std::process::ExitCode;
 
-use function::{Function, Message, Outcome, Task, Work};
+use function::{Allocator, Function, Message, Outcome, Task, Work};
 use serde_json::json;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     Function::new().task(Redact).run()
@@ -38,33 +41,28 @@ impl Task for Redact {
 
 /// Words with an `@` inside, and runs of eight digits or more that only blanks interrupt, become `[…]`.
 fn redact(text: &str) -> String {
-    let words: Vec<String> = text
-        .split(' ')
-        .map(|word| match word.trim_matches(|c: char| c.is_ascii_punctuation()).split_once('@') {
-            Some((name, host)) if !name.is_empty() && host.contains('.') => "[e-mail]".to_owned(),
-            _ => word.to_owned(),
-        })
-        .collect();
-    let text = words.join(" ");
-    let (mut out, mut number) = (String::new(), String::new());
-    for c in text.chars().chain(['\0']) {
-        if c.is_ascii_digit() || (c == ' ' && !number.is_empty()) {
-            number.push(c);
-            continue;
-        }
-        let digits = number.trim_end().to_owned();
-        let blanks = number.split_off(digits.len());
-        if digits.chars().filter(char::is_ascii_digit).count() >= 8 {
-            out.push_str("[number]");
-        } else {
-            out.push_str(&digits);
-        }
-        out.push_str(&blanks);
-        number.clear();
-        out.push(c);
+    let mut words = String::with_capacity(text.len());
+    for word in text.split_inclusive(' ') {
+        let (word, blank) = word.strip_suffix(' ').map_or((word, ""), |word| (word, " "));
+        words += if is_address(word) { "[e-mail]" } else { word };
+        words += blank;
     }
-    out.pop(); // the end mark
-    out
+    let (mut out, mut rest) = (String::with_capacity(words.len()), words.as_str());
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(start);
+        let end = from.find(|c: char| !c.is_ascii_digit() && c != ' ').unwrap_or(from.len());
+        let number = from[..end].trim_end();
+        let long = number.bytes().filter(u8::is_ascii_digit).count() >= 8;
+        out += before;
+        out += if long { "[number]" } else { number };
+        rest = &from[number.len()..];
+    }
+    out + rest
+}
+
+fn is_address(word: &str) -> bool {
+    let address = word.trim_matches(|c: char| c.is_ascii_punctuation()).split_once('@');
+    address.is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
 }
 
 #[cfg(test)]

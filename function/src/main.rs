@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use function::Function;
+use function::{Allocator, Function};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     Function::new().with_model_tasks().run()

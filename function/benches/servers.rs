@@ -14,15 +14,17 @@ static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> std::process::ExitCode {
     match std::env::var("BENCH_SERVER").as_deref() {
-        Ok("bare") => bare(),
+        Ok("bare") => match function::runtime() {
+            Ok(runtime) => runtime.block_on(bare()),
+            Err(error) => eprintln!("{error}"),
+        },
         Ok("call") => return Function::new().task(Call).run(),
         _ => println!("`cargo xtask bench` starts these servers"),
     }
     std::process::ExitCode::SUCCESS
 }
 
-/// On as many threads as the function has.
-#[tokio::main]
+/// On as many threads as the function has, that is to say on its runtime.
 async fn bare() {
     let router = Router::new().route("/", post(|body: Bytes| async move { body.len().to_string() }));
     let Ok(listener) = tokio::net::TcpListener::bind("127.0.0.1:0").await else { return };

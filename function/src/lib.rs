@@ -74,6 +74,6 @@ pub use ledger::LedgerPlace;
 pub use mimalloc::MiMalloc as Allocator;
 pub use outcome::Outcome;
 pub use payload::Payloads;
-pub use run::{Function, StartError};
+pub use run::{Function, StartError, runtime};
 pub use sink::{Destination, SinkError, Sinks, TaskResult};
 pub use task::{Task, Work};

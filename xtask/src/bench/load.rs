@@ -144,9 +144,8 @@ async fn send_all(load: &Load<'_>) -> Result<Answers> {
             .spawn(move || schedule.release(every, waiting))
             .context("starting the schedule's thread")?;
     }
-    let clients: Vec<_> = (0..load.connections)
-        .map(|_| tokio::spawn(client(Arc::clone(&target), Arc::clone(&load.messages), Arc::clone(&schedule))))
-        .collect();
+    let clients: Vec<_> =
+        (0..load.connections).map(|_| tokio::spawn(client(Arc::clone(&target), Arc::clone(&schedule)))).collect();
     let mut all = Answers::default();
     for client in clients {
         all.add(&client.await.context("a client of the load generator")?);
@@ -156,11 +155,11 @@ async fn send_all(load: &Load<'_>) -> Result<Answers> {
 }
 
 /// One request at a time until the end.
-async fn client(target: Arc<Target>, messages: Arc<[Message]>, schedule: Arc<Schedule>) -> Answers {
+async fn client(target: Arc<Target>, schedule: Arc<Schedule>) -> Answers {
     let mut answers = Answers::default();
     let mut connection = None;
     while let Some((due, n)) = schedule.next().await {
-        let message = &messages[(n % messages.len() as u64) as usize];
+        let message = &target.messages[(n % target.messages.len() as u64) as usize];
         let sent = tokio::time::timeout(PATIENCE, target.send(&mut connection, message)).await;
         let outcome = match sent {
             Ok(Ok((status, outcome, bytes))) => {
@@ -192,7 +191,8 @@ async fn client(target: Arc<Target>, messages: Arc<[Message]>, schedule: Arc<Sch
 struct Target {
     uri: Uri,
     address: String,
-    headers: HeaderMap,
+    /// With all the headers of their requests.
+    messages: Vec<Message>,
     /// For https.
     secure: Option<reqwest::Client>,
 }
@@ -208,20 +208,29 @@ impl Target {
         );
         let authority = uri.authority().with_context(|| format!("{} names no host", load.url))?;
         let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
         for (name, value) in load.headers {
             let field = HeaderName::from_bytes(name.as_bytes()).with_context(|| format!("{name:?} is no header"))?;
             headers.append(field, HeaderValue::from_str(value).with_context(|| format!("the value of {name}"))?);
         }
         let host = authority.host();
         let address = format!("{host}:{}", authority.port_u16().unwrap_or(80));
-        let secure = if scheme == "https" {
+        let secure = scheme == "https";
+        if !secure {
+            headers.insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
+        }
+        let messages = load.messages.iter().map(|message| {
+            let mut message = message.clone();
+            message.headers.extend(headers.clone());
+            message
+        });
+        let messages = messages.collect();
+        let secure = if secure {
             function::cloud::use_ring();
             Some(reqwest::Client::builder().http1_only().build().context("making an HTTPS client")?)
         } else {
             None
         };
-        Ok(Self { uri, address, headers, secure })
+        Ok(Self { uri, address, messages, secure })
     }
 
     /// Status, the word for the outcome, and the bytes of the answer; or what went wrong.
@@ -231,7 +240,8 @@ impl Target {
         message: &Message,
     ) -> Result<(StatusCode, String, usize), &'static str> {
         let (status, headers, body) = match &self.secure {
-            Some(client) => self.send_secure(client, message).await?,
+            // Apart: a large future, which the other path would carry along.
+            Some(client) => Box::pin(self.send_secure(client, message)).await?,
             None => self.send_plain(connection, message).await?,
         };
         let problem = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
@@ -259,8 +269,7 @@ impl Target {
         let mut request = hyper::Request::new(Full::new(message.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.path_and_query().map_or_else(Uri::default, |path| path.clone().into());
-        request.headers_mut().extend(self.headers.clone());
-        request.headers_mut().extend(message.headers.clone());
+        *request.headers_mut() = message.headers.clone();
         let answer = sender.send_request(request).await.map_err(|_| "connection lost")?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, ANSWER).collect().await.map_err(|_| "answer cut off")?;
@@ -281,10 +290,7 @@ impl Target {
         client: &reqwest::Client,
         message: &Message,
     ) -> Result<(StatusCode, HeaderMap, Bytes), &'static str> {
-        let mut headers = self.headers.clone();
-        headers.remove(header::HOST);
-        headers.extend(message.headers.clone());
-        let request = client.post(self.uri.to_string()).headers(headers).body(message.body.clone());
+        let request = client.post(self.uri.to_string()).headers(message.headers.clone()).body(message.body.clone());
         let answer = request
             .send()
             .await

@@ -2,7 +2,8 @@
 //!
 //! Messages of concurrent requests meet here and run together. Nothing polls and nothing waits for company by default: an idle
 //! worker takes what is there at once, and what arrives while it works is the next batch. Batches therefore grow with load, and
-//! a lone message waits for nobody.
+//! a lone message waits for nobody. Only where batches have lately had several messages, a sleeping worker is woken after the
+//! requests that have arrived already are queued too.
 //!
 //! - `queue`: what waits, and what runs next: short and long messages share the time
 //! - `pool`: the threads that run batches, and the watch over those that hang

@@ -7,10 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
-use function::{Allocator, Function, Message, Outcome, Task, Work};
-
-#[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+use function::{Function, Message, Outcome, Task, Work};
 
 fn main() -> std::process::ExitCode {
     match std::env::var("BENCH_SERVER").as_deref() {

@@ -8,11 +8,8 @@
 
 use std::process::ExitCode;
 
-use function::{Allocator, Function, Message, Outcome, Task, Work};
+use function::{Function, Message, Outcome, Task, Work};
 use serde_json::json;
-
-#[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     Function::new().task(Redact).run()

@@ -69,9 +69,6 @@ pub use config::Config;
 pub use dead_letter::DeadLetter;
 pub use event::Message;
 pub use ledger::LedgerPlace;
-/// The allocator of the programs here: a tenth less CPU on the way around a task than glibc's, since a message's memory is
-/// freed by another thread than asked for it. A library leaves the choice to its programs.
-pub use mimalloc::MiMalloc as Allocator;
 pub use outcome::Outcome;
 pub use payload::Payloads;
 pub use run::{Function, StartError, runtime};

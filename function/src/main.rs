@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use function::{Allocator, Function};
-
-#[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+use function::Function;
 
 fn main() -> ExitCode {
     Function::new().with_model_tasks().run()

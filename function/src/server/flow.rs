@@ -125,7 +125,7 @@ impl Flow {
         let (trace, span_id) = trace(headers, message, self.project.as_deref());
         let known = |text| Some(text).filter(|text: &&str| !text.is_empty());
         let (trace, span_id) = (known(trace.as_str()), known(span_id.as_str()));
-        let (id, ms) = (message.id.as_str(), seconds * 1e3);
+        let (id, ms) = (message.id.as_str(), (seconds * 1e6).round() / 1e3);
         match outcome.detail() {
             None => {
                 tracing::info!(task = name, message_id = id, outcome = word, repeated, ms, trace, span_id, "message")

@@ -339,7 +339,6 @@ fn example(address: &str) -> String {
     )
 }
 
-/// SIGTERM, which Cloud Run and Kubernetes send, or Ctrl-C.
 /// The async runtime of a program: requests, answers and calls to Google Cloud, on half of the CPUs. Tasks run on threads of their
 /// own, and more threads here would mostly hand requests to one another: on two CPUs that costs 13 to 29 % more CPU a request.
 ///
@@ -350,6 +349,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(cpus.div_ceil(2)).enable_all().build()
 }
 
+/// SIGTERM, which Cloud Run and Kubernetes send, or Ctrl-C.
 async fn stopped() {
     use tokio::signal;
     let interrupt = async {

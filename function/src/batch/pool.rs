@@ -162,12 +162,13 @@ impl Pool {
         let ticket = queued.ok_or_else(|| Outcome::retry("there is no such task"))?;
         state.cost += (work.cost as f64 - state.cost) / 64.0;
         self.metrics.queue_tokens(state.queue.tokens());
-        let (call, later) = (state.summon(), state.company > COMPANY);
+        let call = state.summon();
+        let later = call && state.company > COMPANY;
         drop(state);
         if call && !later {
             self.call();
         }
-        Ok((ticket, call && later))
+        Ok((ticket, later))
     }
 
     /// Takes a job whose sender has gone out of the queue.
@@ -246,7 +247,7 @@ impl Pool {
         }
     }
 
-    /// Wakes the worker that [`push`](Self::push) told of.
+    /// Wakes the worker that was [summoned](State::summon).
     pub(super) fn call(&self) {
         self.arrival.notify_one();
     }

@@ -165,7 +165,6 @@ async fn answer_batch(flow: &Flow, headers: &HeaderMap, events: Vec<Result<Messa
 fn json(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
     let mut headers = HeaderMap::with_capacity(10);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CONTENT_LENGTH, body.len().into());
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -1,6 +1,5 @@
 //! What batching gains on a task whose cost is mostly one of each call: see `function/benches/servers.rs`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -9,7 +8,7 @@ use serde_json::json;
 use super::load::{self, Load};
 use super::report::{Ratio, Report, number, table};
 use super::server::{Server, build};
-use super::workload::{Message, Random, messages, texts};
+use super::workload::{Random, messages, texts};
 use super::{median, progress};
 use crate::flags::bench::{Bench, Form, Length};
 
@@ -18,12 +17,11 @@ const ROUND: Duration = Duration::from_secs(2);
 pub(super) fn run(common: &Bench) -> Result<Report> {
     let program = build(["--bench", "servers"])?;
     let texts = texts(256, Length::Fixed(16), &mut Random::new(6));
-    let messages: Arc<[Message]> = messages(&texts, Form::Wrapped, 1).into();
+    let messages = &messages(&texts, Form::Wrapped, 1);
     // A message of that task costs one token.
     let alone = Server::start(&program, &[("BENCH_SERVER", "call"), ("MAX_BATCH_TOKENS", "1")])?;
     let batched = Server::start(&program, &[("BENCH_SERVER", "call")])?;
     let measure = |server: &Server, connections| -> Result<_> {
-        let messages = Arc::clone(&messages);
         let answers =
             load::run(&Load { url: &server.url, headers: &[], messages, connections, rate: None, duration: ROUND })?;
         ensure!(answers.events > 0, "the benchmark's task answered nothing: {:?}", answers.outcomes);

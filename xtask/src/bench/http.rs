@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -40,12 +39,12 @@ pub(super) fn run(flags: &Http, common: &Bench) -> Result<Report> {
     }
 }
 
-fn sample(flags: &Http, length: Length) -> Arc<[Message]> {
+fn sample(flags: &Http, length: Length) -> Vec<Message> {
     let texts = texts(TEXTS, length, &mut Random::new(2));
-    messages(&texts, flags.form, flags.events.into()).into()
+    messages(&texts, flags.form, flags.events.into())
 }
 
-fn load<'a>(url: &'a str, flags: &'a Http, messages: Arc<[Message]>) -> Load<'a> {
+fn load<'a>(url: &'a str, flags: &'a Http, messages: &'a [Message]) -> Load<'a> {
     let connections = flags.concurrency.map_or(if flags.rate.is_some() { 512 } else { CONCURRENCY }, usize::from);
     Load { url, headers: &flags.header, messages, connections, rate: flags.rate, duration: flags.duration }
 }
@@ -53,7 +52,8 @@ fn load<'a>(url: &'a str, flags: &'a Http, messages: Arc<[Message]>) -> Load<'a>
 /// The load alone.
 fn against(url: &str, flags: &Http) -> Result<Report> {
     progress(format_args!("{url}: load for {:?}", flags.duration));
-    let load = load(url, flags, sample(flags, flags.tokens));
+    let messages = sample(flags, flags.tokens);
+    let load = load(url, flags, &messages);
     let answers = load::run(&load)?;
     let mut text = describe(&load, flags);
     text += &found(&answers);
@@ -78,7 +78,8 @@ fn own(flags: &Http, common: &Bench) -> Result<Report> {
     let encoder = Encoder::embedded()?.with_threads(std::thread::available_parallelism().map_or(1, usize::from));
     let sequences: Vec<Vec<u32>> =
         texts(TEXTS, flags.tokens, &mut Random::new(2)).iter().map(|text| encoder.tokenize(text)).collect();
-    let mut load = load(&server.url, flags, sample(flags, flags.tokens));
+    let messages = sample(flags, flags.tokens);
+    let mut load = load(&server.url, flags, &messages);
     let duration = (flags.duration / u32::from(common.rounds)).max(Duration::from_millis(500));
     load.duration = duration;
     load::run(&load)?; // warms both sides
@@ -195,7 +196,7 @@ fn short_texts(server: &Server, flags: &Http, duration: Duration) -> Result<Cost
     let load = Load {
         url: &server.url,
         headers: &flags.header,
-        messages: messages(&texts, Form::Wrapped, 1).into(),
+        messages: &messages(&texts, Form::Wrapped, 1),
         connections: CONCURRENCY,
         rate: None,
         duration: duration.max(Duration::from_secs(2)),

@@ -29,7 +29,7 @@ pub(super) struct Load<'a> {
     pub(super) url: &'a str,
     pub(super) headers: &'a [(String, String)],
     /// Sent in turn, again and again.
-    pub(super) messages: Arc<[Message]>,
+    pub(super) messages: &'a [Message],
     /// Requests in flight at once, at most.
     pub(super) connections: usize,
     /// Requests a second in an open loop; closed without.
@@ -214,23 +214,19 @@ impl Target {
         }
         let host = authority.host();
         let address = format!("{host}:{}", authority.port_u16().unwrap_or(80));
-        let secure = scheme == "https";
-        if !secure {
+        let secure = if scheme == "https" {
+            function::cloud::use_ring();
+            Some(reqwest::Client::builder().http1_only().build().context("making an HTTPS client")?)
+        } else {
             headers.insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
-        }
+            None
+        };
         let messages = load.messages.iter().map(|message| {
             let mut message = message.clone();
             message.headers.extend(headers.clone());
             message
         });
-        let messages = messages.collect();
-        let secure = if secure {
-            function::cloud::use_ring();
-            Some(reqwest::Client::builder().http1_only().build().context("making an HTTPS client")?)
-        } else {
-            None
-        };
-        Ok(Self { uri, address, messages, secure })
+        Ok(Self { uri, address, messages: messages.collect(), secure })
     }
 
     /// Status, the word for the outcome, and the bytes of the answer; or what went wrong.

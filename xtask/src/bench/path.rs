@@ -1,7 +1,6 @@
 //! The path around the model: an event decoded, routed, run through a trivial task, answered; beside servers that only read
 //! the body.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -10,7 +9,7 @@ use serde_json::json;
 use super::load::{self, Load};
 use super::report::{Ratio, Report, number, table};
 use super::server::{Server, build};
-use super::workload::{Message, Random, messages, texts};
+use super::workload::{Random, messages, texts};
 use super::{median, peers, progress};
 use crate::flags::bench::{Bench, Form, Length};
 
@@ -19,7 +18,7 @@ const ROUND: Duration = Duration::from_secs(2);
 
 pub(super) fn run(common: &Bench) -> Result<Report> {
     let texts = texts(1024, Length::Fixed(16), &mut Random::new(5));
-    let messages: Arc<[Message]> = messages(&texts, Form::Wrapped, 1).into();
+    let messages = &messages(&texts, Form::Wrapped, 1);
     let mut servers = vec![
         ("the example task `redact`", Server::start(&build(["--example", "redact"])?, &[])?),
         ("axum, reads the body", Server::start(&build(["--bench", "servers"])?, &[("BENCH_SERVER", "bare")])?),
@@ -36,7 +35,6 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
     for round in 0..=common.rounds {
         progress(format_args!("path: round {round} of {}", common.rounds));
         for ((name, server), found) in servers.iter().zip(&mut found) {
-            let messages = Arc::clone(&messages);
             let load = Load {
                 url: &server.url,
                 headers: &[],

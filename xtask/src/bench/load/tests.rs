@@ -42,7 +42,7 @@ fn complete(request: &[u8]) -> bool {
 
 fn load(url: &str, rate: Option<f64>, connections: usize, milliseconds: u64) -> Answers {
     let texts = texts(10, Length::Fixed(16), &mut Random::new(1));
-    let messages = messages(&texts, Form::Batch, 5).into();
+    let messages = &messages(&texts, Form::Batch, 5);
     run(&Load { url, headers: &[], messages, connections, rate, duration: Duration::from_millis(milliseconds) })
         .unwrap()
 }
@@ -91,7 +91,7 @@ fn a_server_that_is_not_there_is_an_outcome() {
         run(&Load {
             url: "ftp://x",
             headers: &[],
-            messages: Arc::new([]),
+            messages: &[],
             connections: 1,
             rate: None,
             duration: Duration::ZERO

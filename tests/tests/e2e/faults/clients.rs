@@ -32,7 +32,7 @@ async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
     scene.settled().await;
     let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
     until("no connection left that its client has closed", || half_closed(port) == 0).await;
-    while function.metric("queue_tokens").await.unwrap_or_default() != 0.0 {
+    while function.metric("queue_tokens").await != Some(0.0) {
         tokio::task::yield_now().await;
     }
     let mut counts = scene.finish(function).await;

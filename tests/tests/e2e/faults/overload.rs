@@ -44,7 +44,7 @@ async fn five_times_its_capacity_is_refused_or_done_in_the_same_memory() {
             half = peak(function.id());
         }
         if tick % 20 == 0 {
-            queue = queue.max(function.metric("queue_tokens").await.unwrap_or_default());
+            queue = queue.max(function.metric("queue_tokens").await.unwrap());
         }
     }
     let (mut done, mut refused) = (Vec::new(), 0);

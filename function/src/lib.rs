@@ -36,7 +36,7 @@
 //! - `route`: the declared rules that pick a task
 //! - [`task`]: what a user implements; [`tasks`]: `embed`, `classify`, `rerank`
 //! - `batch`: the bounded queue in which messages of concurrent requests meet
-//! - [`model`]: the encoder: tokenizer, weights, forward pass, kernels
+//! - [`encoder`], a crate of its own: tokenizer, weights, forward pass, kernels
 //! - [`outcome`]: what became of a message; `server`: its answer over HTTP
 //! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: what can never succeed
 //! - [`key`]: the name by which repeats of a message are known; [`cloud`]: the clients of Google Cloud
@@ -53,7 +53,6 @@ pub mod dead_letter;
 pub mod event;
 pub mod key;
 mod ledger;
-pub mod model;
 pub mod outcome;
 pub mod payload;
 mod pull;

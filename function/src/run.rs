@@ -19,12 +19,12 @@ use tokio::sync::watch;
 use crate::batch::{Batcher, Bounds};
 use crate::cloud::{Clients, Cloud};
 use crate::ledger::Ledger;
-use crate::model::Encoder;
 use crate::pull::{Pull, PullError};
 use crate::server::{Bodies, Flow, router, serve};
 use crate::task::AnyTask;
 use crate::tasks::{Classify, Embed, Rerank};
 use crate::{Config, DeadLetter, Destination, Payloads, Sinks, Task, telemetry};
+use encoder::Encoder;
 
 /// A program that serves tasks. [`run`](Self::run) reads the command line and the environment, see [`Config`].
 #[derive(Default)]

@@ -18,7 +18,7 @@ pub use embed::Embed;
 pub use rerank::Rerank;
 
 use crate::Outcome;
-use crate::model::Encoder;
+use encoder::Encoder;
 
 /// Most texts, labels or documents of one message.
 pub const MAX_TEXTS: usize = 2048;

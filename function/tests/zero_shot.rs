@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use function::model::Encoder;
+use encoder::Encoder;
 use function::tasks::Classify;
 use function::{Message, Outcome, Task};
 use serde_json::{Value, json};

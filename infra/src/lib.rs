@@ -26,33 +26,10 @@
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
 //! - [`limits`]: Pub/Sub's bounds of one message
 //! - [`causes`]: an error with what caused it
-//!
-//! With the feature `cloud`, for whatever deploys:
-//!
-//! - `plan`: what is declared and what was found, as steps; pure
-//! - `cloud`: Google's APIs, and project, region, endpoints and credentials as Google's tools find them
-//! - `apply`: runs the steps of a plan
-//! - `graph`, `terraform`: the topology as a picture, and as Terraform JSON
-//!
-//! With the feature `local`:
-//!
-//! - `local`: Pub/Sub on this machine
 
-#[cfg(feature = "cloud")]
-pub mod apply;
 mod causes;
-#[cfg(feature = "cloud")]
-pub mod cloud;
 pub mod filter;
-#[cfg(feature = "cloud")]
-pub mod graph;
 pub mod limits;
-#[cfg(feature = "local")]
-pub mod local;
-#[cfg(feature = "cloud")]
-pub mod plan;
-#[cfg(feature = "cloud")]
-pub mod terraform;
 pub mod topology;
 
 pub use causes::causes;

@@ -25,8 +25,7 @@ use toml::de::DeTable;
 
 pub use error::{Error, Errors};
 pub use values::{Cpu, Destination, Memory, Secret};
-#[cfg(feature = "cloud")]
-pub(crate) use values::{PROJECT, human};
+pub use values::{PROJECT, human};
 
 use crate::filter::Filter;
 use error::Log;

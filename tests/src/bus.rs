@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
-use infra::local::{Bus as LocalBus, Handle, Limits};
+use pubsub::{Bus as LocalBus, Handle, Limits};
 use tokio::sync::oneshot;
 
 use crate::PubSub;

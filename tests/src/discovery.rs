@@ -10,8 +10,8 @@ pub(crate) use schema::camel_case;
 
 use std::sync::OnceLock;
 
+use deploy::cloud::Api;
 use http::Method;
-use infra::cloud::Api;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 

@@ -23,7 +23,7 @@ mod upstream;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
-use infra::cloud::Api;
+use deploy::cloud::Api;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;

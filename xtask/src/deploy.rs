@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use deploy::apply::{Outcome, Progress, apply};
+use deploy::cloud::Google;
+use deploy::plan::{Action, Plan, State};
 use indicatif::{ProgressBar, ProgressStyle};
-use infra::apply::{Outcome, Progress, apply};
-use infra::cloud::Google;
-use infra::plan::{Action, Plan, State};
 
 use crate::plan::{Built, Compared, built, compare, connect};
 use crate::{flags, outputs, terminal, topology};

@@ -1,12 +1,13 @@
 //! `cargo xtask destroy`: removes what the topology declares and the deployment's label marks, and nothing else.
 
 use anyhow::{Result, bail};
-use infra::cloud::Google;
-use infra::plan::{self, ARCHIVES, Id, Kind, Plan, State, Step, deletions};
+use deploy::cloud::Google;
+use deploy::plan::{self, ARCHIVES, Id, Kind, Plan, State, Step, deletions};
 use infra::topology::Topology;
 
+use crate::deploy::run_steps;
 use crate::plan::connect;
-use crate::{deploy, flags, terminal, topology};
+use crate::{flags, terminal, topology};
 
 /// So many foreign objects are named in the refusal.
 const NAMED: usize = 5;
@@ -49,7 +50,7 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
             );
             terminal::confirm(&question, flags.yes)?;
             let help = "run `cargo xtask destroy` again: it goes on from what there is";
-            deploy::run_steps(&google, &plan, &State::new(&topology.name), help).await?;
+            run_steps(&google, &plan, &State::new(&topology.name), help).await?;
         }
         if flags.json {
             let deleted: Vec<&str> = plan.steps.iter().map(|step| step.id.name.as_str()).collect();

@@ -3,8 +3,8 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
-use infra::cloud::{Api, Google, Settings};
-use infra::plan::{self, Kind};
+use deploy::cloud::{Api, Google, Settings};
+use deploy::plan::{self, Kind};
 use serde_json::json;
 
 use crate::{flags, terminal, topology};

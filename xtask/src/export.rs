@@ -1,7 +1,7 @@
 //! `cargo xtask export`: the topology as Terraform JSON.
 
 use anyhow::Result;
-use infra::terraform;
+use deploy::terraform;
 
 use crate::flags::Export;
 use crate::{output, topology};

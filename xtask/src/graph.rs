@@ -1,7 +1,7 @@
 //! `cargo xtask graph`: the topology as a picture.
 
 use anyhow::Result;
-use infra::graph;
+use deploy::graph;
 
 use crate::flags::{Graph, Picture};
 use crate::{output, topology};

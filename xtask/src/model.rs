@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use function::model::{Encoder, Source};
+use encoder::{Encoder, Source};
 
 use crate::flags::Model;
 
@@ -22,7 +22,7 @@ const WORST: f32 = 0.98;
 
 pub(crate) fn run(arguments: &Model) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let embedded = root.join("function/data").join(format!("{NAME}.safetensors"));
+    let embedded = root.join("function/encoder/data").join(format!("{NAME}.safetensors"));
     let (source, default_output) = match &arguments.directory {
         Some(directory) => {
             let source = Source::read(directory)?;

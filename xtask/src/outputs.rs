@@ -1,8 +1,8 @@
 //! `cargo xtask outputs`: names and addresses of what is deployed.
 
 use anyhow::{Result, bail};
-use infra::cloud::Google;
-use infra::plan::{self, Id, Kind};
+use deploy::cloud::Google;
+use deploy::plan::{self, Id, Kind};
 use infra::topology::{Service, Topology};
 use serde_json::{Map, Value, json};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use infra::cloud::{Google, Settings};
-use infra::plan::{self, Archive, Context, Plan, Resource, State};
+use deploy::cloud::{Google, Settings};
+use deploy::plan::{self, Archive, Context, Plan, Resource, State};
 use infra::topology::Topology;
 
 use crate::flags::{self, Place};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use deploy::cloud::{Api, Settings};
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_pubsub::Error;
@@ -13,7 +14,6 @@ use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin};
 use google_cloud_pubsub::retry_policy::RetryableErrors;
 use google_cloud_storage::client::Storage;
 use infra::causes;
-use infra::cloud::{Api, Settings};
 use infra::topology::Topology;
 pub(crate) use rest::Rest;
 use tokio::time::{Interval, interval};

@@ -1,8 +1,8 @@
 //! `cargo xtask rollback`: services at an earlier archive, without a build.
 
 use anyhow::{Result, bail, ensure};
-use infra::cloud::Google;
-use infra::plan::{self, ARCHIVES, Action, Archive, Id, Kind, Resource};
+use deploy::cloud::Google;
+use deploy::plan::{self, ARCHIVES, Action, Archive, Id, Kind, Resource};
 use serde_json::{Value, json};
 
 use crate::plan::connect;

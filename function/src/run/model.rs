@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::Config;
 use crate::cloud::Clients;
-use crate::model::{Encoder, ModelError, Source};
+use encoder::{Encoder, ModelError, Source};
 
 /// Largest file of a model, in bytes: a BERT of some hundred million parameters in float32.
 const MAX_FILE: usize = 2 << 30;

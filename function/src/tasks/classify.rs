@@ -7,8 +7,8 @@ use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use super::{Array, Embeddings, Texts, Usage, bad_payload, cosine, count, done, read_payload};
-use crate::model::Encoder;
 use crate::{Message, Outcome, Task, Work};
+use encoder::Encoder;
 
 // Templates, temperatures and centre were chosen on `tests/data/zero_shot.tsv`; `tests/zero_shot.rs` measures what they score.
 

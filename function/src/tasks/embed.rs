@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{Embeddings, Texts, Usage, bad_payload, count, done, read_payload};
-use crate::model::Encoder;
 use crate::{Message, Outcome, Task, Work};
+use encoder::Encoder;
 
 /// Task `embed`: payload and result are those of
 /// [OpenAI's embeddings](https://platform.openai.com/docs/api-reference/embeddings).

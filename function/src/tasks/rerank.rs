@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Array, Embeddings, Usage, bad_payload, cosine, count, done, read_payload};
-use crate::model::Encoder;
 use crate::{Message, Outcome, Task, Work};
+use encoder::Encoder;
 
 /// Task `rerank`: `{"query": "…", "documents": ["…", …], "top_n"?: n}` gives
 /// `{"model":…,"results":[{"index":2,"relevance_score":0.83}, …],"usage":…}`, best first.

@@ -86,7 +86,7 @@ impl fmt::Display for Memory {
 pub(super) const DAY: u64 = 86_400;
 
 /// Stands for the project's id in a bucket's name.
-pub(crate) const PROJECT: &str = "{project}";
+pub const PROJECT: &str = "{project}";
 
 /// `90s`, `10m`, `1h30m`, `7d`, within bounds (in seconds) that `who` sets.
 pub(super) fn duration((low, high): (u64, u64), who: &str) -> impl Fn(&str) -> Result<Duration, Wrong> {
@@ -126,7 +126,7 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// A whole number of seconds in the largest unit that fits, and a single minute as seconds.
-pub(crate) fn human(seconds: u64) -> String {
+pub fn human(seconds: u64) -> String {
     match seconds {
         0 => "0s".to_owned(),
         s if s % 86_400 == 0 => format!("{}d", s / 86_400),

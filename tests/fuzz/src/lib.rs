@@ -3,7 +3,7 @@
 //! A target is a unit test beside what it fuzzes, in a module `fuzzed`, that says what holds for every input. It is run in two ways:
 //!
 //! - by `cargo test`, for [`BRIEFLY`], on random damage;
-//! - by `.ci/fuzz SECONDS [TARGET…]`, for as long as is said, each target of `function` and `infra` in turn: [`bolero`] hands it to
+//! - by `.ci/fuzz SECONDS [TARGET…]`, for as long as is said, each target of the workspace in turn: [`bolero`] hands it to
 //!   libFuzzer, which keeps the damage that reaches code not reached before and goes on from there. It needs no nightly compiler,
 //!   builds into `target/fuzz`, and prints the executions of each target.
 //!

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use infra::cloud::Api;
+use deploy::cloud::Api;
 
 /// The release of google-api-python-client whose documents are used.
 const VERSION: &str = "2.202.0";

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use deploy::cloud::Api;
 use http::Method;
-use infra::cloud::Api;
 use serde_json::{Value, json};
 
 use super::{Checked, Documents};

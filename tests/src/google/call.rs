@@ -1,8 +1,8 @@
 //! A request that was read, and Google's answers.
 
 use bytes::Bytes;
+use deploy::cloud::Api;
 use http::{HeaderMap, Method};
-use infra::cloud::Api;
 use serde_json::{Value, json};
 
 use super::fault::FaultKind;

@@ -1,8 +1,8 @@
 //! Eventarc v1: triggers, each with a push subscription of its own.
 //! <https://cloud.google.com/eventarc/docs/reference/rest/v1/projects.locations.triggers>
 
+use deploy::cloud::Api;
 use http::Method;
-use infra::cloud::Api;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 

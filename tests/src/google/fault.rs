@@ -1,6 +1,6 @@
 //! What was asked, and what is made to go wrong.
 
-use infra::cloud::Api;
+use deploy::cloud::Api;
 use serde_json::Value;
 
 use super::call::{Call, Failure};

@@ -1,6 +1,6 @@
 //! Service Usage v1 and Resource Manager v3: the project and what it may call.
 
-use infra::cloud::Api;
+use deploy::cloud::Api;
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Failure};

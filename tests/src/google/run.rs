@@ -3,8 +3,8 @@
 mod defaults;
 mod revision;
 
+use deploy::cloud::Api;
 use http::Method;
-use infra::cloud::Api;
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Failure};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use infra::cloud::Api;
+use deploy::cloud::Api;
 use serde_json::{Value, json};
 
 use super::account::Account;

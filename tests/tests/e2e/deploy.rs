@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use infra::cloud::Api;
+use deploy::cloud::Api;
 use serde_json::{Value, json};
 use tests::{Emulator, Fault, FaultKind, Google, Ran, Storage, unique, xtask, xtask_command};
 

@@ -7,8 +7,8 @@ mod proxy;
 mod run;
 mod trigger;
 
+use deploy::cloud::Api;
 use http::Method;
-use infra::cloud::Api;
 use serde_json::{Value, json};
 use tests::{Behaviour, Emulator, Google, Storage};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use function::cloud::{Clients, Cloud};
 use function::{DeadLetter, Destination, Message, SinkError, Sinks, TaskResult};
-use infra::local::Limits;
+use pubsub::Limits;
 use tests::{Bus, Emulator, PubSub, Storage, free_port, unique};
 
 on_every_pubsub!(

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use function::model::Encoder;
+use encoder::Encoder;
 use serde_json::{Value, json};
 
 use super::peers::OnnxRuntime;

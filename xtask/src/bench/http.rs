@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use function::model::Encoder;
+use encoder::Encoder;
 use serde_json::{Value, json};
 
 use super::load::{self, Answers, Load};

@@ -95,7 +95,7 @@ pub(super) fn machine() -> Value {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let isa = function::model::kernels::Isa::best().to_string();
+    let isa = encoder::kernels::Isa::best().to_string();
     json!({"cpu": model.map(|(_, name)| name), "cpus": cpus, "instruction_set": isa})
 }
 

@@ -188,7 +188,7 @@ pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<Messa
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use function::model::Encoder;
+    use encoder::Encoder;
 
     use super::*;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use deploy::plan::{self, Action, Resource};
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::NeverRetry;
@@ -11,8 +12,7 @@ use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
 use google_cloud_pubsub::model::{ExpirationPolicy, PushConfig, Subscription, Topic};
 use google_cloud_wkt::FieldMask;
 use infra::causes;
-use infra::local::Handle;
-use infra::plan::{self, Action, Resource};
+use pubsub::Handle;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -229,7 +229,7 @@ fn missing(error: &Error) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use infra::plan::{Id, Kind};
+    use deploy::plan::{Id, Kind};
     use serde_json::json;
 
     use super::*;

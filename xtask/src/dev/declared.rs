@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use infra::plan::{self, Context, Id, Kind, Resource};
+use deploy::plan::{self, Context, Id, Kind, Resource};
 use infra::topology::{Push, PushTarget, Service, Topology};
 use serde_json::{Map, Value, json};
 

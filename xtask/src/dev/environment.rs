@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use infra::plan::Context;
+use deploy::plan::Context;
 use infra::topology::{Destination, Service, Topology};
 
 use super::declared::Identity;

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infra::local::{Cause, Event, Message, Time, What};
 use lru::LruCache;
+use pubsub::{Cause, Event, Message, Time, What};
 use serde_json::Value;
 use tokio::time::Instant;
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use infra::local::{Event, Limits};
-use infra::plan::Context;
+use deploy::plan::Context;
 use infra::topology::Topology;
+use pubsub::{Event, Limits};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};

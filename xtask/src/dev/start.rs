@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use infra::cloud::{Api, Settings};
-use infra::local::{Bus, Limits};
-use infra::plan::Context;
+use deploy::cloud::{Api, Settings};
+use deploy::plan::Context;
 use infra::topology::Topology;
+use pubsub::{Bus, Limits};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -95,7 +95,7 @@ impl Session {
                 (Some((stop, task)), Some(handle), address)
             }
         };
-        let events = handle.as_ref().map(infra::local::Handle::events);
+        let events = handle.as_ref().map(pubsub::Handle::events);
         let admin = Admin::connect(&address, handle).await?;
         admin.apply(&Declared::default(), &declared).await?;
         let (tap, tapped) = mpsc::channel(64);

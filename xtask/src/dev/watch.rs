@@ -101,7 +101,8 @@ impl Watched {
         let passing = name.starts_with('.') || name.ends_with('~') || name.ends_with(".swp") || name == "4913";
         let source = self.root.as_ref().and_then(|root| path.strip_prefix(root).ok()).is_some_and(|path| {
             path.starts_with("function")
-                || path.starts_with("infra")
+                || path.starts_with("infra/src")
+                || path == Path::new("infra/Cargo.toml")
                 || path == Path::new("Cargo.toml")
                 || path == Path::new("Cargo.lock")
         });
@@ -124,6 +125,7 @@ mod tests {
             ("/w/function/src/main.rs", sources),
             ("/w/infra/src/filter.rs", sources),
             ("/w/Cargo.lock", sources),
+            ("/w/infra/deploy/src/lib.rs", Change::default()),
             ("/w/infra/topology.toml", topology),
             ("/w/function/src/.main.rs.swp", Change::default()),
             ("/w/target/debug/main", Change::default()),

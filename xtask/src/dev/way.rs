@@ -1,6 +1,6 @@
 //! One message's way, or one failed attempt of it: as a line and as JSON.
 
-use infra::local::Time;
+use pubsub::Time;
 use serde_json::{Value, json};
 
 /// The most characters of a result, and of what went wrong, in a line.

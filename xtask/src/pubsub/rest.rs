@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use deploy::cloud::{Api, Endpoint};
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_gax::error::rpc::Code;
-use infra::cloud::{Api, Endpoint};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 

@@ -1,7 +1,7 @@
 //! What may be asked for, and the words of refusals.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use infra::local::Limits;
+use pubsub::Limits;
 use serde_json::{Value, json};
 use tests::{Bus, unique};
 
@@ -21,7 +21,7 @@ async fn it_says_ok_and_serves_its_keys() {
 
 #[test]
 fn only_loopback_addresses_are_served() {
-    let error = infra::local::Bus::bind("0.0.0.0:0".parse().unwrap(), Limits::default()).unwrap_err();
+    let error = pubsub::Bus::bind("0.0.0.0:0".parse().unwrap(), Limits::default()).unwrap_err();
     assert!(error.to_string().contains("loopback"), "{error}");
 }
 

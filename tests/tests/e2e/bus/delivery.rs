@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infra::local::{Cause, Limits, What};
+use pubsub::{Cause, Limits, What};
 use serde_json::{Value, json};
 use tests::{Bus, PubSub, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use infra::local::{Cause, What};
+use pubsub::{Cause, What};
 use serde_json::{Value, json};
 use tests::{Bus, Endpoint, PubSub, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use infra::local::{Limits, What};
+use pubsub::{Limits, What};
 use tests::{Bus, Storage, free_port, unique};
 use tokio::sync::broadcast::error::RecvError;
 

@@ -1,8 +1,8 @@
 //! Service accounts and IAM policies.
 
+use deploy::cloud::Api;
+use deploy::cloud::Api::{Iam, Run};
 use http::Method;
-use infra::cloud::Api;
-use infra::cloud::Api::{Iam, Run};
 use serde_json::{Value, json};
 use tests::Behaviour;
 

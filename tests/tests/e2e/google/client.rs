@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use deploy::cloud::Api;
 use google_cloud_api_serviceusage_v1::client::ServiceUsage;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_eventarc_v1::client::Eventarc;
@@ -16,7 +17,6 @@ use google_cloud_resourcemanager_v3::client::Projects;
 use google_cloud_run_v2::client::Services;
 use google_cloud_run_v2::model::{self as run, IngressTraffic};
 use google_cloud_wkt::FieldMask;
-use infra::cloud::Api;
 use tests::Behaviour;
 
 use super::rig_as;

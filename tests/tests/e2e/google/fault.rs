@@ -1,7 +1,7 @@
 //! What is recorded, and what is made to go wrong.
 
+use deploy::cloud::Api::{Eventarc, Iam, PubSub, Run, ServiceUsage, Storage};
 use http::Method;
-use infra::cloud::Api::{Eventarc, Iam, PubSub, Run, ServiceUsage, Storage};
 use serde_json::{Value, json};
 use tests::{Fault, FaultKind, Request};
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use deploy::cloud::Api::{PubSub, Storage};
 use function::cloud::{Clients, Cloud};
 use function::{Destination, Message, Sinks, TaskResult};
 use http::Method;
-use infra::cloud::Api::{PubSub, Storage};
 use serde_json::{Value, json};
 use tests::unique;
 

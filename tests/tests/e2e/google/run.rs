@@ -1,7 +1,7 @@
 //! Cloud Run.
 
+use deploy::cloud::Api::Run;
 use http::Method;
-use infra::cloud::Api::Run;
 use serde_json::{Value, json};
 use tests::{Storage, unique};
 

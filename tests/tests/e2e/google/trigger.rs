@@ -1,7 +1,7 @@
 //! Eventarc.
 
+use deploy::cloud::Api::{Eventarc, PubSub, Run};
 use http::Method;
-use infra::cloud::Api::{Eventarc, PubSub, Run};
 use serde_json::{Value, json};
 
 use super::{Rig, SERVICES, hello, rig};

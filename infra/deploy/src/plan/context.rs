@@ -1,0 +1,110 @@
+//! Where a topology is deployed to, and what: names, addresses and accounts there.
+
+use serde_json::Value;
+
+/// The longest name of a revision.
+const REVISION_LENGTH: usize = 63;
+
+pub use infra::topology::ARCHIVES;
+
+/// Where a topology is deployed to, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// The project's id.
+    pub project: String,
+    /// The project's number, which the accounts of Google's own agents and the addresses of services contain; a word in its place
+    /// while it is not known.
+    pub number: String,
+    /// The region of services, triggers and the bucket.
+    pub region: String,
+    /// What is deployed; `None` if it is not built yet.
+    pub archive: Option<Archive>,
+}
+
+/// A built archive, by its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// Hexadecimal SHA-256 of the zip.
+    pub sha256: String,
+}
+
+impl Archive {
+    /// The object's name in the bucket.
+    pub fn object(&self) -> String {
+        format!("{ARCHIVES}{}.zip", self.sha256)
+    }
+}
+
+impl Context {
+    /// The object of what is deployed; words in its place if it is not built yet.
+    pub(super) fn object(&self) -> String {
+        match &self.archive {
+            Some(archive) => archive.object(),
+            None => format!("{ARCHIVES}(known after the build).zip"),
+        }
+    }
+
+    /// `projects/P/topics/T`
+    pub fn topic(&self, name: &str) -> String {
+        format!("projects/{}/topics/{name}", self.project)
+    }
+
+    /// `projects/P/subscriptions/S`
+    pub fn subscription(&self, name: &str) -> String {
+        format!("projects/{}/subscriptions/{name}", self.project)
+    }
+
+    /// `projects/P/locations/R/services/S`
+    pub fn service(&self, name: &str) -> String {
+        format!("projects/{}/locations/{}/services/{name}", self.project, self.region)
+    }
+
+    /// `projects/P/locations/R/triggers/T`. A service has one trigger at most, so the trigger has the service's name.
+    pub fn trigger(&self, service: &str) -> String {
+        format!("projects/{}/locations/{}/triggers/{service}", self.project, self.region)
+    }
+
+    /// `projects/P/serviceAccounts/EMAIL`
+    pub fn service_account(&self, email: &str) -> String {
+        format!("projects/{}/serviceAccounts/{email}", self.project)
+    }
+
+    /// The email of a declared account; an email stays as it is.
+    pub fn email(&self, account: &str) -> String {
+        if account.contains('@') {
+            return account.to_owned();
+        }
+        // `example.com:project` becomes `project.example.com`.
+        let domain = match self.project.split_once(':') {
+            Some((domain, project)) => format!("{project}.{domain}"),
+            None => self.project.clone(),
+        };
+        format!("{account}@{domain}.iam.gserviceaccount.com")
+    }
+
+    /// The address of a service, which Cloud Run makes of its name.
+    /// <https://cloud.google.com/run/docs/triggering/https-request#deterministic>
+    pub fn url(&self, service: &str) -> String {
+        format!("https://{service}-{}.{}.run.app", self.number, self.region)
+    }
+
+    /// The email of Pub/Sub's own agent, which forwards dead letters.
+    pub(super) fn pubsub_agent(&self) -> String {
+        format!("service-{}@gcp-sa-pubsub.iam.gserviceaccount.com", self.number)
+    }
+
+    /// The name of a service's next revision: Cloud Run's own form, with the archive's digest. `generation` is the service's own, 0
+    /// before it exists; it never comes back, so no name is used twice.
+    pub fn revision(&self, service: &str, generation: u64) -> String {
+        let digest = self.archive.as_ref().map_or("", |archive| archive.sha256.as_str());
+        let name = format!("{service}-{:05}-", generation + 1);
+        let room = REVISION_LENGTH.saturating_sub(name.len()).min(12);
+        format!("{name}{}", &digest[..room.min(digest.len())])
+    }
+}
+
+/// Bucket and object of the archive that a service's `template` was made from, or a revision.
+pub fn source(template: &Value) -> Option<(&str, &str)> {
+    let source = &template["containers"][0]["sourceCode"]["cloudStorageSource"];
+    Some((source["bucket"].as_str()?, source["object"].as_str()?))
+}

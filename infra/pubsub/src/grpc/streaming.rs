@@ -1,0 +1,206 @@
+//! Streaming pull: messages one way, acknowledgements and deadlines the other.
+
+use std::collections::BTreeMap;
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use futures_util::Stream;
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
+use pb::streaming_pull_response::{AcknowledgeConfirmation, ModifyAckDeadlineConfirmation, SubscriptionProperties};
+use tokio::sync::mpsc;
+use tonic::server::{Grpc, StreamingService};
+use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::{MAX_BYTES, MAX_PULL, PULL_BYTES, lease};
+use crate::error::{invalid, out_of_bounds};
+use crate::queue::Want;
+use crate::shared::Shared;
+
+type Outcome = Result<pb::StreamingPullResponse, Status>;
+
+pub(super) async fn serve(shared: &Arc<Shared>, request: Request) -> Response {
+    let codec = ProstCodec::<pb::StreamingPullResponse, pb::StreamingPullRequest>::default();
+    let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_BYTES);
+    grpc.streaming(Service(Arc::clone(shared)), request).await.map(Body::new)
+}
+
+struct Service(Arc<Shared>);
+
+impl StreamingService<pb::StreamingPullRequest> for Service {
+    type Response = pb::StreamingPullResponse;
+    type ResponseStream = Pin<Box<dyn Stream<Item = Outcome> + Send>>;
+    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<Streaming<pb::StreamingPullRequest>>) -> Self::Future {
+        // Two: one is written while the next is made.
+        let (sender, mut receiver) = mpsc::channel(2);
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            if let Err(status) = pull(&shared, request.into_inner(), &sender).await {
+                // An error says that the client is gone.
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        let stream = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+        ready(Ok(tonic::Response::new(Box::pin(stream))))
+    }
+}
+
+/// One client's stream.
+struct Subscriber<'a> {
+    shared: &'a Shared,
+    out: &'a mpsc::Sender<Outcome>,
+    subscription: String,
+    holder: u64,
+    seconds: i32,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+async fn pull(
+    shared: &Shared,
+    mut requests: Streaming<pb::StreamingPullRequest>,
+    out: &mpsc::Sender<Outcome>,
+) -> Result<(), Status> {
+    let Some(first) = requests.message().await? else { return Ok(()) };
+    let bound = |most: i64| usize::try_from(most).ok().filter(|&most| most > 0).unwrap_or(usize::MAX);
+    let mut subscriber = Subscriber {
+        shared,
+        out,
+        subscription: first.subscription.clone(),
+        holder: shared.holder(),
+        seconds: 0,
+        max_messages: bound(first.max_outstanding_messages),
+        max_bytes: bound(first.max_outstanding_bytes),
+    };
+    let wake = shared.with(|state, _| state.wake(&subscriber.subscription))?;
+    check_seconds(first.stream_ack_deadline_seconds)?;
+    subscriber.hear(first).await?;
+    loop {
+        let woken = wake.notified();
+        tokio::pin!(woken);
+        woken.as_mut().enable();
+        if subscriber.send().await? {
+            // There may be more; but a client that speaks is heard first.
+            tokio::select! {
+                biased;
+                request = requests.message() => match request? {
+                    Some(request) => subscriber.hear_more(request).await?,
+                    None => return Ok(()),
+                },
+                () = out.closed() => return Ok(()),
+                () = std::future::ready(()) => {}
+            }
+            continue;
+        }
+        tokio::select! {
+            request = requests.message() => match request? {
+                Some(request) => subscriber.hear_more(request).await?,
+                None => return Ok(()),
+            },
+            () = woken => {}
+            () = out.closed() => return Ok(()),
+            () = shared.stopping() => return Err(Status::unavailable("The local Pub/Sub is ending.")),
+        }
+    }
+}
+
+fn check_seconds(seconds: i32) -> Result<(), Status> {
+    if (10..=600).contains(&seconds) {
+        return Ok(());
+    }
+    Err(out_of_bounds("stream_ack_deadline_seconds", seconds, "10 to 600"))
+}
+
+impl Subscriber<'_> {
+    async fn hear_more(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
+        if !request.subscription.is_empty() {
+            return Err(invalid("Only the first request of a streaming pull names the subscription."));
+        }
+        self.hear(request).await
+    }
+
+    /// Follows a request, and confirms what it did if delivery is exactly once.
+    async fn hear(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
+        if request.stream_ack_deadline_seconds != 0 {
+            check_seconds(request.stream_ack_deadline_seconds)?;
+            self.seconds = request.stream_ack_deadline_seconds;
+        }
+        let mut confirmation = pb::StreamingPullResponse::default();
+        if !request.ack_ids.is_empty() {
+            let settled = self.shared.with(|state, now| state.acknowledge(now, &self.subscription, request.ack_ids))?;
+            confirmation.acknowledge_confirmation = Some(AcknowledgeConfirmation {
+                ack_ids: settled.done,
+                invalid_ack_ids: settled.stale,
+                ..AcknowledgeConfirmation::default()
+            });
+        }
+        let ids = request.modify_deadline_ack_ids;
+        if ids.len() != request.modify_deadline_seconds.len() {
+            return Err(invalid("modify_deadline_seconds and modify_deadline_ack_ids must be of the same length."));
+        }
+        let mut by_seconds: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+        for (id, &seconds) in ids.into_iter().zip(&request.modify_deadline_seconds) {
+            by_seconds.entry(seconds).or_default().push(id);
+        }
+        for (seconds, ids) in by_seconds {
+            let lease = lease(seconds)?;
+            let settled =
+                self.shared.with(|state, now| state.modify_ack_deadline(now, &self.subscription, ids, lease))?;
+            let confirmed = confirmation
+                .modify_ack_deadline_confirmation
+                .get_or_insert_with(ModifyAckDeadlineConfirmation::default);
+            confirmed.ack_ids.extend(settled.done);
+            confirmed.invalid_ack_ids.extend(settled.stale);
+        }
+        let confirms =
+            confirmation.acknowledge_confirmation.is_some() || confirmation.modify_ack_deadline_confirmation.is_some();
+        if confirms {
+            let settings = self.shared.with(|state, _| state.get_subscription(&self.subscription))?;
+            if settings.enable_exactly_once_delivery {
+                self.shared.keep(|_, _| Ok(())).await?;
+                confirmation.subscription_properties = Some(properties(&settings));
+                // An error says that the client is gone, which the caller sees too.
+                let _ = self.out.send(Ok(confirmation)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is ready, as far as the client takes it; whether there was any.
+    async fn send(&self) -> Result<bool, Status> {
+        let lease = lease(self.seconds)?;
+        let taken = self.shared.with(|state, now| {
+            let load = state.load(&self.subscription, self.holder);
+            let messages = self.max_messages.saturating_sub(load.messages).min(MAX_PULL);
+            let bytes = self.max_bytes.saturating_sub(load.bytes).min(PULL_BYTES);
+            // A message larger than the client's bound is sent when it holds no other.
+            let messages = if bytes == 0 { 0 } else { messages };
+            let want = Want { messages, bytes, holder: self.holder, lease: Some(lease), runs: true };
+            state.pull(now, &self.subscription, want)
+        })?;
+        if taken.deliveries.is_empty() {
+            return Ok(false);
+        }
+        let response = pb::StreamingPullResponse {
+            received_messages: taken.received(),
+            subscription_properties: Some(properties(&taken.settings)),
+            ..pb::StreamingPullResponse::default()
+        };
+        // An error says that the client is gone, which the caller sees too.
+        let _ = self.out.send(Ok(response)).await;
+        Ok(true)
+    }
+}
+
+fn properties(settings: &pb::Subscription) -> SubscriptionProperties {
+    SubscriptionProperties {
+        exactly_once_delivery_enabled: settings.enable_exactly_once_delivery,
+        message_ordering_enabled: settings.enable_message_ordering,
+    }
+}

@@ -1,0 +1,149 @@
+//! How many pushes of a subscription may be under way: slow start, less after failures, a pause when nothing gets through.
+//!
+//! After <https://cloud.google.com/pubsub/docs/push#push_backoff>: the window grows by one with every acknowledgement, so that it
+//! doubles in a round trip, and is halved at most once a round trip by refusals. Refusals in a window of one make a pause of
+//! 100 ms, doubled up to 60 s until something is acknowledged.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// Well under the 1,024 connections that a function takes: what waits for one more would wait until an idle one is closed.
+const MOST: usize = 700;
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The window of one subscription.
+#[derive(Debug)]
+pub(super) struct Window {
+    size: usize,
+    under_way: usize,
+    sent: u64,
+    /// Refusals of what was sent before this do not make the window smaller.
+    halved_at: u64,
+    /// Refusals in a row, in a window of one.
+    refused: u32,
+    paused: Time,
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Self { size: 1, under_way: 0, sent: 0, halved_at: 0, refused: 0, paused: Time::default() }
+    }
+
+    /// How many more may be sent.
+    pub(super) fn room(&self, now: Time) -> usize {
+        if now < self.paused { 0 } else { self.size.saturating_sub(self.under_way) }
+    }
+
+    /// When the pause ends; [`Time::NEVER`] if there is none.
+    pub(super) fn resumes(&self, now: Time) -> Time {
+        if now < self.paused { self.paused } else { Time::NEVER }
+    }
+
+    /// Ends a pause.
+    pub(super) fn resume(&mut self) {
+        self.paused = Time::default();
+        self.refused = 0;
+    }
+
+    /// One more is sent; its number.
+    pub(super) fn send(&mut self) -> u64 {
+        self.under_way += 1;
+        self.sent += 1;
+        self.sent
+    }
+
+    pub(super) fn acked(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.size = (self.size + 1).min(MOST);
+        self.refused = 0;
+    }
+
+    /// `pauses`: the subscription has no retry policy of its own.
+    pub(super) fn nacked(&mut self, now: Time, number: u64, pauses: bool) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if number <= self.halved_at {
+            return;
+        }
+        if self.size == 1 && pauses {
+            let factor = 1_u32.checked_shl(self.refused).unwrap_or(u32::MAX);
+            self.paused = now.after(SHORTEST.saturating_mul(factor).min(LONGEST));
+            self.refused += 1;
+        }
+        self.size = (self.size / 2).max(1);
+        self.halved_at = self.sent;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(millis * 1000)
+    }
+
+    #[test]
+    fn it_doubles_in_a_round_trip_up_to_its_bound() {
+        let mut window = Window::new();
+        let mut rounds = Vec::new();
+        for _ in 0..12 {
+            let room = window.room(at(0));
+            rounds.push(room);
+            for _ in 0..room {
+                window.send();
+            }
+            assert_eq!(window.room(at(0)), 0);
+            (0..room).for_each(|_| window.acked());
+        }
+        assert_eq!(rounds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, MOST, MOST]);
+    }
+
+    #[test]
+    fn refusals_of_one_round_trip_halve_it_once() {
+        let mut window = Window::new();
+        for _ in 0..15 {
+            window.send();
+            window.acked();
+        }
+        let numbers: Vec<u64> = (0..16).map(|_| window.send()).collect();
+        numbers.iter().for_each(|&number| window.nacked(at(0), number, true));
+        assert_eq!((window.room(at(0)), window.resumes(at(0))), (8, Time::NEVER));
+        let number = window.send();
+        window.nacked(at(0), number, true);
+        assert_eq!(window.room(at(0)), 4);
+    }
+
+    #[test]
+    fn an_endpoint_that_takes_nothing_is_left_alone_for_longer_and_longer() {
+        let mut window = Window::new();
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            let number = window.send();
+            window.nacked(now, number, true);
+            assert_eq!(window.room(now), 0);
+            let resumes = window.resumes(now);
+            pauses.push(resumes.since(now).as_millis());
+            now = resumes;
+            assert_eq!(window.room(now), 1);
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
+        let number = window.send();
+        window.nacked(now, number, true);
+        window.resume();
+        assert_eq!((window.room(now), window.resumes(now)), (1, Time::NEVER));
+        let number = window.send();
+        window.nacked(now, number, true);
+        assert_eq!(window.resumes(now).since(now).as_millis(), 100);
+    }
+
+    #[test]
+    fn a_retry_policy_of_its_own_pauses_nothing() {
+        let mut window = Window::new();
+        let number = window.send();
+        window.nacked(at(0), number, false);
+        assert_eq!(window.room(at(0)), 1);
+    }
+}

@@ -1,0 +1,166 @@
+//! Topics, subscriptions and their messages: everything a bus knows. Synchronous, with the time given to every call.
+//!
+//! - `topics`, `subscriptions`: their lives
+//! - `delivery`: messages in, messages out, what time brings about
+//! - `restore`: from a store and back
+
+mod ack_id;
+mod delivery;
+mod restore;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
+use tokio::sync::{Notify, broadcast};
+use tonic::Status;
+
+use super::Limits;
+use super::error::{invalid, not_found, out_of_bounds};
+use super::event::{Event, What};
+use super::journal::Journal;
+use super::message::{Message, Usage};
+use super::queue::Queue;
+use super::time::Time;
+use infra::filter::Filter;
+
+pub(super) use ack_id::AckId;
+pub(super) use delivery::{Answer, Settled, Taken};
+
+/// The most topics, and the most subscriptions.
+const MAX_RESOURCES: usize = 10_000;
+const MAX_PAGE: usize = 1000;
+
+/// Everything a bus knows.
+#[derive(Debug)]
+pub(super) struct State {
+    limits: Limits,
+    usage: Arc<Usage>,
+    topics: BTreeMap<String, Topic>,
+    subscriptions: BTreeMap<String, Subscription>,
+    last_number: u64,
+    last_uid: u64,
+    events: broadcast::Sender<Event>,
+    /// When the caller is going to call [`State::tick`].
+    alarm: Time,
+    alarm_changed: Arc<Notify>,
+    /// What a store has to hear of.
+    journal: Option<Arc<Journal>>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    /// Tells it from all other topics and subscriptions, deleted ones too.
+    uid: u64,
+    settings: pb::Topic,
+    subscriptions: BTreeSet<String>,
+    /// What the topic's own retention keeps, oldest first.
+    kept: VecDeque<Arc<Message>>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    name: Arc<str>,
+    /// As that of a topic.
+    uid: u64,
+    settings: Arc<pb::Subscription>,
+    filter: Option<Filter>,
+    queue: Queue,
+    /// Pushes have the form of Eventarc.
+    eventarc: bool,
+    /// Someone pushes its messages.
+    pushing: bool,
+    /// Pushes that pause are to go on.
+    hurried: bool,
+    /// Notified when there may be something to take or to learn.
+    wake: Arc<Notify>,
+}
+
+impl State {
+    /// An empty one. `alarm_changed` is notified when [`State::tick`] has to be called earlier than it said last.
+    pub(super) fn new(limits: Limits, events: broadcast::Sender<Event>, alarm_changed: Arc<Notify>) -> Self {
+        Self {
+            limits,
+            usage: Arc::default(),
+            topics: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            last_number: 0,
+            last_uid: 0,
+            events,
+            alarm: Time::NEVER,
+            alarm_changed,
+            journal: None,
+        }
+    }
+
+    fn topic(&self, name: &str) -> Result<&Topic, Status> {
+        self.topics.get(name).ok_or_else(|| not_found(name))
+    }
+
+    fn subscription(&self, name: &str) -> Result<&Subscription, Status> {
+        self.subscriptions.get(name).ok_or_else(|| not_found(name))
+    }
+
+    fn subscription_mut(&mut self, name: &str) -> Result<&mut Subscription, Status> {
+        self.subscriptions.get_mut(name).ok_or_else(|| not_found(name))
+    }
+
+    fn emit(&self, time: Time, message: &Arc<Message>, what: impl FnOnce() -> What) {
+        emit(&self.events, time, message, what);
+    }
+
+    /// Sees to it that [`State::tick`] is called in time for this subscription.
+    fn arm(&mut self, subscription: &str) {
+        let Some(subscription) = self.subscriptions.get(subscription) else { return };
+        let due = subscription.queue.due();
+        self.arm_at(due);
+    }
+
+    fn arm_at(&mut self, due: Time) {
+        if due < self.alarm {
+            self.alarm = due;
+            self.alarm_changed.notify_one();
+        }
+    }
+}
+
+fn emit(events: &broadcast::Sender<Event>, time: Time, message: &Arc<Message>, what: impl FnOnce() -> What) {
+    if events.receiver_count() > 0 {
+        // An error says that the last receiver has just gone.
+        let _ = events.send(Event { time, message: Arc::clone(message), what: what() });
+    }
+}
+
+/// One page of a list; the token of the next, empty at the end.
+///
+/// `page_size` 0 is the largest page. A token is the last name of the page before.
+fn page<T>(
+    items: impl Iterator<Item = (String, T)>,
+    page_size: i32,
+    page_token: &str,
+) -> Result<(Vec<T>, String), Status> {
+    let size = match usize::try_from(page_size) {
+        Ok(0) => MAX_PAGE,
+        Ok(size) => size.min(MAX_PAGE),
+        Err(_) => return Err(out_of_bounds("page_size", page_size, "0 to 1000")),
+    };
+    if !page_token.is_empty() && !page_token.starts_with("projects/") {
+        return Err(invalid(format!(
+            "Invalid page token given (page_token={page_token}): pass the one of the last page."
+        )));
+    }
+    let mut items = items.skip_while(|(name, _)| name.as_str() <= page_token).peekable();
+    let mut taken = Vec::new();
+    let mut last = String::new();
+    while taken.len() < size {
+        let Some((name, item)) = items.next() else { break };
+        taken.push(item);
+        last = name;
+    }
+    Ok((taken, if items.peek().is_some() { last } else { String::new() }))
+}

@@ -1,0 +1,148 @@
+//! A state from what a store holds, and what a state has to say to its journal.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tonic::Status;
+
+use super::{State, Subscription, Topic};
+use crate::journal::{Hold, Journal, Notes, SubscriptionRow, TopicRow};
+use crate::message::{Message, size_of};
+use crate::queue::Queue;
+use crate::settings::{is_push, parse_filter, rules};
+use crate::store::{Contents, Counters};
+use crate::time::Time;
+
+/// Acknowledgement tokens of one opening of a store; later ones have others.
+const TOKENS: u32 = 32;
+
+enum Holder {
+    Topic(String),
+    Subscription(String),
+}
+
+impl State {
+    /// Takes in what a store holds, everything deliverable, and notes every change from now on.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a filter that this version does not read.
+    pub(crate) fn restore(&mut self, contents: Contents, journal: &Arc<Journal>) -> Result<(), Status> {
+        let Counters { number, uid } = contents.counters;
+        (self.last_number, self.last_uid) = (number, uid);
+        let mut holders = HashMap::new();
+        for TopicRow { uid, settings } in contents.topics {
+            let name = settings.name.clone();
+            holders.insert(uid, Holder::Topic(name.clone()));
+            let (subscriptions, kept) = (BTreeSet::new(), VecDeque::new());
+            self.topics.insert(name.clone(), Topic { name: name.into(), uid, settings, subscriptions, kept });
+        }
+        for SubscriptionRow { uid, eventarc, settings } in contents.subscriptions {
+            let name = settings.name.clone();
+            holders.insert(uid, Holder::Subscription(name.clone()));
+            if let Some(topic) = self.topics.get_mut(&settings.topic).filter(|_| !settings.detached) {
+                topic.subscriptions.insert(name.clone());
+            }
+            let mut queue = Queue::new(rules(&settings), Arc::clone(&self.usage));
+            queue.skip_tokens(contents.opened << TOKENS);
+            let subscription = Subscription {
+                name: name.as_str().into(),
+                uid,
+                filter: parse_filter(&settings.filter)?,
+                queue,
+                settings,
+                eventarc,
+                pushing: false,
+                hurried: false,
+                wake: Arc::new(Notify::new()),
+            };
+            self.subscriptions.insert(name, subscription);
+        }
+        for (number, stored) in contents.messages {
+            let message = stored.message;
+            let _charge = self.usage.message(size_of(&message.data, &message.attributes, &message.ordering_key));
+            let message = Arc::new(Message {
+                number,
+                data: message.data,
+                attributes: message.attributes,
+                ordering_key: message.ordering_key,
+                publish_time: message.publish_time.as_ref().map(Time::from_proto).unwrap_or_default(),
+                _charge,
+            });
+            for (uid, hold) in stored.holds {
+                self.restore_hold(holders.get(&uid), &message, hold);
+            }
+        }
+        for subscription in self.subscriptions.values_mut() {
+            subscription.queue.note_in(Notes { journal: Arc::clone(journal), uid: subscription.uid });
+        }
+        self.journal = Some(Arc::clone(journal));
+        Ok(())
+    }
+
+    fn restore_hold(&mut self, holder: Option<&Holder>, message: &Arc<Message>, hold: Hold) {
+        match (holder, hold) {
+            (Some(Holder::Topic(name)), Hold::Retained) => {
+                if let Some(topic) = self.topics.get_mut(name) {
+                    topic.kept.push_back(Arc::clone(message));
+                }
+            }
+            (Some(Holder::Subscription(name)), hold) => {
+                if let Some(subscription) = self.subscriptions.get_mut(name) {
+                    subscription.queue.restore(Arc::clone(message), hold);
+                }
+            }
+            // A store has no such rows: both kinds of holders go together with theirs.
+            _ => {}
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        Counters { number: self.last_number, uid: self.last_uid }
+    }
+
+    /// Every push subscription.
+    pub(crate) fn pushed(&self) -> Vec<String> {
+        let pushed = self.subscriptions.iter().filter(|(_, subscription)| is_push(&subscription.settings));
+        pushed.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Notes a topic as it is now, or that it is no more.
+    pub(super) fn note_topic(&self, name: &str) {
+        let Some(journal) = &self.journal else { return };
+        let row = self.topics.get(name).map(|topic| TopicRow { uid: topic.uid, settings: topic.settings.clone() });
+        journal.topic(name, row);
+    }
+
+    /// Notes a subscription as it is now, or that it is no more.
+    pub(super) fn note_subscription(&self, name: &str) {
+        let Some(journal) = &self.journal else { return };
+        let row = self.subscriptions.get(name).map(|subscription| SubscriptionRow {
+            uid: subscription.uid,
+            eventarc: subscription.eventarc,
+            settings: Arc::clone(&subscription.settings),
+        });
+        journal.subscription(name, row);
+    }
+
+    /// A new queue's way to the journal.
+    pub(super) fn notes(&self, uid: u64) -> Option<Notes> {
+        Some(Notes { journal: Arc::clone(self.journal.as_ref()?), uid })
+    }
+}
+
+impl Topic {
+    /// Keeps no message any more.
+    pub(super) fn forget(&mut self, journal: Option<&Arc<Journal>>) {
+        for message in std::mem::take(&mut self.kept) {
+            note_released(journal, self.uid, &message);
+        }
+    }
+}
+
+/// A topic does not keep this message any more.
+pub(super) fn note_released(journal: Option<&Arc<Journal>>, uid: u64, message: &Message) {
+    if let Some(journal) = journal {
+        journal.hold(message.number, uid, None);
+    }
+}

@@ -219,7 +219,7 @@ impl Function {
             payloads: Payloads::new(&clients, buckets, config.max_payload_bytes),
             sinks,
             ledger,
-            model: encoder.as_ref().map(|encoder| encoder.about().name.clone()),
+            model: encoder.as_ref().map(|encoder| encoder.metadata().name.clone()),
             bodies: Bodies::new(config.max_body_bytes),
             warm: AtomicBool::new(false),
             draining: AtomicBool::new(false),

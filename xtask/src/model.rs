@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use encoder::{Encoder, Source};
+use encoder::{Encoder, SourceModel};
 
 use crate::flags::Model;
 
@@ -25,12 +25,12 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
     let embedded = root.join("function/encoder/data").join(format!("{NAME}.safetensors"));
     let (source, default_output) = match &arguments.directory {
         Some(directory) => {
-            let source = Source::read(directory)?;
+            let source = SourceModel::read(directory)?;
             let output = PathBuf::from(format!("{}.safetensors", source.name()));
             (source, output)
         }
         None => {
-            let source = Source::read(&original(&root)?)?;
+            let source = SourceModel::read(&original(&root)?)?;
             ensure!(
                 source.sha256() == SHA256,
                 "the weights in {PACKAGE} {VERSION} have sha256 {}, not {SHA256}: the package has changed; nothing was written",
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
     if arguments.json {
         println!(
             "{}",
-            serde_json::json!({"model": encoder.about(), "bytes": file.len(), "texts": cosines.len(),
+            serde_json::json!({"model": encoder.metadata(), "bytes": file.len(), "texts": cosines.len(),
                 "cosine": {"average": average, "worst": worst}, "outcome": outcome})
         );
     } else {

@@ -1,10 +1,10 @@
 //! The forward pass: sequences laid end to end, attention within each, no padding.
 
-use super::file::{Block, Layer, Pooling, Weights};
+use super::format::{Block, Layer, Pooling, Weights};
 use super::kernels::{Activation, Head, Isa, Rows};
 
-/// Most tokens whose intermediate results are computed at a time: what they fill stays in a core's second-level cache.
-pub(super) const PART_TOKENS: usize = 96;
+/// Number of tokens whose feed-forward part is computed at a time, so that its intermediate values stay in the L2 cache.
+pub(super) const TILE_TOKENS: usize = 96;
 
 /// Memory of one thread's forward passes, kept from pass to pass. Grows with the tokens of a pass, see [`super::CHUNK_TOKENS`].
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Scratch {
     pub(super) work: Work,
 }
 
-/// What is needed between the tokens' vectors before a layer and those after it.
+/// Buffers for the intermediate values of a layer.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     /// `[tokens][hidden]`
@@ -27,7 +27,7 @@ pub(super) struct Work {
     /// Inputs of layers that are `intermediate` wide.
     wide_rows: Rows,
     pub(super) head: Head,
-    /// What attention gave, for a [`team`](super::team).
+    /// Output of attention, in a [tensor-parallel](super::tensor_parallel) pass.
     pub(super) context: Vec<f32>,
 }
 
@@ -35,7 +35,7 @@ impl Weights<'_> {
     /// Embeds `sequences`, each of at least one token with ids within the vocabulary and no longer than the positions.
     /// `out`: as many unit vectors of the hidden size.
     pub(super) fn forward(&self, isa: Isa, sequences: &[&[u32]], scratch: &mut Scratch, out: &mut [&mut [f32]]) {
-        let (h, heads) = (self.about.config.hidden_size, self.about.config.num_attention_heads);
+        let (h, heads) = (self.metadata.config.hidden_size, self.metadata.config.num_attention_heads);
         let Scratch { x, lengths, work } = scratch;
         lengths.clear();
         lengths.extend(sequences.iter().map(|s| s.len()));
@@ -55,7 +55,7 @@ impl Weights<'_> {
 
     /// The embeddings of `places`, pairs of position and token, after their norm. `x`: `[places][hidden]`.
     pub(super) fn look_up(&self, isa: Isa, places: impl Iterator<Item = (usize, u32)>, x: &mut [f32], work: &mut Work) {
-        let h = self.about.config.hidden_size;
+        let h = self.metadata.config.hidden_size;
         for ((position, token), row) in places.zip(x.chunks_exact_mut(h)) {
             let token = token as usize;
             row.fill(0.0);
@@ -63,16 +63,16 @@ impl Weights<'_> {
             let (positions, scale) = (&self.positions.rows[position * h..][..h], self.positions.scale[position]);
             isa.add_scaled(positions, scale, row);
         }
-        let nothing = resize(&mut work.y, x.len());
-        nothing.fill(0.0);
+        let zero = resize(&mut work.y, x.len());
+        zero.fill(0.0);
         let norm = &self.embedding_norm;
-        isa.add_norm(x, nothing, norm.gamma, norm.beta, self.about.config.layer_norm_eps);
+        isa.add_norm(x, zero, norm.gamma, norm.beta, self.metadata.config.layer_norm_eps);
     }
 
-    /// The rest of a layer, which looks at each token alone. `x`: `[tokens][hidden]`, the layer's input, then its output;
-    /// `work.y`: what attention gave.
+    /// The rest of a layer, which treats each token independently. `x`: `[tokens][hidden]`, the layer's input, then its output;
+    /// `work.y`: the output of attention.
     pub(super) fn after_attention(&self, isa: Isa, block: &Block<'_>, x: &mut [f32], work: &mut Work) {
-        let config = &self.about.config;
+        let config = &self.metadata.config;
         let (h, m, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let Work { y, wide, rows, wide_rows, .. } = work;
         let apply = |layer: &Layer<'_>, activation, x: &[f32], width, rows: &mut Rows, out: &mut [f32]| {
@@ -80,7 +80,7 @@ impl Weights<'_> {
             isa.matmul(rows, &layer.linear, activation, out, layer.linear.channels);
         };
         let tokens = x.len() / h;
-        let part = tokens.div_ceil(tokens.div_ceil(PART_TOKENS).max(1)) * h;
+        let part = tokens.div_ceil(tokens.div_ceil(TILE_TOKENS).max(1)) * h;
         for (x, y) in x.chunks_mut(part).zip(y.chunks_mut(part)) {
             let context = resize(wide, x.len());
             apply(&block.attention_output, Activation::None, y, h, rows, context);
@@ -94,22 +94,22 @@ impl Weights<'_> {
 
     /// Token vectors `x`, of sequences of `lengths`, to one unit vector a sequence.
     pub(super) fn pool(&self, isa: Isa, lengths: &[usize], x: &[f32], out: &mut [&mut [f32]]) {
-        let h = self.about.config.hidden_size;
+        let h = self.metadata.config.hidden_size;
         let mut rest = x;
         for (length, out) in lengths.iter().zip(out) {
             let (own, others) = rest.split_at(length * h);
             rest = others;
-            isa.mean_unit(if self.about.pooling == Pooling::Cls { &own[..h] } else { own }, out);
+            isa.mean_unit(if self.metadata.pooling == Pooling::Cls { &own[..h] } else { own }, out);
         }
     }
 }
 
-/// Position and token of every place of `sequences`, end to end.
+/// Position and token id of every token of `sequences`, end to end.
 pub(super) fn places(sequences: &[&[u32]]) -> impl Iterator<Item = (usize, u32)> {
     sequences.iter().flat_map(|s| s.iter().copied().enumerate())
 }
 
-/// The first `size` numbers of `buffer`, whose values are left over. Memory is kept from call to call.
+/// The first `size` numbers of `buffer`, whose old values remain. Memory is kept from call to call.
 pub(super) fn resize(buffer: &mut Vec<f32>, size: usize) -> &mut [f32] {
     buffer.resize(size, 0.0);
     buffer

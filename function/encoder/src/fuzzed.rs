@@ -10,7 +10,7 @@ use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::kernels::Isa;
-use super::{Encoder, Passes, Source, Tokenizer, Weights, aligned};
+use super::{Encoder, Scheduler, SourceModel, Tokenizer, Weights, aligned};
 
 const WORDS: [&str; 9] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b", "##bc", "!"];
 
@@ -96,8 +96,8 @@ fn file((header, data, whole): &File, seeds: &[&[u8]]) -> Vec<u8> {
     file
 }
 
-fn source(files: &HashMap<&str, Vec<u8>>) -> Result<Source, super::ModelError> {
-    Source::from_files("small", "memory", |name| Ok(files.get(name).cloned()))
+fn source(files: &HashMap<&str, Vec<u8>>) -> Result<SourceModel, super::ModelError> {
+    SourceModel::from_files("small", "memory", |name| Ok(files.get(name).cloned()))
 }
 
 fn files() -> HashMap<&'static str, Vec<u8>> {
@@ -164,10 +164,10 @@ fn model_files_compute_or_are_refused() {
         let (bytes, place) = aligned(&file(damage, &seeds));
         let Ok(weights) = Weights::read(&bytes[place]) else { return };
         let Ok(tokenizer) = weights.tokenizer(weights.vocabulary.to_vec().into()) else { return };
-        let tokens = encode(&tokenizer, "ab! abc", weights.about.max_tokens);
+        let tokens = encode(&tokenizer, "ab! abc", weights.metadata.max_tokens);
         for isa in Isa::available() {
-            let mut out = vec![0.0; weights.about.config.hidden_size];
-            Passes::default().run(&weights, isa, 1, &[&tokens], &mut out);
+            let mut out = vec![0.0; weights.metadata.config.hidden_size];
+            Scheduler::default().run(&weights, isa, 1, &[&tokens], &mut out);
         }
     });
 }

@@ -1,26 +1,53 @@
-//! The encoder: a BERT sentence transformer in quantised integers, without padding.
+//! A BERT sentence transformer on the CPU: text in, unit vectors out, in quantised integers and without padding.
 //!
-//! text → [`Tokenizer`] → tokens → [`Encoder::embed`] → unit vectors
+//! ```
+//! use encoder::Encoder;
 //!
-//! Layout:
+//! let encoder = Encoder::embedded()?.with_threads(2);
+//! let texts = ["Rice is boiled in water.", "How do I cook rice?", "Shares fell on Monday."];
+//! let tokens: Vec<Vec<u32>> = texts.iter().map(|text| encoder.tokenize(text)).collect();
+//! let vectors = encoder.embed(&tokens); // [texts][dimensions], row by row
+//! let rows: Vec<&[f32]> = vectors.chunks_exact(encoder.dimensions()).collect();
+//! let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+//! assert!(cosine(rows[0], rows[1]) > cosine(rows[0], rows[2]));
+//! # Ok::<(), encoder::ModelError>(())
+//! ```
+//!
+//! The crate knows nothing of messages, HTTP or Google Cloud. The embedded model is `all-MiniLM-L6-v2`; [`SourceModel`] reads
+//! any other BERT encoder with the files of sentence-transformers and quantises it.
+//!
+//! # How a text becomes a vector
+//!
+//! 1. [`Tokenizer`] makes token ids of it, the same as Hugging Face's `tokenizers`.
+//! 2. The scheduler cuts the sequences of a call into chunks and distributes them over threads. Few long sequences are instead
+//!    computed by all threads together, split by attention head and by token (tensor parallelism).
+//! 3. The forward pass runs over sequences laid end to end, so no work goes into padding. Matrix products multiply 7-bit
+//!    weights by 7-bit activations; everything else is float32.
+//! 4. Token vectors are pooled and scaled to unit length.
+//!
+//! The integer products are exact, so every instruction set and every number of threads gives the same result up to the
+//! rounding of float32 additions.
+//!
+//! # Layout
+//!
 //! - `tokenizer`: text to token ids
-//! - `config`, `float`, `quantise`: what a model directory holds, and how it becomes the quantised file
-//! - `file`: that file, read in place
-//! - `spread`: a call's sequences, cut into passes and spread over threads; `team`: one pass by several threads
+//! - `config`, `reference`, `quantise`: the files of a model directory, the float32 model, and its quantisation
+//! - `format`: the quantised model file, read in place
+//! - `scheduler`: distributes the sequences of a call over threads; `tensor_parallel`: one forward pass on several threads
 //! - `forward`: the layers in order; [`kernels`]: their inner loops for each instruction set
-//! - `speed`: how near they come to what the processor can do
+//! - `peak`: the processor's highest speed and the share of it that the matrix products reach, for benchmarks
 
 mod config;
-mod file;
-mod float;
+mod format;
 mod forward;
 #[cfg(test)]
 mod fuzzed;
 pub mod kernels;
+mod peak;
 mod quantise;
-mod speed;
-mod spread;
-mod team;
+mod reference;
+mod scheduler;
+mod tensor_parallel;
 mod tokenizer;
 
 use std::fmt;
@@ -28,15 +55,15 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use config::Config;
-pub use file::{About, Pooling};
-pub use float::Float;
+pub use format::{Metadata, Pooling};
 pub use quantise::{CALIBRATION, quantise};
-pub use spread::CHUNK_TOKENS;
-pub use tokenizer::{Rules, Tokenizer, TokenizerError};
+pub use reference::ReferenceModel;
+pub use scheduler::CHUNK_TOKENS;
+pub use tokenizer::{Normalizer, Tokenizer, TokenizerError};
 
-use file::Weights;
+use format::Weights;
 use kernels::Isa;
-use spread::Passes;
+use scheduler::Scheduler;
 
 /// A model that cannot be used: which file, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +74,7 @@ pub struct ModelError {
 }
 
 impl ModelError {
-    /// An error about `file`, for what reads a model from a place of its own.
+    /// `file`: the file that cannot be used; `what`: what is wrong with it.
     pub fn new(file: impl Into<String>, what: impl Into<String>) -> Self {
         Self { file: file.into(), what: what.into() }
     }
@@ -59,13 +86,13 @@ pub struct Encoder {
     tokenizer: Tokenizer,
     isa: Isa,
     threads: usize,
-    passes: Passes,
+    scheduler: Scheduler,
 }
 
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
-            .field("about", &self.weights.about)
+            .field("metadata", &self.weights.metadata)
             .field("isa", &self.isa)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
@@ -73,7 +100,7 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// The model compiled into the program: `all-MiniLM-L6-v2`. Its weights are used where they lie in the binary.
+    /// The model compiled into the program: `all-MiniLM-L6-v2`. Its weights are read in place, from the pages of the binary.
     pub fn embedded() -> Result<Self, ModelError> {
         #[repr(C, align(64))]
         struct Aligned<B: ?Sized>(B);
@@ -90,7 +117,7 @@ impl Encoder {
     fn read(file: &'static [u8]) -> Result<Self, ModelError> {
         let weights = Weights::read(file)?;
         let tokenizer = weights.tokenizer(weights.vocabulary.into())?;
-        Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, passes: Passes::default() })
+        Ok(Self { weights, tokenizer, isa: Isa::best(), threads: 1, scheduler: Scheduler::default() })
     }
 
     /// Spreads a batch over this many threads, the caller's among them; 1 unless set.
@@ -106,8 +133,8 @@ impl Encoder {
     }
 
     /// Name, origin and shape of the model.
-    pub fn about(&self) -> &About {
-        &self.weights.about
+    pub fn metadata(&self) -> &Metadata {
+        &self.weights.metadata
     }
 
     /// The instruction set in use.
@@ -117,7 +144,7 @@ impl Encoder {
 
     /// Length of an embedding.
     pub fn dimensions(&self) -> usize {
-        self.weights.about.config.hidden_size
+        self.weights.metadata.config.hidden_size
     }
 
     /// The tokenizer of this model.
@@ -128,7 +155,7 @@ impl Encoder {
     /// Token ids of a text, `[CLS]` and `[SEP]` included, cut to the longest sequence that the model takes.
     pub fn tokenize(&self, text: &str) -> Vec<u32> {
         let mut tokens = Vec::new();
-        self.tokenizer.encode_into(text, self.weights.about.max_tokens, &mut tokens);
+        self.tokenizer.encode_into(text, self.weights.metadata.max_tokens, &mut tokens);
         tokens
     }
 
@@ -138,13 +165,13 @@ impl Encoder {
     /// If a sequence is empty, longer than the model's positions, or has an id outside its vocabulary.
     pub fn embed<T: AsRef<[u32]>>(&self, sequences: &[T]) -> Vec<f32> {
         let sequences: Vec<&[u32]> = sequences.iter().map(AsRef::as_ref).collect();
-        let config = &self.weights.about.config;
+        let config = &self.weights.metadata.config;
         for s in &sequences {
             assert!(!s.is_empty() && s.len() <= config.max_position_embeddings, "{} tokens", s.len());
             assert!(s.iter().all(|&t| (t as usize) < config.vocab_size), "a token outside the vocabulary");
         }
         let mut out = vec![0.0; sequences.len() * self.dimensions()];
-        self.passes.run(&self.weights, self.isa, self.threads, &sequences, &mut out);
+        self.scheduler.run(&self.weights, self.isa, self.threads, &sequences, &mut out);
         out
     }
 }
@@ -158,15 +185,15 @@ fn aligned(file: &[u8]) -> (Vec<u8>, Range<usize>) {
     (bytes, place)
 }
 
-/// A float32 model directory.
+/// A float32 model as sentence-transformers stores it, before quantisation.
 #[derive(Debug)]
-pub struct Source {
-    float: Float,
+pub struct SourceModel {
+    reference: ReferenceModel,
     tokenizer: Tokenizer,
-    about: About,
+    metadata: Metadata,
 }
 
-impl Source {
+impl SourceModel {
     /// Names of the files that make a model; those from the fourth on are read where they are.
     pub const FILES: [&str; 5] =
         ["config.json", "tokenizer.json", "model.safetensors", "sentence_bert_config.json", "1_Pooling/config.json"];
@@ -187,7 +214,7 @@ impl Source {
     }
 
     /// Reads a model whose [`FILES`](Self::FILES) `open` returns; `None` for one that is not there. `origin` is where they are,
-    /// for errors and [`About`].
+    /// for errors and [`Metadata`].
     pub fn from_files(
         name: &str,
         origin: &str,
@@ -228,48 +255,48 @@ impl Source {
                 ));
             }
         };
-        let about = About {
+        let metadata = Metadata {
             name: name.to_owned(),
             origin: origin.to_owned(),
             license: "unknown".to_owned(),
             source_sha256,
             max_tokens: max_tokens.clamp(2, config.max_position_embeddings),
             pooling,
-            rules: tokenizer.rules(),
+            normalizer: tokenizer.normalizer(),
             config: config.clone(),
         };
-        Ok(Self { float: Float::read(&weights, config)?, tokenizer, about })
+        Ok(Self { reference: ReferenceModel::read(&weights, config)?, tokenizer, metadata })
     }
 
     /// Sets what the header says of name, origin and licence.
     pub fn named(mut self, name: &str, origin: &str, license: &str) -> Self {
-        (self.about.name, self.about.origin, self.about.license) =
+        (self.metadata.name, self.metadata.origin, self.metadata.license) =
             (name.to_owned(), origin.to_owned(), license.to_owned());
         self
     }
 
     /// Name of the model: that of its directory, unless set.
     pub fn name(&self) -> &str {
-        &self.about.name
+        &self.metadata.name
     }
 
     /// sha256 of the float32 weights, in hexadecimal.
     pub fn sha256(&self) -> &str {
-        &self.about.source_sha256
+        &self.metadata.source_sha256
     }
 
     /// The bytes of the quantised model.
     pub fn quantise(&self) -> Result<Vec<u8>, ModelError> {
-        quantise(&self.float, &self.tokenizer, &self.about)
+        quantise(&self.reference, &self.tokenizer, &self.metadata)
     }
 
     /// The embedding of a text by the float32 weights: slow and exact.
     pub fn embed(&self, text: &str) -> Vec<f32> {
         let mut tokens = Vec::new();
-        self.tokenizer.encode_into(text, self.about.max_tokens, &mut tokens);
-        let h = self.about.config.hidden_size;
-        let x = self.float.forward(&tokens, &mut |_, _, _| {});
-        let rows = if self.about.pooling == Pooling::Cls { 1 } else { tokens.len() };
+        self.tokenizer.encode_into(text, self.metadata.max_tokens, &mut tokens);
+        let h = self.metadata.config.hidden_size;
+        let x = self.reference.forward(&tokens, &mut |_, _, _| {});
+        let rows = if self.metadata.pooling == Pooling::Cls { 1 } else { tokens.len() };
         let mut out = vec![0.0; h];
         for row in x.chunks_exact(h).take(rows) {
             out.iter_mut().zip(row).for_each(|(o, v)| *o += v);

@@ -1,4 +1,4 @@
-//! Float32 weights to the bytes that [`super::file`] reads.
+//! Float32 weights to the bytes that [`super::format`] reads.
 //!
 //! Weights are symmetric 7-bit integers with one scale an output channel, clipped where that makes the mean square error
 //! least; embeddings are symmetric 8-bit integers with one scale a row. Activations are quantised at run time, a scale and a
@@ -7,9 +7,9 @@
 //! channels into the weights (SmoothQuant, <https://arxiv.org/abs/2211.10438>, α = ½) in the layers that follow a layer norm,
 //! measured on [`CALIBRATION`].
 
-use super::file::{About, Writer, pack};
-use super::float::{Float, FloatLinear, Tap};
+use super::format::{Metadata, Writer, pack};
 use super::kernels::WEIGHT_MAX;
+use super::reference::{ReferenceLinear, ReferenceModel, Tap};
 use super::{ModelError, Tokenizer};
 
 /// Texts whose activations set the balance between activation and weight channels: short ones, where single tokens are most
@@ -39,24 +39,24 @@ pub const CALIBRATION: &[&str] = &[
 ];
 
 /// The largest value of each input channel over the calibration texts.
-struct Spread {
+struct ActivationRange {
     qkv: Vec<f32>,
     intermediate: Vec<f32>,
 }
 
-/// Quantises `float` into a model file. Deterministic: the same input gives the same bytes on every machine.
-pub fn quantise(float: &Float, tokenizer: &Tokenizer, about: &About) -> Result<Vec<u8>, ModelError> {
-    let h = float.config.hidden_size;
-    let mut spreads: Vec<Spread> =
-        float.blocks.iter().map(|_| Spread { qkv: vec![0.0; h], intermediate: vec![0.0; h] }).collect();
+/// Quantises `reference` into a model file. Deterministic: the same input gives the same bytes on every machine.
+pub fn quantise(reference: &ReferenceModel, tokenizer: &Tokenizer, metadata: &Metadata) -> Result<Vec<u8>, ModelError> {
+    let h = reference.config.hidden_size;
+    let mut ranges: Vec<ActivationRange> =
+        reference.blocks.iter().map(|_| ActivationRange { qkv: vec![0.0; h], intermediate: vec![0.0; h] }).collect();
     for text in CALIBRATION {
         let mut tokens = Vec::new();
-        tokenizer.encode_into(text, about.max_tokens, &mut tokens);
-        float.forward(&tokens, &mut |layer, tap, x| {
-            let spread = &mut spreads[layer];
+        tokenizer.encode_into(text, metadata.max_tokens, &mut tokens);
+        reference.forward(&tokens, &mut |layer, tap, x| {
+            let range = &mut ranges[layer];
             let most = match tap {
-                Tap::Qkv => &mut spread.qkv,
-                Tap::Intermediate => &mut spread.intermediate,
+                Tap::Qkv => &mut range.qkv,
+                Tap::Intermediate => &mut range.intermediate,
             };
             for row in x.chunks_exact(h) {
                 most.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(v.abs()));
@@ -64,22 +64,22 @@ pub fn quantise(float: &Float, tokenizer: &Tokenizer, about: &About) -> Result<V
         });
     }
 
-    let mut file = Writer::new(about)?;
+    let mut file = Writer::new(metadata)?;
     let mut vocabulary = Vec::new();
     for token in tokenizer.vocabulary() {
         vocabulary.extend_from_slice(token.as_bytes());
         vocabulary.push(b'\n');
     }
     file.u8("vocabulary", &vocabulary);
-    table(&mut file, "words", &float.words, h);
-    table(&mut file, "positions", &float.positions, h);
-    norm(&mut file, "embedding_norm", &float.embedding_norm);
-    for (i, (block, spread)) in float.blocks.iter().zip(&spreads).enumerate() {
+    table(&mut file, "words", &reference.words, h);
+    table(&mut file, "positions", &reference.positions, h);
+    norm(&mut file, "embedding_norm", &reference.embedding_norm);
+    for (i, (block, range)) in reference.blocks.iter().zip(&ranges).enumerate() {
         let name = |part: &str| format!("layer.{i}.{part}");
-        linear(&mut file, &name("qkv"), &block.qkv, Some(&spread.qkv));
+        linear(&mut file, &name("qkv"), &block.qkv, Some(&range.qkv));
         linear(&mut file, &name("attention_output"), &block.attention_output, None);
         norm(&mut file, &name("attention_norm"), &block.attention_norm);
-        linear(&mut file, &name("intermediate"), &block.intermediate, Some(&spread.intermediate));
+        linear(&mut file, &name("intermediate"), &block.intermediate, Some(&range.intermediate));
         linear(&mut file, &name("output"), &block.output, None);
         norm(&mut file, &name("output_norm"), &block.output_norm);
     }
@@ -103,16 +103,16 @@ fn table(file: &mut Writer, name: &str, x: &[f32], width: usize) {
     file.f32(&format!("{name}.scale"), &scales);
 }
 
-fn linear(file: &mut Writer, name: &str, layer: &FloatLinear, spread: Option<&[f32]>) {
+fn linear(file: &mut Writer, name: &str, layer: &ReferenceLinear, range: Option<&[f32]>) {
     let channels = layer.bias.len();
     let width = layer.weight.len() / channels;
     let mut weight = layer.weight.clone();
-    if let Some(spread) = spread {
+    if let Some(range) = range {
         let mut largest = vec![0.0f32; width];
         for row in weight.chunks_exact(width) {
             largest.iter_mut().zip(row).for_each(|(l, w)| *l = l.max(w.abs()));
         }
-        let factor: Vec<f32> = spread.iter().zip(&largest).map(|(x, w)| (x.max(1e-3) / w.max(1e-4)).sqrt()).collect();
+        let factor: Vec<f32> = range.iter().zip(&largest).map(|(x, w)| (x.max(1e-3) / w.max(1e-4)).sqrt()).collect();
         for row in weight.chunks_exact_mut(width) {
             row.iter_mut().zip(&factor).for_each(|(w, f)| *w *= f);
         }
@@ -136,7 +136,7 @@ fn linear(file: &mut Writer, name: &str, layer: &FloatLinear, spread: Option<&[f
     file.f32(&format!("{name}.bias"), &layer.bias);
 }
 
-/// Never nought, so that it can be divided by.
+/// The largest magnitude; never zero, so that it can be divided by.
 fn largest(x: &[f32]) -> f32 {
     x.iter().fold(f32::MIN_POSITIVE * 1e6, |most, v| most.max(v.abs()))
 }

@@ -1,12 +1,12 @@
 //! Text to token ids: BERT's WordPiece tokenizer, equal to that of Hugging Face's `tokenizers` on every text.
 //!
 //! A text is cut at the special tokens written in it, its characters are cleaned, decomposed, stripped of accents and
-//! lowercased ([`Rules`]), it is split into words at white space and around punctuation and ideographs, and each word is
+//! lowercased ([`Normalizer`]), it is split into words at white space and around punctuation and ideographs, and each word is
 //! split into the longest pieces that the vocabulary has. All of that happens in one pass over the text, which ends as soon
 //! as the wanted number of tokens is there.
 //!
-//! - `characters`: what becomes of each character, in pages filled when first used
-//! - `word`: the word being read, its marks in canonical order
+//! - `characters`: the normalisation of each character, in a table whose pages are filled on first use
+//! - `word`: the word being read, with its combining marks in canonical order
 //! - `vocabulary`: the tokens, and the longest match
 //! - `json`: reading a `tokenizer.json`
 
@@ -22,13 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use characters::{Action, Characters};
 pub use error::TokenizerError;
-use vocabulary::{Hashes, LONGEST_WORD, Vocabulary};
+use vocabulary::{Hashes, MAX_WORD_BYTES, Vocabulary};
 use word::Word;
 
-/// What is done to characters before a text is split into words. The fields are those of `BertNormalizer` in a
+/// How characters are normalised before a text is split into words. The fields are those of `BertNormalizer` in a
 /// `tokenizer.json`; the default is an uncased model's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rules {
+pub struct Normalizer {
     /// Drop control, format and private-use characters, U+0000 and U+FFFD; tab, line feed and carriage return are spaces.
     pub clean_text: bool,
     /// Each ideograph is a word.
@@ -39,25 +39,25 @@ pub struct Rules {
     pub lowercase: bool,
 }
 
-impl Default for Rules {
+impl Default for Normalizer {
     fn default() -> Self {
         Self { clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true }
     }
 }
 
 /// The special tokens of the BERT family. They are also recognised where they are written in a text.
-const SPECIAL: [&str; 5] = ["[PAD]", UNKNOWN, FIRST, LAST, "[MASK]"];
+const SPECIAL: [&str; 5] = ["[PAD]", UNKNOWN, CLS, SEP, "[MASK]"];
 const UNKNOWN: &str = "[UNK]";
-const FIRST: &str = "[CLS]";
-const LAST: &str = "[SEP]";
+const CLS: &str = "[CLS]";
+const SEP: &str = "[SEP]";
 
 /// A BERT WordPiece tokenizer.
 ///
 /// ```
-/// use encoder::{Rules, Tokenizer};
+/// use encoder::{Normalizer, Tokenizer};
 ///
 /// let vocabulary = &b"[UNK]\n[CLS]\n[SEP]\nhell\n##o\n!\n"[..];
-/// let tokenizer = Tokenizer::from_vocabulary(vocabulary, Rules::default())?;
+/// let tokenizer = Tokenizer::from_vocabulary(vocabulary, Normalizer::default())?;
 /// let mut ids = Vec::new();
 /// tokenizer.encode_into("Héllo!", 256, &mut ids);
 /// assert_eq!(ids, [1, 3, 4, 5, 2]);
@@ -66,7 +66,7 @@ const LAST: &str = "[SEP]";
 #[derive(Debug)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
-    rules: Rules,
+    normalizer: Normalizer,
     characters: Characters,
     special: Vec<(&'static str, u32)>,
     unknown: u32,
@@ -76,20 +76,23 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// A tokenizer with these tokens, one a line in the order of their ids, in UTF-8. It needs `[UNK]`, `[CLS]` and
-    /// `[SEP]`; continuing pieces start with `##`. Together with `rules` the vocabulary is all that makes a tokenizer.
+    /// `[SEP]`; continuing pieces start with `##`. Together with `normalizer` the vocabulary is all that makes a tokenizer.
     ///
     /// # Errors
     /// When the vocabulary is not UTF-8, has an empty or doubled token, lacks one of the three, or is unreasonably large.
-    pub fn from_vocabulary(vocabulary: impl Into<Cow<'static, [u8]>>, rules: Rules) -> Result<Self, TokenizerError> {
+    pub fn from_vocabulary(
+        vocabulary: impl Into<Cow<'static, [u8]>>,
+        normalizer: Normalizer,
+    ) -> Result<Self, TokenizerError> {
         let vocabulary = Vocabulary::new(vocabulary.into())?;
         let needed = |token| vocabulary.id(token).ok_or(TokenizerError::MissingToken { token });
         Ok(Self {
             unknown: needed(UNKNOWN)?,
-            first: needed(FIRST)?,
-            last: needed(LAST)?,
+            first: needed(CLS)?,
+            last: needed(SEP)?,
             special: SPECIAL.into_iter().filter_map(|token| Some((token, vocabulary.id(token)?))).collect(),
-            characters: Characters::new(rules),
-            rules,
+            characters: Characters::new(normalizer),
+            normalizer,
             vocabulary,
         })
     }
@@ -101,8 +104,8 @@ impl Tokenizer {
     /// [`TokenizerError::Unsupported`] with the field that asks for something else; those of
     /// [`from_vocabulary`](Self::from_vocabulary).
     pub fn from_json(text: &[u8]) -> Result<Self, TokenizerError> {
-        let (vocabulary, rules) = json::read(text)?;
-        Self::from_vocabulary(vocabulary, rules)
+        let (vocabulary, normalizer) = json::read(text)?;
+        Self::from_vocabulary(vocabulary, normalizer)
     }
 
     /// The tokens in the order of their ids.
@@ -110,9 +113,9 @@ impl Tokenizer {
         self.vocabulary.tokens()
     }
 
-    /// What is done to characters.
-    pub fn rules(&self) -> Rules {
-        self.rules
+    /// How characters are normalised.
+    pub fn normalizer(&self) -> Normalizer {
+        self.normalizer
     }
 
     /// Appends `[CLS]`, the tokens of `text` and `[SEP]` to `out`, at most `max` tokens in all (2 if it is less), and
@@ -123,7 +126,7 @@ impl Tokenizer {
         // Where `[SEP]` has to be at the latest.
         let end = start.saturating_add(max.max(2) - 1);
         out.push(self.first);
-        let mut run = Run { tokenizer: self, hashes: [0; LONGEST_WORD], end, out };
+        let mut run = Run { tokenizer: self, hashes: [0; MAX_WORD_BYTES], end, out };
         run.text(text);
         out.truncate(end);
         out.push(self.last);
@@ -137,7 +140,7 @@ impl Tokenizer {
     }
 }
 
-/// One text on its way through a tokenizer.
+/// The state of encoding one text.
 struct Run<'a> {
     tokenizer: &'a Tokenizer,
     hashes: Hashes,
@@ -243,7 +246,7 @@ mod tests {
 
     fn ids(text: &str, max: usize) -> Vec<u32> {
         let mut out = vec![7];
-        let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Rules::default()).unwrap();
+        let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Normalizer::default()).unwrap();
         let count = tokenizer.encode_into(text, max, &mut out);
         assert_eq!((out.len(), out.remove(0)), (count + 1, 7), "appends, and counts that");
         out
@@ -270,23 +273,24 @@ mod tests {
 
     #[test]
     fn a_vocabulary_is_checked() {
-        let error =
-            |text: &'static str| Tokenizer::from_vocabulary(text.as_bytes(), Rules::default()).unwrap_err().to_string();
+        let error = |text: &'static str| {
+            Tokenizer::from_vocabulary(text.as_bytes(), Normalizer::default()).unwrap_err().to_string()
+        };
         assert!(error("[UNK]\n[CLS]\na").contains("[SEP]"));
         assert!(error("[UNK]\n\n[CLS]\n[SEP]").contains("id 1 (line 2"));
         assert!(error("[UNK]\n[CLS]\n[SEP]\na\n[CLS]\n").contains("ids 1 and 4"));
         let bytes = &b"[UNK]\n\xff"[..];
-        let error = Tokenizer::from_vocabulary(bytes, Rules::default()).unwrap_err();
+        let error = Tokenizer::from_vocabulary(bytes, Normalizer::default()).unwrap_err();
         assert!(matches!(error, TokenizerError::NotUtf8 { at: 6 }));
     }
 
     #[test]
     fn gives_the_vocabulary_back() {
-        let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Rules::default()).unwrap();
+        let tokenizer = Tokenizer::from_vocabulary(TOKENS.as_bytes(), Normalizer::default()).unwrap();
         let lines: String = tokenizer.vocabulary().map(|token| format!("{token}\n")).collect();
         assert_eq!(lines, TOKENS);
         let without_end = TOKENS.trim_end().as_bytes();
-        let tokenizer = Tokenizer::from_vocabulary(without_end, Rules::default()).unwrap();
+        let tokenizer = Tokenizer::from_vocabulary(without_end, Normalizer::default()).unwrap();
         assert_eq!(tokenizer.vocabulary().last(), Some("!"));
         assert_eq!(tokenizer.vocabulary().len(), 9);
     }

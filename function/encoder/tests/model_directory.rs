@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use encoder::{Encoder, Pooling, Source};
+use encoder::{Encoder, Pooling, SourceModel};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -98,9 +98,9 @@ fn another_depth_and_width_agrees_with_its_float32_weights() {
         let modes = json!({"pooling_mode_mean_tokens": pooling == Pooling::Mean,
             "pooling_mode_cls_token": pooling == Pooling::Cls});
         std::fs::write(folder.join("1_Pooling/config.json"), modes.to_string()).unwrap();
-        let source = Source::read(&folder).unwrap();
+        let source = SourceModel::read(&folder).unwrap();
         let encoder = Encoder::from_file(&source.quantise().unwrap()).unwrap();
-        let about = encoder.about();
+        let about = encoder.metadata();
         assert_eq!((about.name.as_str(), about.max_tokens, about.pooling), (name, 9, pooling));
         let texts = ["", "red fish", "Blue fishes and green fish. And red fish and blue fishes", "?"];
         let tokens: Vec<_> = texts.iter().map(|text| encoder.tokenize(text)).collect();
@@ -122,7 +122,7 @@ fn another_depth_and_width_agrees_with_its_float32_weights() {
 fn a_directory_without_a_usable_model_says_what_is_wrong() {
     let folder = directory("broken", "");
     let good: HashMap<&str, Vec<u8>> =
-        Source::FILES[..3].iter().map(|file| (*file, std::fs::read(folder.join(file)).unwrap())).collect();
+        SourceModel::FILES[..3].iter().map(|file| (*file, std::fs::read(folder.join(file)).unwrap())).collect();
     let config = |field: &str, value: Value| {
         let mut config: Value = serde_json::from_slice(&good["config.json"]).unwrap();
         config[field] = value;
@@ -144,10 +144,10 @@ fn a_directory_without_a_usable_model_says_what_is_wrong() {
             content if name == file => Ok((*content).clone()),
             _ => Ok(good.get(name).cloned()),
         };
-        let error = Source::from_files("broken", "here", open).unwrap_err().to_string();
+        let error = SourceModel::from_files("broken", "here", open).unwrap_err().to_string();
         assert!(error.contains(words), "{file}: {error}");
     }
-    let mut file = Source::read(&folder).unwrap().quantise().unwrap();
+    let mut file = SourceModel::read(&folder).unwrap().quantise().unwrap();
     file.truncate(file.len() - 64);
     assert!(Encoder::from_file(&file).is_err());
     assert!(Encoder::from_file(b"no model").is_err());

@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use encoder::{Encoder, Rules, Tokenizer};
+use encoder::{Encoder, Normalizer, Tokenizer};
 use proptest::prelude::*;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
@@ -21,7 +21,8 @@ static VOCABULARY: LazyLock<String> = LazyLock::new(|| {
 const TEXTS: &str = include_str!("data/texts.txt");
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-const UNCASED: Rules = Rules { clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true };
+const UNCASED: Normalizer =
+    Normalizer { clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true };
 
 /// Ours and theirs, from the same vocabulary.
 struct Pair {
@@ -47,18 +48,18 @@ fn letters(characters: impl Iterator<Item = char>) -> Vec<u8> {
 }
 
 impl Pair {
-    fn new(vocabulary: Vec<u8>, rules: Rules) -> Self {
+    fn new(vocabulary: Vec<u8>, normalizer: Normalizer) -> Self {
         let ids = WordPiece::read_bytes(&vocabulary).unwrap();
         let model = WordPiece::builder().vocab(ids).build().unwrap();
-        let ours = Tokenizer::from_vocabulary(vocabulary, rules).unwrap();
+        let ours = Tokenizer::from_vocabulary(vocabulary, normalizer).unwrap();
         let mut theirs = tokenizers::Tokenizer::new(model);
         let special = |token: &str| (token.to_owned(), theirs.token_to_id(token).unwrap());
         let processing = BertProcessing::new(special("[SEP]"), special("[CLS]"));
         let normalizer = BertNormalizer::new(
-            rules.clean_text,
-            rules.handle_chinese_chars,
-            Some(rules.strip_accents),
-            rules.lowercase,
+            normalizer.clean_text,
+            normalizer.handle_chinese_chars,
+            Some(normalizer.strip_accents),
+            normalizer.lowercase,
         );
         theirs.with_normalizer(Some(normalizer)).unwrap();
         theirs.with_pre_tokenizer(Some(BertPreTokenizer)).with_post_processor(Some(processing));
@@ -142,14 +143,14 @@ fn every_character_without_exception() {
 #[test]
 fn every_rule_gives_the_same_tokens() {
     for bits in 0..16 {
-        let rules = Rules {
+        let normalizer = Normalizer {
             clean_text: bits & 1 != 0,
             handle_chinese_chars: bits & 2 != 0,
             strip_accents: bits & 4 != 0,
             lowercase: bits & 8 != 0,
         };
         let some = || ('\0'..='\u{33ff}').chain('\u{f900}'..='\u{ffff}');
-        let pair = Pair::new(letters(some()), rules);
+        let pair = Pair::new(letters(some()), normalizer);
         TEXTS.lines().for_each(|text| pair.assert(text));
         every_character(&pair, some());
     }
@@ -182,7 +183,7 @@ fn what_they_write_is_read() {
     let read =
         |theirs: &tokenizers::Tokenizer| Tokenizer::from_json(theirs.to_string(false).unwrap().as_bytes()).unwrap();
     let ours = read(&PAIR.theirs);
-    assert_eq!(ours.rules(), UNCASED);
+    assert_eq!(ours.normalizer(), UNCASED);
     assert!(ours.vocabulary().eq(VOCABULARY.lines()));
 
     let mut theirs = PAIR.theirs.clone();
@@ -195,8 +196,8 @@ fn what_they_write_is_read() {
     theirs.with_post_processor(Some(template));
     theirs.with_normalizer(Some(BertNormalizer::new(true, false, None, false))).unwrap();
     theirs.with_padding(Some(PaddingParams::default()));
-    let rules = Rules { handle_chinese_chars: false, strip_accents: false, lowercase: false, ..UNCASED };
-    assert_eq!(read(&theirs).rules(), rules);
+    let normalizer = Normalizer { handle_chinese_chars: false, strip_accents: false, lowercase: false, ..UNCASED };
+    assert_eq!(read(&theirs).normalizer(), normalizer);
 }
 
 #[test]

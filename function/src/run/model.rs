@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::Config;
 use crate::cloud::Clients;
-use encoder::{Encoder, ModelError, Source};
+use encoder::{Encoder, ModelError, SourceModel};
 
 /// Largest file of a model, in bytes: a BERT of some hundred million parameters in float32.
 const MAX_FILE: usize = 2 << 30;
@@ -16,7 +16,7 @@ pub(super) async fn load(config: &Config, clients: &Arc<Clients>) -> Result<Enco
     let loaded = match config.model.as_str() {
         "embedded" => Encoder::embedded(),
         uri if uri.starts_with("gs://") => fetch(uri, clients).await.and_then(quantised),
-        directory => Source::read(Path::new(directory)).and_then(quantised),
+        directory => SourceModel::read(Path::new(directory)).and_then(quantised),
     };
     let encoder = loaded.map_err(|error| {
         let right = "it is `embedded`, a directory, or gs://BUCKET/PREFIX/, with model.safetensors, tokenizer.json and config.json";
@@ -25,18 +25,18 @@ pub(super) async fn load(config: &Config, clients: &Arc<Clients>) -> Result<Enco
     Ok(encoder.with_threads(config.threads()))
 }
 
-fn quantised(source: Source) -> Result<Encoder, ModelError> {
+fn quantised(source: SourceModel) -> Result<Encoder, ModelError> {
     Encoder::from_file(&source.quantise()?)
 }
 
 /// Reads a model's files from Cloud Storage.
-async fn fetch(uri: &str, clients: &Arc<Clients>) -> Result<Source, ModelError> {
+async fn fetch(uri: &str, clients: &Arc<Clients>) -> Result<SourceModel, ModelError> {
     let failed = |file: &str, why: String| ModelError::new(format!("{uri}: {file}"), why);
     let (bucket, prefix) = uri.trim_start_matches("gs://").split_once('/').unwrap_or((&uri[5..], ""));
     let slash = if prefix.is_empty() || prefix.ends_with('/') { "" } else { "/" };
     let storage = clients.storage().await.map_err(|error| failed("", error.to_string()))?;
     let mut files = HashMap::new();
-    for file in Source::FILES {
+    for file in SourceModel::FILES {
         let object = format!("{prefix}{slash}{file}");
         let mut reader = match storage.read_object(format!("projects/_/buckets/{bucket}"), object).send().await {
             Ok(reader) => reader,
@@ -54,5 +54,5 @@ async fn fetch(uri: &str, clients: &Arc<Clients>) -> Result<Source, ModelError> 
         files.insert(file, bytes);
     }
     let name = uri.trim_end_matches('/').rsplit('/').next().unwrap_or("model");
-    Source::from_files(name, uri, |file| Ok(files.get(file).cloned()))
+    SourceModel::from_files(name, uri, |file| Ok(files.get(file).cloned()))
 }

@@ -175,7 +175,7 @@ impl Task for Classify {
                     .collect();
                 next_text += input.texts.len();
                 next_label += input.labels.len();
-                done(&Classes { model: &self.encoder.about().name, data, usage: Usage::new(count(&input.texts)) })
+                done(&Classes { model: &self.encoder.metadata().name, data, usage: Usage::new(count(&input.texts)) })
             })
             .collect()
     }

@@ -125,7 +125,7 @@ impl Task for Embed {
                 next += input.texts.len();
                 done(&List {
                     object: "list",
-                    model: &self.encoder.about().name,
+                    model: &self.encoder.metadata().name,
                     data,
                     usage: Usage::new(count(&input.texts)),
                 })

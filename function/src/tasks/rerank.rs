@@ -90,7 +90,7 @@ impl Task for Rerank {
                 results.sort_by(|a, b| b.1.total_cmp(&a.1));
                 results.truncate(input.top_n);
                 done(&Ranking {
-                    model: &self.encoder.about().name,
+                    model: &self.encoder.metadata().name,
                     results: results
                         .into_iter()
                         .map(|(index, score)| Relevance { index, relevance_score: score.clamp(0.0, 1.0) })

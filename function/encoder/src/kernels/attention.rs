@@ -5,16 +5,16 @@
 //! largest of their row. What rounding takes from a row, which in long sequences is the sum of many small probabilities, is given
 //! to the mean of all values.
 
-use super::ops::{NOUGHT, tiles};
-use super::simd::{MOST_ROWS, Simd, Tile};
+use super::ops::{ZERO_BIAS, tiles};
+use super::simd::{MAX_TILE_ROWS, Simd, Tile};
 use super::{CHANNELS, PANEL, ROW_PADDING, WEIGHT_MAX};
 
-/// What is added to queries so that they are unsigned.
+/// Added to quantised queries to make them unsigned.
 const ZERO: i32 = 64;
-/// The score of what is beyond the last key: far below any other, and far from overflow.
+/// The score of padding beyond the last key: far below any real score, and far from overflow.
 const BEYOND: i32 = -(1 << 30);
 /// log₂ of [`super::ACTIVATION_MAX`], the largest probability.
-const LOG2_MOST: f32 = 6.988_684_7;
+const LOG2_ACTIVATION_MAX: f32 = 6.988_684_7;
 
 /// Memory of one head of one sequence, kept from call to call.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Head {
     queries: Vec<u8>,
     /// `[tokens / 16][depth / 4][16][4]`
     keys: Vec<i8>,
-    /// `[tokens]`: what the products of each key begin with: that which takes away what [`ZERO`] adds to them.
+    /// `[tokens]`: initial value of the products with each key; it cancels what [`ZERO`] adds to them.
     offsets: Vec<i32>,
     /// `[width / 16][tokens / 4][16][4]`
     values: Vec<i8>,
@@ -31,9 +31,9 @@ pub struct Head {
     value_scales: Vec<f32>,
     /// `[width]`
     mean_value: Vec<f32>,
-    /// `[MOST_ROWS][tokens]`
+    /// `[MAX_TILE_ROWS][tokens]`
     scores: Vec<i32>,
-    /// `[MOST_ROWS][tokens]`
+    /// `[MAX_TILE_ROWS][tokens]`
     probabilities: Vec<u8>,
 }
 
@@ -97,10 +97,10 @@ impl Head {
         self.values.resize(shape.width * shape.depth, 0);
         self.value_scales.resize(shape.width, 0.0);
         self.mean_value.resize(shape.width, 0.0);
-        self.scores.resize(MOST_ROWS * shape.keys, 0);
-        self.probabilities.resize(MOST_ROWS * shape.depth.max(shape.keys), 0);
-        // What is left over from other shapes is harmless where it is multiplied by nought, or not looked at. Nought are the keys
-        // beyond the width, and the values beyond the last token, which each head clears.
+        self.scores.resize(MAX_TILE_ROWS * shape.keys, 0);
+        self.probabilities.resize(MAX_TILE_ROWS * shape.depth.max(shape.keys), 0);
+        // Bytes left over from other shapes are harmless where they are multiplied by zero or never read. The keys beyond the
+        // width must be zero, and so must the values beyond the last token, which each head clears.
         if shape.width_depth != shape.width {
             self.keys.fill(0);
         }
@@ -180,7 +180,7 @@ impl Head {
     #[inline(always)]
     unsafe fn attend<S: Simd>(&mut self, scale: f32, shape: Shape, out: *mut f32, hidden: usize) {
         let Shape { length, keys, depth, width, width_depth, .. } = shape;
-        let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; MOST_ROWS]>::uninit();
+        let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; MAX_TILE_ROWS]>::uninit();
         let sums = sums.as_mut_ptr().cast::<i32>();
         let scores = self.scores.as_mut_ptr();
         let probabilities = self.probabilities.as_mut_ptr();
@@ -203,7 +203,7 @@ impl Head {
                     };
                     S::tile(rows, tile);
                 }
-                let (mut inverse, mut lost) = ([0.0; MOST_ROWS], [0.0; MOST_ROWS]);
+                let (mut inverse, mut lost) = ([0.0; MAX_TILE_ROWS], [0.0; MAX_TILE_ROWS]);
                 for r in 0..rows {
                     let scores = scores.add(r * keys);
                     let mut most = S::load_i32(scores);
@@ -211,7 +211,7 @@ impl Head {
                         most = S::max_i32(most, S::load_i32(scores.add(j)));
                     }
                     let most = S::splat(S::most(S::number(most)));
-                    let largest = S::splat(LOG2_MOST);
+                    let largest = S::splat(LOG2_ACTIVATION_MAX);
                     let (mut sum, mut rounded) = (S::splat(0.0), S::integer(S::splat(0.0)));
                     for j in (0..keys).step_by(S::LANES) {
                         let below = S::sub(S::number(S::load_i32(scores.add(j))), most);
@@ -233,7 +233,7 @@ impl Head {
                         b: panel,
                         quads: depth / 4,
                         ahead: 0,
-                        start: NOUGHT.as_ptr(),
+                        start: ZERO_BIAS.as_ptr(),
                         out: sums,
                         out_stride: CHANNELS,
                     };

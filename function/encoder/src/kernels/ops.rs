@@ -2,11 +2,11 @@
 //!
 //! Every function here relies on the size checks of the method of [`super::Isa`] that calls it.
 
-use super::simd::{MOST_ROWS, Simd, Tile};
+use super::simd::{MAX_TILE_ROWS, Simd, Tile};
 use super::{ACTIVATION_MAX, Activation, CHANNELS, Linear, Rows};
 
-/// Sums that begin with nothing.
-pub(super) const NOUGHT: &[i32; CHANNELS] = &[0; CHANNELS];
+/// Initial sums of zero.
+pub(super) const ZERO_BIAS: &[i32; CHANNELS] = &[0; CHANNELS];
 
 #[inline(always)]
 pub(super) unsafe fn spin<S: Simd>(rounds: usize, operations: &mut u64) {
@@ -107,14 +107,14 @@ unsafe fn tile<S: Simd>(
     stride: usize,
 ) {
     unsafe {
-        let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; MOST_ROWS]>::uninit();
+        let mut sums = std::mem::MaybeUninit::<[[i32; CHANNELS]; MAX_TILE_ROWS]>::uninit();
         let sums = sums.as_mut_ptr().cast::<i32>();
         let (a, b) = (x.bytes.as_ptr().add(r * x.depth), w.weight.as_ptr().add(c * w.depth));
-        // The weights of the next channels come from far; each first tile sends for them.
+        // The first tile of each group of channels prefetches the weights of the next group.
         let ahead = if r == 0 { CHANNELS * w.depth } else { 0 };
         let quads = w.depth / 4;
         let tile =
-            Tile { a, stride: x.depth, b, quads, ahead, start: NOUGHT.as_ptr(), out: sums, out_stride: CHANNELS };
+            Tile { a, stride: x.depth, b, quads, ahead, start: ZERO_BIAS.as_ptr(), out: sums, out_stride: CHANNELS };
         S::tile(rows, tile);
         for lane in (0..CHANNELS).step_by(S::LANES) {
             let scale = S::load(w.scale.as_ptr().add(c + lane));

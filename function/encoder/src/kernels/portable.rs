@@ -1,4 +1,4 @@
-//! Plain Rust, for every processor, and the referee of the others.
+//! Plain Rust, for every processor; the tests compare the other instruction sets with it.
 
 use super::simd::{Simd, Tile};
 

@@ -14,7 +14,7 @@ pub(crate) trait Simd: Copy {
     type I: Copy;
     /// Numbers in a vector: 8 or 16.
     const LANES: usize;
-    /// Most rows that [`tile`](Self::tile) takes.
+    /// Largest number of rows that [`tile`](Self::tile) takes.
     const ROWS: usize;
     /// Rows that a tile computes at no less cost than fewer.
     const STEP: usize = 1;
@@ -104,19 +104,19 @@ pub(crate) struct Tile {
     pub(crate) b: *const i8,
     /// Groups of four that a sum is over; a multiple of [`Simd::QUADS`].
     pub(crate) quads: usize,
-    /// How far beyond `b` lies what should move to the second-level cache meanwhile, 0 for nothing; it may lie outside all memory.
+    /// Distance from `b` to the data to prefetch into the L2 cache, 0 for none. It may point outside of any allocation.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // elsewhere nothing was measured that it gains
     pub(crate) ahead: usize,
     /// 32 numbers, what the sums of each channel begin with.
     pub(crate) start: *const i32,
-    /// Room for [`MOST_ROWS`] rows of 32 sums, of which `rows` are what was asked for.
+    /// Room for [`MAX_TILE_ROWS`] rows of 32 sums, of which `rows` are what was asked for.
     pub(crate) out: *mut i32,
     /// From row to row of `out`, in numbers.
     pub(crate) out_stride: usize,
 }
 
-/// Most rows of any [`Simd::tile`].
-pub(crate) const MOST_ROWS: usize = 32;
+/// Largest number of rows of any [`Simd::tile`].
+pub(crate) const MAX_TILE_ROWS: usize = 32;
 
 /// Calls `$function::<N>` for the `N` that `$rows` is.
 macro_rules! with_rows {

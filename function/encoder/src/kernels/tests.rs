@@ -35,7 +35,7 @@ struct Layer {
 }
 
 impl Layer {
-    /// Weights of input channels from `width` on are padding, nought.
+    /// Weights of input channels from `width` on are padding: zero.
     fn new(random: &mut Random, width: usize, channels: usize) -> Self {
         let depth = width.next_multiple_of(DEPTH);
         let mut weight: Vec<i8> = (0..depth * channels).map(|_| (random.bits() % 127) as i8 - 63).collect();
@@ -155,7 +155,7 @@ fn quantising_rounds_to_the_nearest_and_keeps_zero() {
 
 #[test]
 fn gelu_is_close_everywhere() {
-    // One layer whose weights are nought, so that its output is the bias.
+    // One layer whose weights are zero, so that its output is the bias.
     let mut layer = Layer::new(&mut Random(3), 64, 1024);
     layer.weight.fill(0);
     layer.offset.fill(0.0);

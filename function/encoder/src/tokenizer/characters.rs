@@ -1,4 +1,4 @@
-//! What becomes of each character: normalisation and splitting as one table.
+//! Normalisation and word splitting as one table from character to action.
 //!
 //! The Unicode data must be what Hugging Face's `tokenizers` has, or characters newer than it give other tokens: categories
 //! are from Unicode 8 and decompositions from Unicode 9, while white space and lowercase letters are the standard library's.
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
-use super::Rules;
+use super::Normalizer;
 
 /// What a character does to the word being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const PAGES: usize = (char::MAX as usize + 1).div_ceil(PAGE);
 /// take a tenth of a second and megabytes, and a text needs a few pages.
 #[derive(Debug)]
 pub(super) struct Characters {
-    rules: Rules,
+    normalizer: Normalizer,
     ascii: Ascii,
     pages: Box<[OnceLock<Box<Page>>]>,
 }
@@ -53,24 +53,28 @@ struct Page {
 }
 
 impl Characters {
-    pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, ascii: Ascii::new(rules), pages: std::iter::repeat_with(OnceLock::new).take(PAGES).collect() }
+    pub(super) fn new(normalizer: Normalizer) -> Self {
+        Self {
+            normalizer,
+            ascii: Ascii::new(normalizer),
+            pages: std::iter::repeat_with(OnceLock::new).take(PAGES).collect(),
+        }
     }
 
     pub(super) fn ascii(&self) -> &Ascii {
         &self.ascii
     }
 
-    /// What becomes of `c`, and the list that [`Action::Several`] refers to.
+    /// The action for `c`, and the list that [`Action::Several`] refers to.
     pub(super) fn action(&self, c: char) -> (Action, &[Action]) {
         let (page, at) = (c as usize / PAGE, c as usize % PAGE);
-        let page = self.pages[page].get_or_init(|| Box::new(Page::new(page, self.rules)));
+        let page = self.pages[page].get_or_init(|| Box::new(Page::new(page, self.normalizer)));
         (page.actions[at], &page.expansions)
     }
 }
 
 impl Page {
-    fn new(page: usize, rules: Rules) -> Self {
+    fn new(page: usize, normalizer: Normalizer) -> Self {
         let mut expansions = Vec::new();
         let mut several = Vec::new();
         let actions = std::array::from_fn(|at| {
@@ -79,7 +83,7 @@ impl Page {
                 return Action::Drop;
             };
             several.clear();
-            actions(c, rules, &mut several);
+            actions(c, normalizer, &mut several);
             match several[..] {
                 [] => Action::Drop,
                 [action] => action,
@@ -97,35 +101,35 @@ impl Page {
 }
 
 /// The steps of `BertNormalizer` and `BertPreTokenizer`, in their order, for one character.
-fn actions(c: char, rules: Rules, out: &mut Vec<Action>) {
+fn actions(c: char, normalizer: Normalizer, out: &mut Vec<Action>) {
     let space = matches!(c, '\t' | '\n' | '\r');
-    if rules.clean_text && !space && (c == '\0' || c == '\u{fffd}' || c.is_other()) {
+    if normalizer.clean_text && !space && (c == '\0' || c == '\u{fffd}' || c.is_other()) {
         return;
     }
     if space || c.is_whitespace() {
         out.push(Action::Space);
         return;
     }
-    let ideograph = rules.handle_chinese_chars && is_ideograph(c);
+    let ideograph = normalizer.handle_chinese_chars && is_ideograph(c);
     if ideograph {
         out.push(Action::Space);
     }
-    if rules.strip_accents {
+    if normalizer.strip_accents {
         decompose_canonical(c, |c| match (canonical_combining_class(c), c.is_mark_nonspacing()) {
             (0, true) => out.push(Action::DropStarter),
             (_, true) => {}
-            (class, false) => lowercase(c, class, rules, out),
+            (class, false) => lowercase(c, class, normalizer, out),
         });
     } else {
-        lowercase(c, 0, rules, out);
+        lowercase(c, 0, normalizer, out);
     }
     if ideograph {
         out.push(Action::Space);
     }
 }
 
-fn lowercase(c: char, class: u8, rules: Rules, out: &mut Vec<Action>) {
-    if rules.lowercase {
+fn lowercase(c: char, class: u8, normalizer: Normalizer, out: &mut Vec<Action>) {
+    if normalizer.lowercase {
         out.extend(c.to_lowercase().map(|c| split(c, class)));
     } else {
         out.push(split(c, class));
@@ -170,8 +174,8 @@ pub(super) struct Ascii {
 const NO_LETTER: u8 = 0xff;
 
 impl Ascii {
-    fn new(rules: Rules) -> Self {
-        let page = Page::new(0, rules);
+    fn new(normalizer: Normalizer) -> Self {
+        let page = Page::new(0, normalizer);
         let mut letters = [NO_LETTER; 256];
         for (letter, action) in letters.iter_mut().zip(page.actions) {
             if let Action::Keep(c) = action {
@@ -202,7 +206,7 @@ impl Ascii {
         len + rest.count()
     }
 
-    /// What becomes of an ASCII character; of any other byte nothing.
+    /// The action for an ASCII character; [`Action::Drop`] for any other byte.
     pub(super) fn action(&self, byte: u8) -> Action {
         self.actions.get(usize::from(byte)).copied().unwrap_or(Action::Drop)
     }
@@ -221,7 +225,7 @@ mod tests {
         let mut out = Vec::new();
         for c in '\0'..=char::MAX {
             out.clear();
-            actions(c, Rules::default(), &mut out);
+            actions(c, Normalizer::default(), &mut out);
             longest = longest.max(out.len());
         }
         assert!((2..=6).contains(&longest), "{longest} actions for one character");

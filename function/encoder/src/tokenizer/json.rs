@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::word::MOST_CHARACTERS;
-use super::{FIRST, LAST, Rules, SPECIAL, TokenizerError, UNKNOWN};
+use super::word::MAX_WORD_CHARACTERS;
+use super::{CLS, Normalizer, SEP, SPECIAL, TokenizerError, UNKNOWN};
 
-/// The vocabulary, one token a line, and the rules; every part of the file that could change a token is checked.
-pub(super) fn read(text: &[u8]) -> Result<(Vec<u8>, Rules), TokenizerError> {
+/// The vocabulary, one token a line, and the normalizer; every part of the file that could change a token is checked.
+pub(super) fn read(text: &[u8]) -> Result<(Vec<u8>, Normalizer), TokenizerError> {
     let root: Value = serde_json::from_slice(text)?;
     let file = Field { path: String::new(), value: &root };
     let model = file.get("model");
     model.get("type").must_be("WordPiece")?;
     model.get("unk_token").must_be(UNKNOWN)?;
     model.get("continuing_subword_prefix").must_be("##")?;
-    model.get("max_input_chars_per_word").must_be(MOST_CHARACTERS)?;
+    model.get("max_input_chars_per_word").must_be(MAX_WORD_CHARACTERS)?;
     file.get("pre_tokenizer").get("type").must_be("BertPreTokenizer")?;
-    let rules = rules(&file.get("normalizer"))?;
+    let normalizer = normalizer(&file.get("normalizer"))?;
     let ids = ids(&model.get("vocab"))?;
     added_tokens(&file.get("added_tokens"), &ids)?;
     post_processor(&file.get("post_processor"), &ids)?;
-    Ok((lines(&ids, &model.get("vocab"))?, rules))
+    Ok((lines(&ids, &model.get("vocab"))?, normalizer))
 }
 
 /// A value and where it is.
@@ -84,11 +84,11 @@ impl Wanted for usize {
     }
 }
 
-fn rules(normalizer: &Field<'_>) -> Result<Rules, TokenizerError> {
+fn normalizer(normalizer: &Field<'_>) -> Result<Normalizer, TokenizerError> {
     normalizer.get("type").must_be("BertNormalizer")?;
     let lowercase = normalizer.get("lowercase").flag()?;
     let strip_accents = normalizer.get("strip_accents");
-    Ok(Rules {
+    Ok(Normalizer {
         clean_text: normalizer.get("clean_text").flag()?,
         handle_chinese_chars: normalizer.get("handle_chinese_chars").flag()?,
         // `null` follows `lowercase`, as in BERT's own code.
@@ -141,7 +141,7 @@ fn post_processor(post: &Field<'_>, ids: &Ids<'_>) -> Result<(), TokenizerError>
     let kind = post.get("type");
     match kind.value.as_str() {
         Some("BertProcessing") => {
-            for (key, token) in [("cls", FIRST), ("sep", LAST)] {
+            for (key, token) in [("cls", CLS), ("sep", SEP)] {
                 let pair = post.get(key);
                 let items: Vec<_> = pair.items().collect();
                 let [name, id] = &items[..] else {
@@ -159,10 +159,10 @@ fn post_processor(post: &Field<'_>, ids: &Ids<'_>) -> Result<(), TokenizerError>
             let parts: Vec<_> = single.items().collect();
             let name = |at: usize, kind| parts.get(at).and_then(|part| part.get(kind).get("id").value.as_str());
             let names = [name(0, "SpecialToken"), name(1, "Sequence"), name(2, "SpecialToken")];
-            if parts.len() != 3 || names != [Some(FIRST), Some("A"), Some(LAST)] {
+            if parts.len() != 3 || names != [Some(CLS), Some("A"), Some(SEP)] {
                 return Err(single.unsupported("[CLS], the text and [SEP]"));
             }
-            for token in [FIRST, LAST] {
+            for token in [CLS, SEP] {
                 let list = post.get("special_tokens").get(token).get("ids");
                 let found: Vec<_> = list.items().map(|id| id.value.as_u64()).collect();
                 if found != [ids.get(token).copied()] {

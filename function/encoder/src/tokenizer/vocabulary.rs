@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use super::TokenizerError;
-use super::word::MOST_CHARACTERS;
+use super::word::MAX_WORD_CHARACTERS;
 
 /// Bytes of the longest word that is looked up.
-pub(super) const LONGEST_WORD: usize = MOST_CHARACTERS * 4;
+pub(super) const MAX_WORD_BYTES: usize = MAX_WORD_CHARACTERS * 4;
 
 /// Room for the hash of every prefix of a word.
-pub(super) type Hashes = [u64; LONGEST_WORD];
+pub(super) type Hashes = [u64; MAX_WORD_BYTES];
 
-const MOST_BYTES: usize = 1 << 24;
+const MAX_VOCABULARY_BYTES: usize = 1 << 24;
 const CONTINUING: &[u8] = b"##";
 
 /// Tokens by id and by text. The text stays as it came, one token a line: nothing is allocated a token, so that a start
@@ -59,8 +59,8 @@ fn step(hash: u64, byte: u8) -> u64 {
 
 impl Vocabulary {
     pub(super) fn new(bytes: Cow<'static, [u8]>) -> Result<Self, TokenizerError> {
-        if bytes.len() > MOST_BYTES {
-            return Err(TokenizerError::TooLarge { size: bytes.len(), most: MOST_BYTES });
+        if bytes.len() > MAX_VOCABULARY_BYTES {
+            return Err(TokenizerError::TooLarge { size: bytes.len(), most: MAX_VOCABULARY_BYTES });
         }
         let not_utf8 = |error: std::str::Utf8Error| TokenizerError::NotUtf8 { at: error.valid_up_to() };
         let text = match bytes {

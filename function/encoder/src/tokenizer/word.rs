@@ -2,23 +2,23 @@
 
 use unicode_normalization_alignments::char::canonical_combining_class;
 
-use super::vocabulary::LONGEST_WORD;
+use super::vocabulary::MAX_WORD_BYTES;
 
 /// Words with more characters are one unknown token, as in every BERT tokenizer.
-pub(super) const MOST_CHARACTERS: usize = 100;
+pub(super) const MAX_WORD_CHARACTERS: usize = 100;
 
 /// The normalised characters of one word; of a word that is too long, the first ones.
 pub(super) struct Word {
-    bytes: [u8; LONGEST_WORD],
+    bytes: [u8; MAX_WORD_BYTES],
     len: usize,
     characters: usize,
-    /// No mark moves to a place before this one.
+    /// No mark is moved to an offset before this one.
     fixed: usize,
 }
 
 impl Word {
     pub(super) fn new() -> Self {
-        Self { bytes: [0; LONGEST_WORD], len: 0, characters: 0, fixed: 0 }
+        Self { bytes: [0; MAX_WORD_BYTES], len: 0, characters: 0, fixed: 0 }
     }
 
     pub(super) fn clear(&mut self) {
@@ -30,7 +30,7 @@ impl Word {
     }
 
     pub(super) fn too_long(&self) -> bool {
-        self.characters > MOST_CHARACTERS
+        self.characters > MAX_WORD_CHARACTERS
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -39,8 +39,8 @@ impl Word {
 
     /// Counts a character, and says whether there is room for it.
     fn count(&mut self) -> bool {
-        let room = self.characters < MOST_CHARACTERS;
-        self.characters = (self.characters + 1).min(MOST_CHARACTERS + 1);
+        let room = self.characters < MAX_WORD_CHARACTERS;
+        self.characters = (self.characters + 1).min(MAX_WORD_CHARACTERS + 1);
         room
     }
 
@@ -57,7 +57,7 @@ impl Word {
         }
     }
 
-    /// The marks so far keep their places, whatever follows.
+    /// Fixes the order of the marks so far: later marks are not moved before them.
     pub(super) fn end_marks(&mut self) {
         self.fixed = self.len;
     }

@@ -33,9 +33,9 @@ fn refused(path: &str, value: Value) -> String {
 
 #[test]
 fn reads_the_family() {
-    let (vocabulary, rules) = read(file().to_string().as_bytes()).unwrap();
+    let (vocabulary, normalizer) = read(file().to_string().as_bytes()).unwrap();
     assert_eq!(vocabulary, b"a\n[UNK]\n[CLS]\n[SEP]\n");
-    assert_eq!(rules, Rules::default());
+    assert_eq!(normalizer, Normalizer::default());
 }
 
 #[test]

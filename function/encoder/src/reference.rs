@@ -9,30 +9,30 @@ use super::{Config, ModelError};
 
 /// Float32 weights of a BERT encoder. Matrices are `[out][in]`, as PyTorch stores them.
 #[derive(Debug)]
-pub struct Float {
+pub struct ReferenceModel {
     pub(super) config: Config,
     pub(super) words: Vec<f32>,
     /// Position embeddings with the embedding of token type 0 added.
     pub(super) positions: Vec<f32>,
     pub(super) embedding_norm: (Vec<f32>, Vec<f32>),
-    pub(super) blocks: Vec<FloatBlock>,
+    pub(super) blocks: Vec<ReferenceBlock>,
 }
 
 /// A linear layer: weight `[out][in]`, bias `[out]`.
 #[derive(Debug)]
-pub(super) struct FloatLinear {
+pub(super) struct ReferenceLinear {
     pub(super) weight: Vec<f32>,
     pub(super) bias: Vec<f32>,
 }
 
 #[derive(Debug)]
-pub(super) struct FloatBlock {
+pub(super) struct ReferenceBlock {
     /// Queries, keys and values, one under the other.
-    pub(super) qkv: FloatLinear,
-    pub(super) attention_output: FloatLinear,
+    pub(super) qkv: ReferenceLinear,
+    pub(super) attention_output: ReferenceLinear,
     pub(super) attention_norm: (Vec<f32>, Vec<f32>),
-    pub(super) intermediate: FloatLinear,
-    pub(super) output: FloatLinear,
+    pub(super) intermediate: ReferenceLinear,
+    pub(super) output: ReferenceLinear,
     pub(super) output_norm: (Vec<f32>, Vec<f32>),
 }
 
@@ -67,8 +67,8 @@ impl Tensors<'_> {
         Ok(values)
     }
 
-    fn linear(&self, name: &str, width: usize, channels: usize) -> Result<FloatLinear, ModelError> {
-        Ok(FloatLinear {
+    fn linear(&self, name: &str, width: usize, channels: usize) -> Result<ReferenceLinear, ModelError> {
+        Ok(ReferenceLinear {
             weight: self.get(&format!("{name}.weight"), width * channels)?,
             bias: self.get(&format!("{name}.bias"), channels)?,
         })
@@ -79,7 +79,7 @@ impl Tensors<'_> {
     }
 }
 
-impl Float {
+impl ReferenceModel {
     /// Reads the bytes of a `model.safetensors` that holds a `BertModel`, with or without the prefix `bert.`.
     pub fn read(file: &[u8], config: Config) -> Result<Self, ModelError> {
         let all =
@@ -99,13 +99,13 @@ impl Float {
         let blocks = (0..config.num_hidden_layers)
             .map(|i| {
                 let name = |part: &str| format!("encoder.layer.{i}.{part}");
-                let mut qkv = FloatLinear { weight: Vec::new(), bias: Vec::new() };
+                let mut qkv = ReferenceLinear { weight: Vec::new(), bias: Vec::new() };
                 for part in ["query", "key", "value"] {
                     let one = tensors.linear(&name(&format!("attention.self.{part}")), h, h)?;
                     qkv.weight.extend(one.weight);
                     qkv.bias.extend(one.bias);
                 }
-                Ok(FloatBlock {
+                Ok(ReferenceBlock {
                     qkv,
                     attention_output: tensors.linear(&name("attention.output.dense"), h, h)?,
                     attention_norm: tensors.norm(&name("attention.output.LayerNorm"), h)?,
@@ -187,7 +187,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
-fn linear(x: &[f32], layer: &FloatLinear) -> Vec<f32> {
+fn linear(x: &[f32], layer: &ReferenceLinear) -> Vec<f32> {
     let channels = layer.bias.len();
     let width = layer.weight.len() / channels;
     let mut out = Vec::with_capacity(x.len() / width * channels);

@@ -1,24 +1,28 @@
-//! The sequences of one call of [`Encoder::embed`](super::Encoder::embed), cut into forward passes and spread over threads.
+//! Distributes the sequences of one [`Encoder::embed`](super::Encoder::embed) call over threads.
+//!
+//! Sequences are packed into chunks of at most [`CHUNK_TOKENS`], largest first, each into the chunk with the fewest tokens, and
+//! threads take chunks from a queue. Where the sequences are too few or too uneven for that, so that one thread would work much
+//! longer than the others, all threads compute each pass together instead ([`super::tensor_parallel`]).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::file::Weights;
+use super::format::Weights;
 use super::forward::Scratch;
 use super::kernels::Isa;
 
-/// Tokens that one thread takes through the layers at a time, a longer sequence apart. Bounds scratch memory, and is large
-/// enough that weights, once fetched, serve many rows.
+/// Largest number of tokens in one forward pass of one thread; a longer sequence gets a pass of its own. It bounds scratch
+/// memory, and is large enough that each weight fetched from memory is used for many rows.
 pub const CHUNK_TOKENS: usize = 256;
-/// A thread is worth starting for this many tokens.
-const THREAD_TOKENS: usize = 32;
-/// The busiest thread may have this much more than its share before a team does the work instead.
-const UNEVEN: f64 = 1.08;
+/// Starting a thread costs more than it saves for fewer tokens than this.
+const MIN_TOKENS_PER_THREAD: usize = 32;
+/// How much more than an equal share the busiest thread may have before all threads compute each pass together.
+const MAX_IMBALANCE: f64 = 1.08;
 
-/// Runs forward passes, and keeps their memory for the next ones.
+/// Runs forward passes, and keeps their scratch memory for later calls.
 #[derive(Debug, Default)]
-pub(super) struct Passes {
+pub(super) struct Scheduler {
     scratches: Mutex<Vec<Scratch>>,
 }
 
@@ -29,22 +33,22 @@ struct Chunk<'a> {
     out: Vec<&'a mut [f32]>,
 }
 
-impl Passes {
+impl Scheduler {
     /// Embeds `sequences` on at most `threads` threads. `out`: a vector for each.
     pub(super) fn run(&self, weights: &Weights<'_>, isa: Isa, threads: usize, sequences: &[&[u32]], out: &mut [f32]) {
         let lengths: Vec<usize> = sequences.iter().map(|s| s.len()).collect();
         let tokens: usize = lengths.iter().sum();
-        let threads = threads.min(tokens / THREAD_TOKENS).max(1);
+        let threads = threads.min(tokens / MIN_TOKENS_PER_THREAD).max(1);
         let count = tokens.div_ceil(CHUNK_TOKENS).next_multiple_of(threads);
         let (mut chunk_of, sums) = evenly(&lengths, count, CHUNK_TOKENS);
         let busiest = evenly(&sums, threads, usize::MAX).1.into_iter().max().unwrap_or(0);
-        let by_team = threads > 1 && busiest as f64 > UNEVEN * tokens as f64 / threads as f64;
-        let team = threads.min(weights.about.config.num_attention_heads);
-        if by_team {
-            chunk_of = in_order(&lengths, team * CHUNK_TOKENS);
+        let together = threads > 1 && busiest as f64 > MAX_IMBALANCE * tokens as f64 / threads as f64;
+        let workers = threads.min(weights.metadata.config.num_attention_heads);
+        if together {
+            chunk_of = in_order(&lengths, workers * CHUNK_TOKENS);
         }
         let mut chunks: Vec<Chunk<'_>> = Vec::new();
-        let vectors = out.chunks_exact_mut(weights.about.config.hidden_size);
+        let vectors = out.chunks_exact_mut(weights.metadata.config.hidden_size);
         for ((&sequence, out), chunk) in sequences.iter().zip(vectors).zip(chunk_of) {
             if chunks.len() <= chunk {
                 chunks.resize_with(chunk + 1, Chunk::default);
@@ -52,10 +56,10 @@ impl Passes {
             chunks[chunk].sequences.push(sequence);
             chunks[chunk].out.push(out);
         }
-        if by_team {
-            let mut scratches: Vec<Scratch> = (0..team).map(|_| self.take()).collect();
+        if together {
+            let mut scratches: Vec<Scratch> = (0..workers).map(|_| self.take()).collect();
             for Chunk { sequences, mut out } in chunks {
-                weights.forward_by_team(isa, &sequences, &mut scratches, &mut out);
+                weights.forward_parallel(isa, &sequences, &mut scratches, &mut out);
             }
             self.lock().append(&mut scratches);
         } else {
@@ -92,8 +96,9 @@ impl Passes {
     }
 }
 
-/// Deals `sizes`, largest first, each to the bin with least in it, of at least `count` bins; further ones keep bins of more than
-/// one thing within `most`. Returns each thing's bin, and the bins' sums.
+/// Greedy bin packing (longest processing time first): puts each of `sizes`, largest first, into the bin with the smallest sum.
+/// There are at least `count` bins; more are opened so that no bin of several items exceeds `most`. Returns the bin of each
+/// item, and the sums of the bins.
 fn evenly(sizes: &[usize], count: usize, most: usize) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&i| Reverse(sizes[i]));
@@ -117,7 +122,7 @@ fn evenly(sizes: &[usize], count: usize, most: usize) -> (Vec<usize>, Vec<usize>
     (bin_of, sums)
 }
 
-/// The number of the run that each of `sizes` is in, when runs of more than one are at most `most` in sum.
+/// Cuts `sizes` into consecutive runs whose sum is at most `most`, a larger item alone. Returns the run number of each item.
 fn in_order(sizes: &[usize], most: usize) -> Vec<usize> {
     let (mut run, mut sum) = (0, 0);
     let place = |&size: &usize| {

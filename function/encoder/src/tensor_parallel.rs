@@ -1,67 +1,68 @@
-//! One forward pass by several threads, for texts too few to give each thread its own.
+//! One forward pass on several threads, for calls with too few sequences to give each thread its own.
 //!
-//! Each thread has some of the heads, for which it computes attention over all tokens, and some of the tokens, for which it
-//! computes everything else. Threads meet twice a layer, to exchange the quantised tokens and what attention made of them.
-//! The operations on each number are those of [`Weights::forward`], and so is the result.
+//! Each thread owns some attention heads, for which it computes attention over all tokens, and some tokens, for which it
+//! computes everything else. Twice a layer all threads wait at a barrier: after quantising their tokens, which every thread
+//! then reads, and after attention, whose output each thread reads for its own tokens. Every number goes through the same
+//! operations in the same order as in [`Weights::forward`], so the result is bit-identical.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::file::Weights;
+use super::format::Weights;
 use super::forward::{Scratch, Work, places, resize};
 use super::kernels::{Activation, Isa, Rows};
 
-/// What the threads of a team show each other. Locks are never waited for: [`Meeting`]s part writing from reading.
-struct Team<'a> {
+/// What the threads of one pass share. No lock is ever contended: the [`SpinBarrier`] separates writing from reading.
+struct TensorParallel<'a> {
     weights: &'a Weights<'a>,
     isa: Isa,
     lengths: &'a [usize],
     tokens: usize,
-    /// Of each thread: its tokens, quantised.
+    /// Per thread: its tokens, quantised.
     rows: Vec<RwLock<Rows>>,
-    /// Of each thread: `[tokens][its heads · width]`, the outcome of attention.
+    /// Per thread: `[tokens][its heads · width]`, the output of attention.
     contexts: Vec<RwLock<Vec<f32>>>,
-    meeting: Meeting,
+    barrier: SpinBarrier,
 }
 
 impl Weights<'_> {
-    /// As [`forward`](Self::forward), by as many threads as there are `scratches`, the caller's among them: at least one, at
-    /// most one a head.
-    pub(super) fn forward_by_team(
+    /// As [`forward`](Self::forward), on as many threads as there are `scratches`, the calling thread included: at least one, at
+    /// most one per head.
+    pub(super) fn forward_parallel(
         &self,
         isa: Isa,
         sequences: &[&[u32]],
         scratches: &mut [Scratch],
         out: &mut [&mut [f32]],
     ) {
-        let h = self.about.config.hidden_size;
+        let h = self.metadata.config.hidden_size;
         let [Scratch { x, lengths, work }, others @ ..] = scratches else { return };
         lengths.clear();
         lengths.extend(sequences.iter().map(|s| s.len()));
         let tokens = lengths.iter().sum();
-        // The tokens' vectors lie together, for they are pooled at the end; all else is each thread's own.
+        // All token vectors are in one buffer, since they are pooled at the end; everything else belongs to one thread.
         let x = resize(x, tokens * h);
         let mut works = vec![work];
         works.extend(others.iter_mut().map(|scratch| &mut scratch.work));
-        let team = Team {
+        let pass = TensorParallel {
             weights: self,
             isa,
             lengths,
             tokens,
             rows: works.iter_mut().map(|work| RwLock::new(std::mem::take(&mut work.rows))).collect(),
             contexts: works.iter_mut().map(|work| RwLock::new(std::mem::take(&mut work.context))).collect(),
-            meeting: Meeting::default(),
+            barrier: SpinBarrier::default(),
         };
         std::thread::scope(|scope| {
             let mut rest = &mut *x;
             let mut callers = None;
             for (thread, work) in works.iter_mut().enumerate() {
-                let own = team.share(tokens, thread);
+                let own = pass.share(tokens, thread);
                 let (x, later) = std::mem::take(&mut rest).split_at_mut(own.len() * h);
                 rest = later;
-                let team = &team;
-                let run = move || team.run(thread, places(sequences).skip(own.start), x, work);
+                let pass = &pass;
+                let run = move || pass.run(thread, places(sequences).skip(own.start), x, work);
                 if thread == 0 {
                     callers = Some(run);
                 } else {
@@ -72,7 +73,7 @@ impl Weights<'_> {
                 run();
             }
         });
-        for ((work, rows), context) in works.into_iter().zip(team.rows).zip(team.contexts) {
+        for ((work, rows), context) in works.into_iter().zip(pass.rows).zip(pass.contexts) {
             work.rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
             work.context = context.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
@@ -80,25 +81,25 @@ impl Weights<'_> {
     }
 }
 
-impl Team<'_> {
-    /// The part of `count` things that is a thread's.
+impl TensorParallel<'_> {
+    /// The range of `count` items that belongs to a thread.
     fn share(&self, count: usize, thread: usize) -> Range<usize> {
         let threads = self.rows.len();
         count * thread / threads..count * (thread + 1) / threads
     }
 
-    /// One thread's part of the pass. `places`: from its first token on; `x`: its tokens, `[tokens][hidden]`.
+    /// One thread's part of the pass. `places`: starting at its first token; `x`: its tokens, `[tokens][hidden]`.
     fn run(&self, thread: usize, places: impl Iterator<Item = (usize, u32)>, x: &mut [f32], work: &mut Work) {
-        let _absence = Absence(&self.meeting);
+        let _guard = PanicGuard(&self.barrier);
         let Self { weights, isa, .. } = *self;
-        let (h, heads) = (weights.about.config.hidden_size, weights.about.config.num_attention_heads);
+        let (h, heads) = (weights.metadata.config.hidden_size, weights.metadata.config.num_attention_heads);
         let width = h / heads;
         let own = self.share(heads, thread);
         let (first, wide) = (own.start * width, own.len() * width);
         weights.look_up(isa, places, x, work);
         for block in &weights.blocks {
             isa.quantise(x, h, block.qkv.input, &mut write(&self.rows[thread]));
-            self.meet();
+            self.wait_for_all();
 
             let qkv = resize(&mut work.wide, self.tokens * 3 * wide);
             for (other, rows) in self.rows.iter().enumerate() {
@@ -114,7 +115,7 @@ impl Team<'_> {
                 let context = resize(&mut context, self.tokens * wide);
                 isa.attention(qkv, self.lengths, own.len(), wide, &mut work.head, context);
             }
-            self.meet();
+            self.wait_for_all();
 
             let y = resize(&mut work.y, x.len());
             let tokens = self.share(self.tokens, thread);
@@ -130,9 +131,9 @@ impl Team<'_> {
         }
     }
 
-    /// Waits for all threads of the team.
-    fn meet(&self) {
-        self.meeting.wait(self.rows.len());
+    /// Waits until every thread of the pass has arrived.
+    fn wait_for_all(&self) {
+        self.barrier.wait(self.rows.len());
     }
 }
 
@@ -144,16 +145,16 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A barrier that spins at first: threads arrive within microseconds of each other, less than it takes to wake one.
+/// A barrier that spins before it yields: threads arrive within microseconds of each other, less than waking a thread takes.
 #[derive(Default)]
-struct Meeting {
+struct SpinBarrier {
     arrived: AtomicUsize,
     round: AtomicUsize,
-    /// A thread has panicked and will not come.
+    /// A thread has panicked and will not arrive.
     broken: AtomicBool,
 }
 
-impl Meeting {
+impl SpinBarrier {
     const SPINS: usize = 10_000;
 
     fn wait(&self, threads: usize) {
@@ -167,16 +168,16 @@ impl Meeting {
         while self.round.load(Ordering::Acquire) == round {
             assert!(!self.broken.load(Ordering::Relaxed), "another thread of the forward pass panicked");
             spins += 1;
-            // A thread that is late by so much may be waiting for this core.
+            // A thread that is this late may be waiting for this core.
             if spins < Self::SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 }
 
-/// Tells a team that a thread of it panicked.
-struct Absence<'a>(&'a Meeting);
+/// Breaks the barrier when its thread panics, so that the others do not wait for it forever.
+struct PanicGuard<'a>(&'a SpinBarrier);
 
-impl Drop for Absence<'_> {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.broken.store(true, Ordering::Relaxed);
@@ -192,7 +193,7 @@ mod tests {
     use crate::Encoder;
 
     #[test]
-    fn a_team_computes_what_one_thread_does() {
+    fn several_threads_compute_what_one_thread_does() {
         let mut encoder = Encoder::embedded().unwrap();
         let lengths: [&[usize]; 4] = [&[70], &[256, 4, 9], &[64; 3], &[1, 130, 500]];
         for lengths in lengths {
@@ -209,11 +210,11 @@ mod tests {
 
     #[test]
     fn a_thread_that_panics_does_not_leave_the_others_waiting() {
-        let meeting = Meeting::default();
+        let barrier = SpinBarrier::default();
         let waiting = std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| meeting.wait(2));
+            let waiting = scope.spawn(|| barrier.wait(2));
             let panicked = scope.spawn(|| {
-                let _absence = Absence(&meeting);
+                let _guard = PanicGuard(&barrier);
                 panic!("on purpose");
             });
             assert!(panicked.join().is_err());

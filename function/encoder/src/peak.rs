@@ -1,8 +1,8 @@
-//! The speed of matrix products on this machine, and the most that the processor could do, for benchmarks.
+//! The processor's highest integer speed, and the speed that the matrix products reach. For benchmarks.
 
 use std::time::{Duration, Instant};
 
-use super::forward::PART_TOKENS;
+use super::forward::TILE_TOKENS;
 use super::kernels::{Activation, Isa, Rows};
 use super::{CHUNK_TOKENS, Encoder};
 
@@ -32,7 +32,7 @@ impl Encoder {
     /// The speed of the model's matrix products, as they are run for a large batch: all layers in order, one thread, biases and
     /// activation functions included. In the unit of [`Isa::peak`] and measured likewise, each product by itself.
     pub fn product_speed(&self, time: Duration) -> f64 {
-        let config = &self.about().config;
+        let config = &self.metadata().config;
         let (h, m) = (config.hidden_size, config.intermediate_size);
         let x: Vec<f32> = (0..CHUNK_TOKENS * h.max(m)).map(|i| (i % 251) as f32 - 125.0).collect();
         let quantised = |tokens, width| {
@@ -41,14 +41,14 @@ impl Encoder {
             rows
         };
         let all = quantised(CHUNK_TOKENS, h);
-        let (narrow, wide) = (quantised(PART_TOKENS, h), quantised(PART_TOKENS, m));
-        let mut out = vec![0.0; (CHUNK_TOKENS * 3 * h).max(PART_TOKENS * m)];
+        let (narrow, wide) = (quantised(TILE_TOKENS, h), quantised(TILE_TOKENS, m));
+        let mut out = vec![0.0; (CHUNK_TOKENS * 3 * h).max(TILE_TOKENS * m)];
         let layers = self.weights.blocks.iter().flat_map(|block| {
             [
                 (&all, &block.qkv, Activation::None, CHUNK_TOKENS),
-                (&narrow, &block.attention_output, Activation::None, PART_TOKENS),
-                (&narrow, &block.intermediate, Activation::Gelu, PART_TOKENS),
-                (&wide, &block.output, Activation::None, PART_TOKENS),
+                (&narrow, &block.attention_output, Activation::None, TILE_TOKENS),
+                (&narrow, &block.intermediate, Activation::Gelu, TILE_TOKENS),
+                (&wide, &block.output, Activation::None, TILE_TOKENS),
             ]
         });
         let layers: Vec<_> = layers.collect();

@@ -1,4 +1,4 @@
-//! The quantised model as one run of bytes, read in place.
+//! The quantised model file, read in place.
 //!
 //! The container is [safetensors](https://huggingface.co/docs/safetensors): a JSON header, then the tensors. On top of that
 //! format every tensor starts at a multiple of 64 bytes, so that a vector load never spans two cache lines, and linear layers
@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::kernels::{DEPTH, Linear, PANEL};
-use super::{Config, ModelError, Rules, Tokenizer};
+use super::{Config, ModelError, Normalizer, Tokenizer};
 
 /// Version of the layout; another one is refused.
 const FORMAT: &str = "quantised-bert-1";
@@ -27,9 +27,9 @@ pub enum Pooling {
     Cls,
 }
 
-/// What the header says of the model.
+/// The model's description in the file's header.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct About {
+pub struct Metadata {
     /// Name that results carry as `model`.
     pub name: String,
     /// Where the weights come from.
@@ -38,14 +38,15 @@ pub struct About {
     pub license: String,
     /// sha256 of the float32 `model.safetensors`, in hexadecimal.
     pub source_sha256: String,
-    /// Shape.
+    /// The hyperparameters.
     pub config: Config,
     /// Longest sequence, `[CLS]` and `[SEP]` included; longer texts are cut.
     pub max_tokens: usize,
-    /// Token vectors to one vector.
+    /// How token vectors become one vector.
     pub pooling: Pooling,
-    /// How text is made ready for the vocabulary.
-    pub rules: Rules,
+    /// How text is normalised before it is matched with the vocabulary.
+    #[serde(rename = "rules")]
+    pub normalizer: Normalizer,
 }
 
 /// Builds the bytes.
@@ -71,10 +72,10 @@ struct Header {
 }
 
 impl Writer {
-    pub(super) fn new(about: &About) -> Result<Self, ModelError> {
-        let text = serde_json::to_string(about).map_err(|e| ModelError::new("header", e.to_string()))?;
-        let metadata = BTreeMap::from([("format", FORMAT.to_owned()), ("about", text)]);
-        Ok(Self { metadata, tensors: BTreeMap::new(), data: Vec::new() })
+    pub(super) fn new(metadata: &Metadata) -> Result<Self, ModelError> {
+        let text = serde_json::to_string(metadata).map_err(|e| ModelError::new("header", e.to_string()))?;
+        let header = BTreeMap::from([("format", FORMAT.to_owned()), ("about", text)]);
+        Ok(Self { metadata: header, tensors: BTreeMap::new(), data: Vec::new() })
     }
 
     fn bytes(&mut self, name: &str, dtype: &'static str, shape: &[usize], bytes: &[u8]) {
@@ -118,7 +119,7 @@ impl Writer {
     }
 }
 
-/// A linear layer as it lies in the file, and what its input is multiplied by before it is quantised.
+/// A linear layer in the file's layout, and the factors its input is multiplied by before it is quantised.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layer<'a> {
     pub(super) linear: Linear<'a>,
@@ -153,7 +154,7 @@ pub(super) struct Table<'a> {
 /// A model read in place: views into its bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Weights<'a> {
-    pub(super) about: About,
+    pub(super) metadata: Metadata,
     pub(super) vocabulary: &'a [u8],
     pub(super) words: Table<'a>,
     pub(super) positions: Table<'a>,
@@ -169,9 +170,9 @@ impl<'a> Weights<'a> {
         if !file.as_ptr().addr().is_multiple_of(64) {
             return Err(wrong("the bytes do not start at a multiple of 64".to_owned()));
         }
-        let (length, metadata) = SafeTensors::read_metadata(file).map_err(|error| wrong(error.to_string()))?;
+        let (length, header) = SafeTensors::read_metadata(file).map_err(|error| wrong(error.to_string()))?;
         let note = |key: &str| {
-            metadata
+            header
                 .metadata()
                 .as_ref()
                 .and_then(|notes| notes.get(key))
@@ -181,16 +182,16 @@ impl<'a> Weights<'a> {
         if format != FORMAT {
             return Err(wrong(format!("layout `{format}`; this program reads `{FORMAT}`")));
         }
-        let about: About = serde_json::from_str(note("about")?).map_err(|error| wrong(error.to_string()))?;
-        about.config.check()?;
-        let positions = about.config.max_position_embeddings;
-        if !(2..=positions).contains(&about.max_tokens) {
-            return Err(wrong(format!("`max_tokens` is {}; there are {positions} positions", about.max_tokens)));
+        let metadata: Metadata = serde_json::from_str(note("about")?).map_err(|error| wrong(error.to_string()))?;
+        metadata.config.check()?;
+        let positions = metadata.config.max_position_embeddings;
+        if !(2..=positions).contains(&metadata.max_tokens) {
+            return Err(wrong(format!("`max_tokens` is {}; there are {positions} positions", metadata.max_tokens)));
         }
         let data = file.get(length + 8..).unwrap_or_default();
-        let reader = Reader { data, metadata };
-        let (h, m) = (about.config.hidden_size, about.config.intermediate_size);
-        let blocks = (0..about.config.num_hidden_layers)
+        let reader = Reader { data, header };
+        let (h, m) = (metadata.config.hidden_size, metadata.config.intermediate_size);
+        let blocks = (0..metadata.config.num_hidden_layers)
             .map(|i| {
                 let name = |part: &str| format!("layer.{i}.{part}");
                 Ok(Block {
@@ -205,20 +206,20 @@ impl<'a> Weights<'a> {
             .collect::<Result<_, ModelError>>()?;
         Ok(Self {
             vocabulary: reader.get("vocabulary", Dtype::U8, None)?,
-            words: reader.table("words", about.config.vocab_size, h)?,
-            positions: reader.table("positions", about.config.max_position_embeddings, h)?,
+            words: reader.table("words", metadata.config.vocab_size, h)?,
+            positions: reader.table("positions", metadata.config.max_position_embeddings, h)?,
             embedding_norm: reader.norm("embedding_norm", h)?,
             blocks,
-            about,
+            metadata,
         })
     }
 
     /// The tokenizer of this model, from its vocabulary.
     pub(super) fn tokenizer(&self, vocabulary: Cow<'static, [u8]>) -> Result<Tokenizer, ModelError> {
         let wrong = |what: String| ModelError::new("quantised model", what);
-        let tokenizer =
-            Tokenizer::from_vocabulary(vocabulary, self.about.rules).map_err(|error| wrong(error.to_string()))?;
-        let (found, size) = (tokenizer.vocabulary().len(), self.about.config.vocab_size);
+        let tokenizer = Tokenizer::from_vocabulary(vocabulary, self.metadata.normalizer)
+            .map_err(|error| wrong(error.to_string()))?;
+        let (found, size) = (tokenizer.vocabulary().len(), self.metadata.config.vocab_size);
         if found != size {
             return Err(wrong(format!("{found} tokens in the vocabulary; `vocab_size` is {size}")));
         }
@@ -228,13 +229,13 @@ impl<'a> Weights<'a> {
 
 struct Reader<'a> {
     data: &'a [u8],
-    metadata: safetensors::tensor::Metadata,
+    header: safetensors::tensor::Metadata,
 }
 
 impl<'a> Reader<'a> {
     fn get<T: Pod>(&self, name: &str, dtype: Dtype, count: Option<usize>) -> Result<&'a [T], ModelError> {
         let wrong = |what: String| ModelError::new("quantised model", format!("tensor `{name}`: {what}"));
-        let info = self.metadata.info(name).ok_or_else(|| wrong("missing".to_owned()))?;
+        let info = self.header.info(name).ok_or_else(|| wrong("missing".to_owned()))?;
         if info.dtype != dtype {
             return Err(wrong(format!("of type {:?}, not {dtype:?}", info.dtype)));
         }

@@ -1,5 +1,5 @@
-//! Where a request comes from. There are no credentials here, and every page of a browser can send requests to a loopback
-//! port; what only a page that is not the bus's own sends is refused.
+//! Where a request comes from. There are no credentials here, and every page of a browser can send requests to a
+//! loopback port; what only a page that is not the bus's own sends is refused.
 //!
 //! - `Host`, `:authority`: a page's own name that is made to resolve to this machine (DNS rebinding)
 //! - `Origin`, `Sec-Fetch-Site`: what a browser tells of the page that sends a request
@@ -27,8 +27,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), String> {
     let hosts: Vec<&str> = authority.into_iter().chain(values(headers, HOST)).collect();
     if let Some(host) = hosts.iter().find(|host| !is_loopback(host)) {
         return Err(format!(
-            "expected a Host of this machine, such as localhost:PORT or 127.0.0.1:PORT; found {host:?}. Send requests to the \
-             address that the local Pub/Sub listens on."
+            "expected a Host of this machine, such as localhost:PORT or 127.0.0.1:PORT; found {host:?}. Send requests \
+             to the address that the local Pub/Sub listens on."
         ));
     }
     let own = |origin: &str| {
@@ -37,21 +37,21 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), String> {
     };
     if let Some(origin) = values(headers, ORIGIN).find(|origin| !own(origin)) {
         return Err(format!(
-            "expected no Origin; found {origin:?}. The local Pub/Sub serves no pages of browsers: send the request from a \
-             server or a command line."
+            "expected no Origin; found {origin:?}. The local Pub/Sub serves no pages of browsers: send the request \
+             from a server or a command line."
         ));
     }
     if let Some(site) = values(headers, SEC_FETCH_SITE).find(|site| !matches!(*site, "same-origin" | "none")) {
         return Err(format!(
-            "expected a request of no other site; found Sec-Fetch-Site: {site}. The local Pub/Sub serves no pages of browsers: \
-             send the request from a server or a command line."
+            "expected a request of no other site; found Sec-Fetch-Site: {site}. The local Pub/Sub serves no pages of \
+             browsers: send the request from a server or a command line."
         ));
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if let Some(simple) = values(headers, CONTENT_TYPE).find(|value| !reads && is_simple(value)) {
         return Err(format!(
-            "expected Content-Type: application/json; found {simple:?}, which any page of a browser may send. Set the header \
-             (curl: -H 'Content-Type: application/json')."
+            "expected Content-Type: application/json; found {simple:?}, which any page of a browser may send. Set the \
+             header (curl: -H 'Content-Type: application/json')."
         ));
     }
     Ok(())

@@ -47,7 +47,8 @@ fn check_message(message: &pb::PubsubMessage) -> Result<(), Status> {
     for (key, value) in &message.attributes {
         if key.is_empty() || is_reserved(key) {
             return Err(invalid(format!(
-                "Invalid attribute key given (key={key}): it must not be empty or begin with \"goog\", which is reserved."
+                "Invalid attribute key given (key={key}): it must not be empty or begin with \"goog\", which is \
+                 reserved."
             )));
         }
         if key.len() > MAX_NAME {

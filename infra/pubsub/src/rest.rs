@@ -246,7 +246,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
 
 fn no_method(method: &Method, path: &str) -> Status {
     Status::not_found(format!(
-        "There is no method {method} /v1/{path}. See https://cloud.google.com/pubsub/docs/reference/rest for those that are."
+        "There is no method {method} /v1/{path}; the methods are those of \
+         https://cloud.google.com/pubsub/docs/reference/rest."
     ))
 }
 

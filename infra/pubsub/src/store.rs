@@ -1,7 +1,7 @@
 //! The file that keeps a bus over its end: a redb database, `pubsub.redb`, in a directory of its own.
 //!
-//! Topics, subscriptions, snapshots, policies and messages are in Google's own protobuf form. A message is kept once, with one
-//! row for each topic, subscription or snapshot that holds it, and goes with the last of these.
+//! Topics, subscriptions, snapshots, policies and messages are in Google's own protobuf form. A message is kept once,
+//! with one row for each topic, subscription or snapshot that holds it, and goes with the last of these.
 
 mod commit;
 mod writer;

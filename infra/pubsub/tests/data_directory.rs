@@ -39,7 +39,8 @@ impl Api {
         let mut stream = TcpStream::connect(self.0).ok()?;
         let body = body.to_string();
         let head = format!(
-            "{method} /v1/projects/p/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            "{method} /v1/projects/p/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all((head + &body).as_bytes()).ok()?;

@@ -27,8 +27,8 @@ use crate::queue::Want;
 use crate::shared::Shared;
 use crate::state::AckId;
 
-/// How long a stream is silent before the bus sends a keep-alive by itself. Clients end a stream that is silent for 15 s after
-/// a keep-alive of theirs.
+/// How long a stream is silent before the bus sends a keep-alive by itself. Clients end a stream that is silent for
+/// 15 s after a keep-alive of theirs.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// From this protocol version on, a client takes keep-alives: responses without messages.
 const KEEP_ALIVE_VERSION: i64 = 1;

@@ -19,9 +19,9 @@ const SEEDS: [&str; 7] = [
     r#"{"ackIds": ["a", "b"], "ackDeadlineSeconds": 0, "maxMessages": "7", "return_immediately": true}"#,
     r#"{"snapshot": {"labels": {"a": "b"}, "expireTime": "2026-11-24T10:00:00Z"}, "updateMask": "labels.a,expireTime",
         "subscription": "projects/p/subscriptions/s", "permissions": ["pubsub.topics.get"]}"#,
-    r#"{"policy": {"version": 3, "bindings": [{"role": "roles/viewer", "members": ["allUsers"], "condition": {"expression":
-        "true"}}], "auditConfigs": [{"service": "allServices", "auditLogConfigs": [{"logType": "DATA_READ"}]}], "etag":
-        "ACAB"}, "updateMask": "bindings"}"#,
+    r#"{"policy": {"version": 3, "bindings": [{"role": "roles/viewer", "members": ["allUsers"], "condition":
+        {"expression": "true"}}], "auditConfigs": [{"service": "allServices", "auditLogConfigs": [{"logType":
+        "DATA_READ"}]}], "etag": "ACAB"}, "updateMask": "bindings"}"#,
     r#"{"time": "2026-11-24T10:00:00.123456789Z"}"#,
 ];
 

@@ -65,7 +65,8 @@ pub(super) fn unknown(resource: &str, path: &str) -> Status {
 
 pub(super) fn immutable(resource: &str, path: &str) -> Status {
     invalid(format!(
-        "Invalid update_mask provided in the Update{resource}Request: the '{path}' field in the {resource} is not mutable."
+        "Invalid update_mask provided in the Update{resource}Request: the '{path}' field in the {resource} is not \
+         mutable."
     ))
 }
 

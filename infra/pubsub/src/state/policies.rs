@@ -28,8 +28,8 @@ impl State {
         let current = self.policy(&resource);
         if !policy.etag.is_empty() && policy.etag != current.etag {
             return Err(Status::aborted(format!(
-                "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. \
-                 (resource={resource})"
+                "There were concurrent policy changes. Please retry the whole read-modify-write with exponential \
+                 backoff. (resource={resource})"
             )));
         }
         let mut policy = merged(current, policy, update_mask.as_ref())?;
@@ -57,7 +57,8 @@ impl State {
         if let Some(wrong) = permissions.iter().find(|permission| permission.contains('*') || !permission.contains('.'))
         {
             return Err(invalid(format!(
-                "Invalid permission given (permission={wrong}): it has the form pubsub.topics.publish, without wildcards."
+                "Invalid permission given (permission={wrong}): it has the form pubsub.topics.publish, without \
+                 wildcards."
             )));
         }
         Ok(iam::TestIamPermissionsResponse { permissions: if exists { permissions } else { Vec::new() } })

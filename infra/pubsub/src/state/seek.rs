@@ -12,8 +12,8 @@ use crate::names::Kind;
 use crate::time::Time;
 
 impl State {
-    /// Marks messages before a time, or acknowledged in a snapshot, as acknowledged, and all others as not, as far as they
-    /// were kept.
+    /// Marks messages before a time, or acknowledged in a snapshot, as acknowledged, and all others as not, as far as
+    /// they were kept.
     ///
     /// # Errors
     /// NOT_FOUND, INVALID_ARGUMENT; FAILED_PRECONDITION for a snapshot of another topic.
@@ -51,9 +51,9 @@ impl State {
         let (own, other) = (&subscription.settings.topic, &snapshot.settings.topic);
         if own != other {
             return Err(Status::failed_precondition(format!(
-                "The subscription's topic {own} is different from that of the snapshot {other}; they must match in order for \
-                 Seek to work. Note that if a topic is deleted and then re-created with the same name, it is considered a \
-                 distinct topic for these purposes."
+                "The subscription's topic {own} is different from that of the snapshot {other}; they must match in \
+                 order for Seek to work. Note that if a topic is deleted and then re-created with the same name, it is \
+                 considered a distinct topic for these purposes."
             )));
         }
         subscription.queue.seek(|message| snapshot.is_unacked(message));

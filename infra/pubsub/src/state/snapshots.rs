@@ -1,5 +1,5 @@
-//! The lives of snapshots. A snapshot holds the messages that its subscription had not acknowledged, and every later one of
-//! the topic.
+//! The lives of snapshots. A snapshot holds the messages that its subscription had not acknowledged, and every later
+//! one of the topic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,9 +50,9 @@ impl State {
         let lifetime = LIFETIME.saturating_sub(age);
         if lifetime < MIN_LIFETIME {
             return Err(Status::failed_precondition(format!(
-                "The backlog of the subscription is too old: its oldest unacknowledged message was published {} s ago, and a \
-                 snapshot expires 7 days after that, which has to be at least an hour from now. Acknowledge old messages, or \
-                 seek past them.",
+                "The backlog of the subscription is too old: its oldest unacknowledged message was published {} s ago, \
+                 and a snapshot expires 7 days after that, which has to be at least an hour from now. Acknowledge old \
+                 messages, or seek past them.",
                 age.as_secs()
             )));
         }

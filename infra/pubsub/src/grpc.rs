@@ -15,6 +15,7 @@ use axum::routing::post;
 use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tonic::Status;
+use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, UnaryService};
 use tonic_prost::ProstCodec;
 
@@ -291,6 +292,8 @@ where
     Res: prost::Message + Send + 'static,
     Fut: Future<Output = Result<Res, Status>>,
 {
-    let mut grpc = Grpc::new(ProstCodec::<Res, Req>::default()).max_decoding_message_size(MAX_BYTES);
+    let grpc = Grpc::new(ProstCodec::<Res, Req>::default()).max_decoding_message_size(MAX_BYTES);
+    // Publishers of Go, Java and C++ compress when told to. The bound holds for what comes out.
+    let mut grpc = grpc.accept_compressed(CompressionEncoding::Gzip);
     grpc.unary(Unary(call), request).await.map(Body::new)
 }

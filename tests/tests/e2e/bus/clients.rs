@@ -1,6 +1,7 @@
 //! Google's own clients against the local Pub/Sub and the emulator.
 
 mod scripts;
+mod wire;
 
 use std::process::Output;
 use std::time::Duration;

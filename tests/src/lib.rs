@@ -39,5 +39,5 @@ pub use process::{free_port, unique};
 pub use proxy::{Proxy, Trouble};
 pub use pubsub::{PubSub, Received};
 pub use storage::Storage;
-pub use tools::{find_python, gcloud};
+pub use tools::{find_node_modules, find_python, gcloud};
 pub use xtask::{Ran, xtask, xtask_command};

@@ -18,6 +18,18 @@ pub fn find_python(module: &str, package: &str) -> Option<PathBuf> {
     found(package, candidates.into_iter().find(works).ok_or(why))
 }
 
+/// The packages of Node that hold this one: those of `target/tools/node`, or of `NODE_PATH`.
+pub fn find_node_modules(package: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let mut candidates = vec![root.join("target/tools/node/node_modules")];
+    candidates.extend(std::env::var_os("NODE_PATH").iter().flat_map(std::env::split_paths));
+    let modules = output("node", &["--version"]).ok_or("`node --version` does not run".to_owned()).and_then(|_| {
+        let why = format!("no {package}; `npm install --prefix target/tools/node {package}` brings it");
+        candidates.into_iter().find(|modules| modules.join(package).exists()).ok_or(why)
+    });
+    found(package, modules)
+}
+
 /// gcloud, which runs a line against this Pub/Sub and prints JSON, with a configuration of its own that is gone afterwards.
 pub fn gcloud(pubsub: &PubSub) -> Option<impl Fn(&[&str]) -> Output> {
     let installed = output("gcloud", &["--version"]).ok_or("`gcloud --version` does not run");

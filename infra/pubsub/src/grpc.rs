@@ -8,10 +8,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tonic::Status;
+use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, UnaryService};
 use tonic_prost::ProstCodec;
 
@@ -34,7 +38,35 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/google.pubsub.v1.Publisher/{method}", post(publisher))
         .route("/google.pubsub.v1.Subscriber/{method}", post(subscriber))
+        .route("/google.pubsub.v1.SchemaService/{method}", post(schema_service))
+        .route("/google.iam.v1.IAMPolicy/{method}", post(iam_policy))
+        .layer(from_fn(expect_grpc))
         .with_state(shared)
+}
+
+/// Whether a request is a call of gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// What the protocol asks of a server: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests>.
+async fn expect_grpc(request: Request, next: Next) -> Response {
+    if is_grpc(request.headers()) {
+        return next.run(request).await;
+    }
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/grpc on the path of a gRPC method\n")
+        .into_response()
+}
+
+/// The answer to a call of a service that is not here.
+pub(super) fn unknown_service(path: &str) -> Response {
+    Status::unimplemented(format!("This local Pub/Sub has no method {}.", path.trim_start_matches('/')))
+        .into_http::<Body>()
+}
+
+/// The answer to a call that may not be made.
+pub(super) fn forbidden(why: String) -> Response {
+    Status::permission_denied(why).into_http::<Body>()
 }
 
 async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
@@ -50,6 +82,9 @@ async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>
         "ListTopicSubscriptions" => {
             unary(request, async |list| shared.with(|state, _| state.list_topic_subscriptions(&list))).await
         }
+        "ListTopicSnapshots" => {
+            unary(request, async |list| shared.with(|state, _| state.list_topic_snapshots(&list))).await
+        }
         "DeleteTopic" => {
             unary(request, async |delete: pb::DeleteTopicRequest| {
                 shared.keep(|state, _| state.delete_topic(&delete.topic)).await
@@ -63,7 +98,7 @@ async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>
             })
             .await
         }
-        _ => unimplemented("Publisher", &method),
+        _ => unimplemented("google.pubsub.v1.Publisher", &method),
     }
 }
 
@@ -98,9 +133,50 @@ async fn subscriber(State(shared): State<Arc<Shared>>, Path(method): Path<String
             })
             .await
         }
+        "CreateSnapshot" => {
+            unary(request, async |create| shared.keep(|state, now| state.create_snapshot(now, create)).await).await
+        }
+        "UpdateSnapshot" => {
+            unary(request, async |update| shared.keep(|state, _| state.update_snapshot(update)).await).await
+        }
+        "GetSnapshot" => {
+            unary(request, async |get: pb::GetSnapshotRequest| {
+                shared.with(|state, _| state.get_snapshot(&get.snapshot))
+            })
+            .await
+        }
+        "ListSnapshots" => unary(request, async |list| shared.with(|state, _| state.list_snapshots(&list))).await,
+        "DeleteSnapshot" => {
+            unary(request, async |delete: pb::DeleteSnapshotRequest| {
+                shared.keep(|state, _| state.delete_snapshot(&delete.snapshot)).await
+            })
+            .await
+        }
         "StreamingPull" => streaming::serve(shared, request).await,
-        _ => unimplemented("Subscriber", &method),
+        _ => unimplemented("google.pubsub.v1.Subscriber", &method),
     }
+}
+
+async fn iam_policy(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
+    let shared = &shared;
+    match method.as_str() {
+        "GetIamPolicy" => {
+            unary(request, async |get: iam::GetIamPolicyRequest| shared.with(|state, _| state.get_iam_policy(&get)))
+                .await
+        }
+        "SetIamPolicy" => unary(request, async |set| shared.keep(|state, _| state.set_iam_policy(set)).await).await,
+        "TestIamPermissions" => {
+            unary(request, async |test| shared.with(|state, _| state.test_iam_permissions(test))).await
+        }
+        _ => unimplemented("google.iam.v1.IAMPolicy", &method),
+    }
+}
+
+async fn schema_service(Path(method): Path<String>) -> Response {
+    let why = format!(
+        "This local Pub/Sub has no schemas (google.pubsub.v1.SchemaService/{method}): topics take messages of any form."
+    );
+    Status::unimplemented(why).into_http::<Body>()
 }
 
 /// Publishes.
@@ -189,7 +265,7 @@ fn check(settled: Settled) -> Result<(), Status> {
 }
 
 fn unimplemented(service: &str, method: &str) -> Response {
-    let why = format!("This local Pub/Sub has no method google.pubsub.v1.{service}/{method}.");
+    let why = format!("This local Pub/Sub has no method {service}/{method}.");
     Status::unimplemented(why).into_http::<Body>()
 }
 
@@ -216,6 +292,8 @@ where
     Res: prost::Message + Send + 'static,
     Fut: Future<Output = Result<Res, Status>>,
 {
-    let mut grpc = Grpc::new(ProstCodec::<Res, Req>::default()).max_decoding_message_size(MAX_BYTES);
+    let grpc = Grpc::new(ProstCodec::<Res, Req>::default()).max_decoding_message_size(MAX_BYTES);
+    // Publishers of Go, Java and C++ compress when told to. The bound holds for what comes out.
+    let mut grpc = grpc.accept_compressed(CompressionEncoding::Gzip);
     grpc.unary(Unary(call), request).await.map(Body::new)
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tokio::sync::watch;
 use tonic::Status;
@@ -17,14 +18,14 @@ use super::message::Message;
 /// How long changes that nobody waits for are gathered.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// Why a topic or a subscription holds a message.
+/// Why a topic, a subscription or a snapshot holds a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
     /// Not acknowledged; so many deliveries failed.
     Unacked { failures: u32 },
     /// Acknowledged, and kept by the subscription.
     Acked,
-    /// Kept by the topic.
+    /// Kept by the topic or the snapshot.
     Retained,
 }
 
@@ -41,21 +42,36 @@ pub(super) struct SubscriptionRow {
     pub(super) settings: Arc<pb::Subscription>,
 }
 
+#[derive(Clone, Debug)]
+pub(super) struct SnapshotRow {
+    pub(super) uid: u64,
+    /// The number of the last message before it.
+    pub(super) last_number: u64,
+    pub(super) settings: pb::Snapshot,
+}
+
 /// New rows; `None` removes one.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) topics: BTreeMap<String, Option<TopicRow>>,
     pub(super) subscriptions: BTreeMap<String, Option<SubscriptionRow>>,
+    pub(super) snapshots: BTreeMap<String, Option<SnapshotRow>>,
+    pub(super) policies: BTreeMap<String, Option<iam::Policy>>,
     /// Messages that the store has not had yet, by number.
     pub(super) messages: BTreeMap<u64, Arc<Message>>,
-    /// By number of the message and uid of the topic or subscription.
+    /// By number of the message and uid of the topic, subscription or snapshot.
     pub(super) holds: BTreeMap<(u64, u64), Option<Hold>>,
 }
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        let Self { topics, subscriptions, messages, holds } = self;
-        topics.is_empty() && subscriptions.is_empty() && messages.is_empty() && holds.is_empty()
+        let Self { topics, subscriptions, snapshots, policies, messages, holds } = self;
+        topics.is_empty()
+            && subscriptions.is_empty()
+            && snapshots.is_empty()
+            && policies.is_empty()
+            && messages.is_empty()
+            && holds.is_empty()
     }
 }
 
@@ -97,6 +113,14 @@ impl Journal {
 
     pub(super) fn subscription(&self, name: &str, row: Option<SubscriptionRow>) {
         self.note(|changes| drop(changes.subscriptions.insert(name.to_owned(), row)));
+    }
+
+    pub(super) fn snapshot(&self, name: &str, row: Option<SnapshotRow>) {
+        self.note(|changes| drop(changes.snapshots.insert(name.to_owned(), row)));
+    }
+
+    pub(super) fn policy(&self, resource: &str, policy: Option<iam::Policy>) {
+        self.note(|changes| drop(changes.policies.insert(resource.to_owned(), policy)));
     }
 
     pub(super) fn message(&self, message: &Arc<Message>) {

@@ -2,24 +2,28 @@
 //!
 //! A [`Bus`] serves, on one loopback port and without credentials:
 //!
-//! - Pub/Sub's gRPC API (`google.pubsub.v1.Publisher` and `Subscriber`, streaming pull included), so that every official client
-//!   works with `PUBSUB_EMULATOR_HOST`;
+//! - Pub/Sub's gRPC API (`google.pubsub.v1.Publisher` and `Subscriber`, streaming pull included, and
+//!   `google.iam.v1.IAMPolicy`), so that every official client works with `PUBSUB_EMULATOR_HOST`;
 //! - the REST API of the same, as curl and gcloud use it, and `GET /`, which answers `Ok`;
 //! - `GET /oauth2/v3/certs`: the keys that check the tokens of its pushes, for `AUTH_KEYS_URL`.
 //!
-//! It has the semantics of the service: acknowledgement deadlines, redelivery with backoff, delivery attempts and dead letters,
-//! filters, ordering keys, exactly-once delivery, retention and seek, limits, statuses and messages; pushes wrapped, unwrapped
-//! and as Eventarc sends them. It has no snapshots, schemas, transforms, IAM, and no export subscriptions: those are
-//! UNIMPLEMENTED. Messages are in memory, bounded by [`Limits`], and gone when it ends, unless it was made with [`Bus::open`].
+//! It has the semantics of the service: acknowledgement deadlines, redelivery with backoff, delivery attempts and
+//! dead letters, filters, ordering keys, exactly-once delivery, retention, snapshots and seek, limits, statuses and
+//! messages; pushes wrapped, unwrapped and as Eventarc sends them. IAM policies are kept, and enforced nowhere. It
+//! has no schemas, transforms, and no export subscriptions: those are UNIMPLEMENTED. It serves loopback addresses,
+//! and no page of a browser: a request with a foreign `Host`, `Origin` or `Sec-Fetch-Site`, or with a content type
+//! that a page may send unasked, is refused with 403 or PERMISSION_DENIED. Messages are in memory, bounded by
+//! [`Limits`], and gone when it ends, unless it was made with [`Bus::open`].
 //!
 //! # With a directory
 //!
-//! [`Bus::open`] keeps topics, subscriptions, messages and their failed deliveries in a directory too, whichever way the process
-//! ends. Changes of topics and subscriptions, publishes, seeks, and acknowledgements with exactly-once delivery are answered
-//! when they are on disk (many requests share one write); everything else is written within a moment. So a crash loses no
-//! message whose publish was answered; it may bring back one that was acknowledged just before, and forget a failed delivery of
-//! that moment. After a start every message that is not acknowledged can be delivered at once. All of it is in memory as well:
-//! the limits hold, and what was kept is taken in even if it is more. The file does not shrink; its free space is used again.
+//! [`Bus::open`] keeps topics, subscriptions, snapshots, IAM policies, messages and their failed deliveries in a
+//! directory too, whichever way the process ends. Changes of all these resources, publishes, seeks, and
+//! acknowledgements with exactly-once delivery are answered when they are on disk (many requests share one write);
+//! everything else is written within a moment. So a crash loses no message whose publish was answered; it may bring
+//! back one that was acknowledged just before, and forget a failed delivery of that moment. After a start every
+//! message that is not acknowledged can be delivered at once. All of it is in memory as well: the limits hold, and
+//! what was kept is taken in even if it is more. The file does not shrink; its free space is used again.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -42,10 +46,10 @@
 //! # Layout
 //!
 //! - `state`: topics, subscriptions and their messages, without I/O; `queue`: the messages of one subscription
-//! - `settings`, `publication`, `names`: what may be asked for; `error`: the words of refusals
+//! - `settings`, `publication`, `policy`, `names`: what may be asked for; `error`: the words of refusals
 //! - `journal`, `store`: what has changed, and the file that it is written to
 //! - `shared`: the state behind a lock, the clock, the waiting
-//! - `server`: the port; `grpc`, `rest`: the two forms of the API
+//! - `server`: the port; `origin`: who may use it; `grpc`, `rest`: the two forms of the API
 //! - `push`: messages to endpoints, and the tokens they carry
 //! - [`Event`]: what happens to messages
 
@@ -55,6 +59,8 @@ mod grpc;
 mod journal;
 mod message;
 mod names;
+mod origin;
+mod policy;
 mod publication;
 mod push;
 mod queue;

@@ -1,4 +1,4 @@
-//! Names of resources: `projects/P/topics/T`, `projects/P/subscriptions/S`.
+//! Names of resources: `projects/P/topics/T`, `projects/P/subscriptions/S`, `projects/P/snapshots/S`.
 
 use tonic::Status;
 
@@ -12,6 +12,7 @@ pub(super) const DELETED_TOPIC: &str = "_deleted-topic_";
 pub(super) enum Kind {
     Topic,
     Subscription,
+    Snapshot,
 }
 
 impl Kind {
@@ -19,7 +20,19 @@ impl Kind {
         match self {
             Self::Topic => "topics",
             Self::Subscription => "subscriptions",
+            Self::Snapshot => "snapshots",
         }
+    }
+
+    /// What a full name is of.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for what is no such name.
+    pub(super) fn of(name: &str) -> Result<Self, Status> {
+        let collection = name.split('/').nth(2);
+        let kinds = [Self::Topic, Self::Subscription, Self::Snapshot];
+        let kind = kinds.into_iter().find(|kind| collection == Some(kind.collection())).unwrap_or(Self::Topic);
+        kind.check(name).map(|()| kind)
     }
 
     /// Checks a full name against <https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names>.

@@ -384,17 +384,16 @@ impl Queue {
         }
     }
 
-    /// Marks what was published before `time` as acknowledged, and kept messages from then on as not.
-    pub(super) fn seek(&mut self, time: Time) {
-        let before = |message: &Message| message.publish_time < time;
-        let passed = self.entries.values().filter(|entry| before(&entry.message));
+    /// Marks its messages and what it keeps of acknowledged ones as acknowledged or not.
+    pub(super) fn seek(&mut self, unacked: impl Fn(&Message) -> bool) {
+        let passed = self.entries.values().filter(|entry| !unacked(&entry.message));
         let passed: Vec<u64> = passed.map(|entry| entry.message.number).collect();
         for number in passed {
             let key = self.entries.get(&number).map(|entry| entry.message.ordering_key.clone());
             self.finish(number);
             self.schedule_key(&key.unwrap_or_default());
         }
-        let again = self.acked.values().filter(|(message, _)| !before(message));
+        let again = self.acked.values().filter(|(message, _)| unacked(message));
         let again: Vec<Arc<Message>> = again.map(|(message, _)| Arc::clone(message)).collect();
         for message in again {
             self.push(message);
@@ -404,6 +403,11 @@ impl Queue {
     /// What this holder has.
     pub(super) fn load(&self, holder: u64) -> Load {
         self.loads.get(&holder).copied().unwrap_or_default()
+    }
+
+    /// The messages that are not acknowledged, by number.
+    pub(super) fn unacked(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.entries.values().map(|entry| &entry.message)
     }
 
     /// How many messages are not acknowledged.

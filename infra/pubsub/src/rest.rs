@@ -1,10 +1,13 @@
 //! Pub/Sub's REST API: <https://cloud.google.com/pubsub/docs/reference/rest>.
 
+mod answer;
 #[cfg(test)]
 mod fuzzed;
 mod json;
+mod policies;
 mod resources;
 mod scalars;
+mod snapshots;
 
 use std::sync::Arc;
 
@@ -12,91 +15,93 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Method;
+use axum::response::Response;
 use axum::routing::any;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tonic::{Code, Status};
+use serde_json::json;
+use tonic::Status;
 
-use super::error::{ERROR_INFO, invalid, reasons};
+use super::error::invalid;
 use super::grpc;
 use super::shared::Shared;
+pub(super) use answer::refusal;
+use answer::{answer, page_of};
 use json::{
     AcknowledgeRequest, Empty, ModifyAckDeadlineRequest, ModifyPushConfigRequest, PublishRequest, PublishResponse,
     PullRequest, PullResponse, SeekRequest, UpdateSubscriptionRequest, UpdateTopicRequest,
 };
 use resources::{Subscription, Topic};
+use snapshots::Snapshot;
 
 /// The most bytes of a body: a publish of 10 MB in base64, and some.
 const MAX_BYTES: usize = 15 << 20;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/{*path}", any(serve))
-        .fallback(async || {
-            refusal(&Status::not_found("There is nothing at this path; Pub/Sub's REST API is under /v1/."))
-        })
-        .layer(DefaultBodyLimit::max(MAX_BYTES))
-        .with_state(shared)
+    Router::new().route("/v1/{*path}", any(serve)).layer(DefaultBodyLimit::max(MAX_BYTES)).with_state(shared)
 }
 
-/// What lists take.
+/// What the query may say.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Paging {
+struct Parameters {
     #[serde(alias = "page_size")]
     page_size: i32,
     #[serde(alias = "page_token")]
     page_token: String,
+    #[serde(rename = "options.requestedPolicyVersion", alias = "options.requested_policy_version")]
+    requested_policy_version: i32,
 }
 
 async fn serve(
     State(shared): State<Arc<Shared>>,
     method: Method,
     Path(path): Path<String>,
-    paging: Result<Query<Paging>, QueryRejection>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let Ok(body) = body else {
         return refusal(&invalid(format!("Request payload size exceeds the limit: {MAX_BYTES} bytes.")));
     };
-    let paging = match paging {
-        Ok(Query(paging)) => paging,
+    let parameters = match parameters {
+        Ok(Query(parameters)) => parameters,
         Err(error) => return refusal(&invalid(error.body_text())),
     };
-    call(&shared, &method, &path, paging, &body).await.unwrap_or_else(|status| refusal(&status))
+    call(&shared, &method, &path, parameters, &body).await.unwrap_or_else(|status| refusal(&status))
 }
 
 async fn call(
     shared: &Arc<Shared>,
     method: &Method,
     path: &str,
-    paging: Paging,
+    parameters: Parameters,
     body: &[u8],
 ) -> Result<Response, Status> {
-    let (name, verb) = path.split_once(':').unwrap_or((path, ""));
+    // The project of a name may have a colon too: `example.com:project`.
+    let (name, verb) = path.rsplit_once(':').filter(|(_, verb)| !verb.contains('/')).unwrap_or((path, ""));
     let parts: Vec<&str> = name.split('/').collect();
     match (parts.as_slice(), verb) {
         (["projects", _, "topics", _], "") => topic(shared, method, name, body).await,
         (["projects", _, "subscriptions", _], "") => subscription(shared, method, name, body).await,
+        (["projects", _, "snapshots", _], "") => snapshots::serve(shared, method, name, body).await,
         (["projects", project, collection], "") if method == Method::GET => {
-            list(shared, &format!("projects/{project}"), collection, paging)
+            list(shared, &format!("projects/{project}"), collection, parameters)
         }
-        (["projects", project, "topics", id, "subscriptions"], "") if method == Method::GET => {
-            let Paging { page_size, page_token } = paging;
-            let topic = format!("projects/{project}/topics/{id}");
-            let list = pb::ListTopicSubscriptionsRequest { topic, page_size, page_token };
-            let page = shared.with(|state, _| state.list_topic_subscriptions(&list))?;
-            Ok(answer(&page_of("subscriptions", page.subscriptions, page.next_page_token)))
+        (["projects", project, "topics", id, collection], "") if method == Method::GET => {
+            list_of_topic(shared, format!("projects/{project}/topics/{id}"), collection, parameters)
         }
+        (
+            ["projects", _, "topics" | "subscriptions" | "snapshots", _],
+            "getIamPolicy" | "setIamPolicy" | "testIamPermissions",
+        ) => policies::serve(shared, method, name, verb, parameters.requested_policy_version, body).await,
         (["projects", _, "topics", _], verb) if method == Method::POST => on_topic(shared, name, verb, body).await,
         (["projects", _, "subscriptions", _], verb) if method == Method::POST => {
             on_subscription(shared, name, verb, body).await
         }
-        _ => Err(unimplemented(method, path)),
+        (["projects", _, "schemas", ..], _) => Err(no_schemas()),
+        _ => Err(no_method(method, path)),
     }
 }
 
@@ -116,7 +121,7 @@ async fn topic(shared: &Shared, method: &Method, name: &str, body: &[u8]) -> Res
             shared.keep(|state, _| state.delete_topic(name)).await?;
             return Ok(answer(&json!({})));
         }
-        _ => return Err(unimplemented(method, name)),
+        _ => return Err(no_method(method, name)),
     };
     Ok(answer(&Topic::from(topic)))
 }
@@ -137,13 +142,13 @@ async fn subscription(shared: &Arc<Shared>, method: &Method, name: &str, body: &
             shared.keep(|state, _| state.delete_subscription(name)).await?;
             return Ok(answer(&json!({})));
         }
-        _ => return Err(unimplemented(method, name)),
+        _ => return Err(no_method(method, name)),
     };
     Ok(answer(&Subscription::from(subscription)))
 }
 
-fn list(shared: &Shared, project: &str, collection: &str, paging: Paging) -> Result<Response, Status> {
-    let Paging { page_size, page_token } = paging;
+fn list(shared: &Shared, project: &str, collection: &str, parameters: Parameters) -> Result<Response, Status> {
+    let Parameters { page_size, page_token, .. } = parameters;
     let project = project.to_owned();
     match collection {
         "topics" => {
@@ -158,8 +163,33 @@ fn list(shared: &Shared, project: &str, collection: &str, paging: Paging) -> Res
             let subscriptions: Vec<Subscription> = page.subscriptions.into_iter().map(Subscription::from).collect();
             Ok(answer(&page_of("subscriptions", subscriptions, page.next_page_token)))
         }
-        _ => Err(unimplemented(&Method::GET, &format!("{project}/{collection}"))),
+        "snapshots" => {
+            let list = pb::ListSnapshotsRequest { project, page_size, page_token };
+            let page = shared.with(|state, _| state.list_snapshots(&list))?;
+            let snapshots: Vec<Snapshot> = page.snapshots.into_iter().map(Snapshot::from).collect();
+            Ok(answer(&page_of("snapshots", snapshots, page.next_page_token)))
+        }
+        "schemas" => Err(no_schemas()),
+        _ => Err(no_method(&Method::GET, &format!("{project}/{collection}"))),
     }
+}
+
+fn list_of_topic(shared: &Shared, topic: String, collection: &str, parameters: Parameters) -> Result<Response, Status> {
+    let Parameters { page_size, page_token, .. } = parameters;
+    let (names, next_page_token) = match collection {
+        "subscriptions" => {
+            let list = pb::ListTopicSubscriptionsRequest { topic, page_size, page_token };
+            let page = shared.with(|state, _| state.list_topic_subscriptions(&list))?;
+            (page.subscriptions, page.next_page_token)
+        }
+        "snapshots" => {
+            let list = pb::ListTopicSnapshotsRequest { topic, page_size, page_token };
+            let page = shared.with(|state, _| state.list_topic_snapshots(&list))?;
+            (page.snapshots, page.next_page_token)
+        }
+        _ => return Err(no_method(&Method::GET, &format!("{topic}/{collection}"))),
+    };
+    Ok(answer(&page_of(collection, names, next_page_token)))
 }
 
 async fn on_topic(shared: &Shared, name: &str, verb: &str, body: &[u8]) -> Result<Response, Status> {
@@ -169,7 +199,7 @@ async fn on_topic(shared: &Shared, name: &str, verb: &str, body: &[u8]) -> Resul
             let pb::PublishResponse { message_ids } = grpc::publish_all(shared, request).await?;
             Ok(answer(&PublishResponse { message_ids }))
         }
-        _ => Err(unimplemented(&Method::POST, &format!("{name}:{verb}"))),
+        _ => Err(no_method(&Method::POST, &format!("{name}:{verb}"))),
     }
 }
 
@@ -203,7 +233,7 @@ async fn on_subscription(shared: &Arc<Shared>, name: &str, verb: &str, body: &[u
             let Empty {} = parse(body)?;
             shared.keep(|state, _| state.detach_subscription(name)).await?;
         }
-        _ => return Err(unimplemented(&Method::POST, &format!("{name}:{verb}"))),
+        _ => return Err(no_method(&Method::POST, &format!("{name}:{verb}"))),
     }
     Ok(answer(&json!({})))
 }
@@ -214,66 +244,13 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
     serde_json::from_slice(body).map_err(|error| invalid(format!("Invalid JSON payload received. {error}")))
 }
 
-fn page_of<T: Serialize>(name: &str, items: Vec<T>, next_page_token: String) -> Value {
-    let mut page = serde_json::Map::new();
-    if !items.is_empty() {
-        page.insert(name.into(), json!(items));
-    }
-    if !next_page_token.is_empty() {
-        page.insert("nextPageToken".into(), next_page_token.into());
-    }
-    page.into()
+fn no_method(method: &Method, path: &str) -> Status {
+    Status::not_found(format!(
+        "There is no method {method} /v1/{path}; the methods are those of \
+         https://cloud.google.com/pubsub/docs/reference/rest."
+    ))
 }
 
-fn answer(body: &impl Serialize) -> Response {
-    respond(StatusCode::OK, body)
-}
-
-/// With the indentation of Google's own answers.
-fn respond(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec_pretty(body) {
-        Ok(mut text) => {
-            text.push(b'\n');
-            (status, [(header::CONTENT_TYPE, "application/json; charset=UTF-8")], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-fn refusal(status: &Status) -> Response {
-    let (code, name) = http_of(status.code());
-    let mut error = json!({"code": code.as_u16(), "message": status.message(), "status": name});
-    if let Some(info) = reasons(status) {
-        error["details"] = json!([{
-            "@type": ERROR_INFO, "reason": info.reason, "domain": info.domain, "metadata": info.metadata,
-        }]);
-    }
-    respond(code, &json!({"error": error}))
-}
-
-/// The one table from gRPC codes to HTTP statuses, that of `google/rpc/code.proto`.
-fn http_of(code: Code) -> (StatusCode, &'static str) {
-    match code {
-        Code::Ok => (StatusCode::OK, "OK"),
-        Code::Cancelled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "CANCELLED"),
-        Code::Unknown => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
-        Code::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
-        Code::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
-        Code::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-        Code::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
-        Code::PermissionDenied => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
-        Code::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
-        Code::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
-        Code::Aborted => (StatusCode::CONFLICT, "ABORTED"),
-        Code::OutOfRange => (StatusCode::BAD_REQUEST, "OUT_OF_RANGE"),
-        Code::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED"),
-        Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
-        Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
-        Code::DataLoss => (StatusCode::INTERNAL_SERVER_ERROR, "DATA_LOSS"),
-        Code::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
-    }
-}
-
-fn unimplemented(method: &Method, path: &str) -> Status {
-    Status::unimplemented(format!("This local Pub/Sub has no method {method} /v1/{path}."))
+fn no_schemas() -> Status {
+    Status::unimplemented("This local Pub/Sub has no schemas: topics take messages of any form.")
 }

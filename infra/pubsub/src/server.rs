@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -12,9 +15,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tonic::Status;
 
 use super::shared::Shared;
-use super::{grpc, push, rest};
+use super::{grpc, origin, push, rest};
 
 /// The most connections at once; more wait.
 const CONNECTIONS: usize = 4096;
@@ -31,7 +35,9 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
         .route("/", get(|| async { "Ok" }))
         .route("/oauth2/v3/certs", get(|| async { axum::Json(push::key_set()) }))
         .merge(grpc::router(Arc::clone(&shared)))
-        .merge(rest::router(Arc::clone(&shared)));
+        .merge(rest::router(Arc::clone(&shared)))
+        .fallback(not_found)
+        .layer(from_fn(refuse_pages));
     let time = {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move { shared.keep_time().await })
@@ -90,4 +96,21 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
     let _ = time.await;
     // It writes, and may take as long as the disk does.
     let _ = tokio::task::spawn_blocking(move || shared.close()).await;
+}
+
+/// Serves no request that a page of a browser may have sent.
+async fn refuse_pages(request: Request, next: Next) -> Response {
+    match origin::check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(why) if grpc::is_grpc(request.headers()) => grpc::forbidden(why),
+        Err(why) => rest::refusal(&Status::permission_denied(why)),
+    }
+}
+
+async fn not_found(request: Request) -> Response {
+    let path = request.uri().path();
+    if grpc::is_grpc(request.headers()) {
+        return grpc::unknown_service(path);
+    }
+    rest::refusal(&Status::not_found(format!("There is nothing at {path}; Pub/Sub's REST API is under /v1/.")))
 }

@@ -1,8 +1,9 @@
-//! Topics and subscriptions as they are asked for: checked, and completed with what is usual.
+//! Topics, subscriptions and snapshots as they are asked for: checked, and completed with what is usual.
 //!
 //! Bounds and defaults are those of <https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1> and
 //! <https://cloud.google.com/pubsub/quotas>.
 
+mod mask;
 mod patch;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use super::error::{invalid, out_of_bounds};
 use super::names::Kind;
 use super::queue::Rules;
 use infra::filter::Filter;
-pub(super) use patch::{patch_subscription, patch_topic};
+pub(super) use patch::{patch_snapshot, patch_subscription, patch_topic};
 
 const DAY: u64 = 24 * 60 * 60;
 const RETENTION: (u64, u64) = (10 * 60, 31 * DAY);
@@ -85,6 +86,16 @@ pub(super) fn complete_subscription(mut subscription: pb::Subscription) -> Resul
     subscription.state = pb::subscription::State::Active as i32;
     subscription.analytics_hub_subscription_info = None;
     Ok(subscription)
+}
+
+/// Checks a snapshot.
+///
+/// # Errors
+/// As [`complete_topic`].
+pub(super) fn complete_snapshot(snapshot: pb::Snapshot) -> Result<pb::Snapshot, Status> {
+    Kind::Snapshot.check(&snapshot.name)?;
+    check_labels(&snapshot.labels)?;
+    Ok(snapshot)
 }
 
 /// The filter of a subscription; `None` if every message passes.

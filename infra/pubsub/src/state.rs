@@ -1,12 +1,15 @@
 //! Topics, subscriptions and their messages: everything a bus knows. Synchronous, with the time given to every call.
 //!
-//! - `topics`, `subscriptions`: their lives
-//! - `delivery`: messages in, messages out, what time brings about
+//! - `topics`, `subscriptions`, `snapshots`: their lives; `policies`: who may do what with them
+//! - `delivery`: messages in, messages out, what time brings about; `seek`: messages again
 //! - `restore`: from a store and back
 
 mod ack_id;
 mod delivery;
+mod policies;
 mod restore;
+mod seek;
+mod snapshots;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -15,6 +18,7 @@ mod topics;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tokio::sync::{Notify, broadcast};
 use tonic::Status;
@@ -31,7 +35,7 @@ use infra::filter::Filter;
 pub(super) use ack_id::AckId;
 pub(super) use delivery::{Answer, Settled, Taken};
 
-/// The most topics, and the most subscriptions.
+/// The most topics, the most subscriptions, and the most snapshots.
 const MAX_RESOURCES: usize = 10_000;
 const MAX_PAGE: usize = 1000;
 
@@ -42,6 +46,9 @@ pub(super) struct State {
     usage: Arc<Usage>,
     topics: BTreeMap<String, Topic>,
     subscriptions: BTreeMap<String, Subscription>,
+    snapshots: BTreeMap<String, Snapshot>,
+    /// By the full name of the resource; those that were never set are not here.
+    policies: BTreeMap<String, iam::Policy>,
     last_number: u64,
     last_uid: u64,
     events: broadcast::Sender<Event>,
@@ -55,10 +62,11 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
-    /// Tells it from all other topics and subscriptions, deleted ones too.
+    /// Tells it from all other topics, subscriptions and snapshots, deleted ones too.
     uid: u64,
     settings: pb::Topic,
     subscriptions: BTreeSet<String>,
+    snapshots: BTreeSet<String>,
     /// What the topic's own retention keeps, oldest first.
     kept: VecDeque<Arc<Message>>,
 }
@@ -81,6 +89,18 @@ struct Subscription {
     wake: Arc<Notify>,
 }
 
+/// Which messages of a subscription were not acknowledged at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    /// As that of a topic.
+    uid: u64,
+    settings: pb::Snapshot,
+    /// The number of the last message that was published before.
+    last_number: u64,
+    /// The messages that were not acknowledged, then all that its topic took later: by number, ascending.
+    held: Vec<Arc<Message>>,
+}
+
 impl State {
     /// An empty one. `alarm_changed` is notified when [`State::tick`] has to be called earlier than it said last.
     pub(super) fn new(limits: Limits, events: broadcast::Sender<Event>, alarm_changed: Arc<Notify>) -> Self {
@@ -89,6 +109,8 @@ impl State {
             usage: Arc::default(),
             topics: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            policies: BTreeMap::new(),
             last_number: 0,
             last_uid: 0,
             events,

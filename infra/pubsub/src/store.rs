@@ -1,8 +1,9 @@
 //! The file that keeps a bus over its end: a redb database, `pubsub.redb`, in a directory of its own.
 //!
-//! Topics, subscriptions and messages are in Pub/Sub's own protobuf form. A message is kept once, with one row for each topic or
-//! subscription that holds it, and goes with the last of these.
+//! Topics, subscriptions, snapshots, policies and messages are in Google's own protobuf form. A message is kept once,
+//! with one row for each topic, subscription or snapshot that holds it, and goes with the last of these.
 
+mod commit;
 mod writer;
 
 use std::io;
@@ -10,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
-use prost::Message as _;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition};
 
-use super::journal::{Changes, Hold, SubscriptionRow, TopicRow};
+use super::journal::{Changes, Hold, SnapshotRow, SubscriptionRow, TopicRow};
 pub(super) use writer::Writer;
 
 const FILE: &str = "pubsub.redb";
@@ -28,6 +29,8 @@ const SKIPPED: u64 = 1 << 32;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const TOPICS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("topics");
 const SUBSCRIPTIONS: TableDefinition<'_, &str, (u64, bool, &[u8])> = TableDefinition::new("subscriptions");
+const SNAPSHOTS: TableDefinition<'_, &str, (u64, u64, &[u8])> = TableDefinition::new("snapshots");
+const POLICIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("policies");
 const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
 const HOLDS: TableDefinition<'_, (u64, u64), (u8, u32)> = TableDefinition::new("holds");
 
@@ -46,6 +49,9 @@ pub(super) struct Contents {
     pub(super) opened: u64,
     pub(super) topics: Vec<TopicRow>,
     pub(super) subscriptions: Vec<SubscriptionRow>,
+    pub(super) snapshots: Vec<SnapshotRow>,
+    /// By the full name of their resource.
+    pub(super) policies: Vec<(String, iam::Policy)>,
     /// By number, ascending.
     pub(super) messages: Vec<(u64, Stored)>,
 }
@@ -148,6 +154,15 @@ impl Store {
                 let settings = Arc::new(parse(settings)?);
                 read.subscriptions.push(SubscriptionRow { uid, eventarc, settings });
             }
+            for row in write.open_table(SNAPSHOTS)?.iter()? {
+                let (_, row) = row?;
+                let (uid, last_number, settings) = row.value();
+                read.snapshots.push(SnapshotRow { uid, last_number, settings: parse(settings)? });
+            }
+            for row in write.open_table(POLICIES)?.iter()? {
+                let (resource, policy) = row?;
+                read.policies.push((resource.value().to_owned(), parse(policy.value())?));
+            }
             let holds = write.open_table(HOLDS)?;
             for row in write.open_table(MESSAGES)?.iter()? {
                 let (number, message) = row?;
@@ -164,54 +179,6 @@ impl Store {
         }
         write.commit()?;
         Ok(contents)
-    }
-
-    fn commit(&self, counters: Counters, changes: &Changes) -> Result<(), redb::Error> {
-        let write = self.database.begin_write()?;
-        {
-            set_counters(&mut write.open_table(META)?, counters)?;
-            let mut topics = write.open_table(TOPICS)?;
-            for (name, row) in &changes.topics {
-                match row {
-                    Some(row) => drop(topics.insert(name.as_str(), (row.uid, &*row.settings.encode_to_vec()))?),
-                    None => drop(topics.remove(name.as_str())?),
-                }
-            }
-            let mut subscriptions = write.open_table(SUBSCRIPTIONS)?;
-            for (name, row) in &changes.subscriptions {
-                match row {
-                    Some(row) => {
-                        let settings = row.settings.encode_to_vec();
-                        subscriptions.insert(name.as_str(), (row.uid, row.eventarc, &*settings))?;
-                    }
-                    None => drop(subscriptions.remove(name.as_str())?),
-                }
-            }
-            let mut messages = write.open_table(MESSAGES)?;
-            let mut holds = write.open_table(HOLDS)?;
-            let changed: Vec<(&(u64, u64), &Option<Hold>)> = changes.holds.iter().collect();
-            for changed in changed.chunk_by(|((one, _), _), ((other, _), _)| one == other) {
-                let Some(&(&(number, _), _)) = changed.first() else { continue };
-                let new = changes.messages.get(&number);
-                let held = changed.iter().any(|(_, hold)| hold.is_some());
-                if new.is_some() && !held {
-                    continue;
-                }
-                for &(&key, hold) in changed {
-                    match hold {
-                        Some(hold) => drop(holds.insert(key, encode(*hold))?),
-                        None => drop(holds.remove(key)?),
-                    }
-                }
-                if let Some(message) = new {
-                    messages.insert(number, &*message.to_proto().encode_to_vec())?;
-                } else if !held && holds.range((number, 0)..=(number, u64::MAX))?.next().is_none() {
-                    messages.remove(number)?;
-                }
-            }
-        }
-        write.commit()?;
-        Ok(())
     }
 
     fn damaged(&self, fault: &Fault) -> io::Error {
@@ -255,14 +222,6 @@ fn set_counters(meta: &mut Table<'_, &str, u64>, counters: Counters) -> Result<(
     meta.insert("number", counters.number)?;
     meta.insert("uid", counters.uid)?;
     Ok(())
-}
-
-fn encode(hold: Hold) -> (u8, u32) {
-    match hold {
-        Hold::Unacked { failures } => (0, failures),
-        Hold::Acked => (1, 0),
-        Hold::Retained => (2, 0),
-    }
 }
 
 fn decode(hold: (u8, u32)) -> Result<Hold, Fault> {

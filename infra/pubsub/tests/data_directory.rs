@@ -39,7 +39,8 @@ impl Api {
         let mut stream = TcpStream::connect(self.0).ok()?;
         let body = body.to_string();
         let head = format!(
-            "{method} /v1/projects/p/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            "{method} /v1/projects/p/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all((head + &body).as_bytes()).ok()?;
@@ -503,4 +504,54 @@ fn a_directory_that_cannot_be_used_is_refused_with_the_reason() {
     let error = open(&directory).unwrap_err().to_string();
     assert!(error.contains("cannot make the data directory"), "{error}");
     std::fs::remove_file(&directory).unwrap();
+}
+
+#[test]
+fn a_killed_bus_still_has_its_snapshots_and_policies() {
+    let directory = directory("snapshots");
+    let process = Process::start(&directory);
+    let api = process.api;
+    api.topic("topic", &json!({}));
+    api.subscription("all", "topic", json!({"ackDeadlineSeconds": 600}));
+    api.publish("topic", "acknowledged", "");
+    api.acknowledge("all", &api.pull("all").iter().collect::<Vec<_>>());
+    api.publish("topic", "open", "");
+    for id in ["kept", "deleted"] {
+        api.call("PUT", &format!("snapshots/{id}"), &json!({"subscription": "projects/p/subscriptions/all"}));
+    }
+    api.publish("topic", "later", "");
+    api.acknowledge("all", &api.pull("all").iter().collect::<Vec<_>>());
+    api.call("DELETE", "snapshots/deleted", &json!({}));
+    let policy = json!({"policy": {"bindings": [{"role": "roles/viewer", "members": ["allUsers"]}]}});
+    let policies = ["topics/topic", "subscriptions/all", "snapshots/kept"];
+    let written = policies.map(|resource| api.call("POST", &format!("{resource}:setIamPolicy"), &policy));
+    let before = api.call("GET", "snapshots", &json!({}));
+    // Answered, and so are the acknowledgements before it on disk.
+    api.publish("topic", "last", "");
+    drop(process);
+
+    let process = Process::start(&directory);
+    let api = process.api;
+    assert_eq!(api.call("GET", "snapshots", &json!({})), before);
+    assert_eq!(before["snapshots"].as_array().unwrap().len(), 1);
+    assert_eq!(policies.map(|resource| api.call("GET", &format!("{resource}:getIamPolicy"), &json!({}))), written);
+    assert_eq!(texts(&api.pull("all")), ["last"]);
+    api.call("POST", "subscriptions/all:seek", &json!({"snapshot": "projects/p/snapshots/kept"}));
+    let received = api.pull("all");
+    assert_eq!(texts(&received), ["open", "later"]);
+    // A message that is published after the restart is the snapshot's too.
+    api.publish("topic", "even later", "");
+    api.acknowledge("all", &api.pull("all").iter().collect::<Vec<_>>());
+    api.acknowledge("all", &received.iter().collect::<Vec<_>>());
+    api.call("POST", "subscriptions/all:seek", &json!({"snapshot": "projects/p/snapshots/kept"}));
+    assert_eq!(texts(&api.pull("all")), ["open", "later", "even later"]);
+    api.call("DELETE", "snapshots/kept", &json!({}));
+    api.call("DELETE", "topics/topic", &json!({}));
+    drop(process);
+
+    let process = Process::start(&directory);
+    let api = process.api;
+    assert_eq!(api.call("GET", "snapshots", &json!({})), json!({}));
+    api.topic("topic", &json!({}));
+    assert_eq!(api.call("GET", "topics/topic:getIamPolicy", &json!({})), json!({"etag": "ACAB"}));
 }

@@ -1,9 +1,13 @@
 //! Streaming pull: messages one way, acknowledgements and deadlines the other.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,6 +16,7 @@ use futures_util::Stream;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::streaming_pull_response::{AcknowledgeConfirmation, ModifyAckDeadlineConfirmation, SubscriptionProperties};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -20,6 +25,13 @@ use super::{MAX_BYTES, MAX_PULL, PULL_BYTES, lease};
 use crate::error::{invalid, out_of_bounds};
 use crate::queue::Want;
 use crate::shared::Shared;
+use crate::state::AckId;
+
+/// How long a stream is silent before the bus sends a keep-alive by itself. Clients end a stream that is silent for
+/// 15 s after a keep-alive of theirs.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// From this protocol version on, a client takes keep-alives: responses without messages.
+const KEEP_ALIVE_VERSION: i64 = 1;
 
 type Outcome = Result<pb::StreamingPullResponse, Status>;
 
@@ -60,6 +72,9 @@ struct Subscriber<'a> {
     seconds: i32,
     max_messages: usize,
     max_bytes: usize,
+    /// The client takes keep-alives.
+    keep_alive: bool,
+    last_response: Instant,
 }
 
 async fn pull(
@@ -77,9 +92,12 @@ async fn pull(
         seconds: 0,
         max_messages: bound(first.max_outstanding_messages),
         max_bytes: bound(first.max_outstanding_bytes),
+        keep_alive: first.protocol_version >= KEEP_ALIVE_VERSION,
+        last_response: Instant::now(),
     };
     let wake = shared.with(|state, _| state.wake(&subscriber.subscription))?;
-    check_seconds(first.stream_ack_deadline_seconds)?;
+    check_deadline(first.stream_ack_deadline_seconds)?;
+    check(&first)?;
     subscriber.hear(first).await?;
     loop {
         let woken = wake.notified();
@@ -104,31 +122,70 @@ async fn pull(
                 None => return Ok(()),
             },
             () = woken => {}
+            () = tokio::time::sleep_until(subscriber.last_response + KEEP_ALIVE_INTERVAL), if subscriber.keep_alive => {
+                subscriber.send_keep_alive().await?;
+            }
             () = out.closed() => return Ok(()),
             () = shared.stopping() => return Err(Status::unavailable("The local Pub/Sub is ending.")),
         }
     }
 }
 
-fn check_seconds(seconds: i32) -> Result<(), Status> {
+fn check_deadline(seconds: i32) -> Result<(), Status> {
     if (10..=600).contains(&seconds) {
         return Ok(());
     }
     Err(out_of_bounds("stream_ack_deadline_seconds", seconds, "10 to 600"))
 }
 
+/// Checks a whole request, so that one that is refused has had no effect.
+fn check(request: &pb::StreamingPullRequest) -> Result<(), Status> {
+    if request.stream_ack_deadline_seconds != 0 {
+        check_deadline(request.stream_ack_deadline_seconds)?;
+    }
+    let (ids, seconds) = (&request.modify_deadline_ack_ids, &request.modify_deadline_seconds);
+    if ids.len() != seconds.len() {
+        return Err(invalid(format!(
+            "modify_deadline_seconds and modify_deadline_ack_ids must be of the same length; found {} and {}.",
+            seconds.len(),
+            ids.len()
+        )));
+    }
+    seconds.iter().try_for_each(|&seconds| lease(seconds).map(drop))?;
+    request.ack_ids.iter().chain(ids).try_for_each(|id| AckId::parse(id).map(drop))
+}
+
+/// Checks that a request after the first sets nothing that the first alone may set.
+fn check_later(request: &pb::StreamingPullRequest) -> Result<(), Status> {
+    let set = [
+        ("subscription", !request.subscription.is_empty()),
+        ("client_id", !request.client_id.is_empty()),
+        ("max_outstanding_messages", request.max_outstanding_messages != 0),
+        ("max_outstanding_bytes", request.max_outstanding_bytes != 0),
+        ("protocol_version", request.protocol_version != 0),
+    ];
+    match set.iter().find(|(_, set)| *set) {
+        Some((field, _)) => Err(invalid(format!(
+            "Invalid StreamingPullRequest: {field} can only be set on the first request of a stream."
+        ))),
+        None => check(request),
+    }
+}
+
 impl Subscriber<'_> {
     async fn hear_more(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
-        if !request.subscription.is_empty() {
-            return Err(invalid("Only the first request of a streaming pull names the subscription."));
+        check_later(&request)?;
+        let keeps_alive = request.ack_ids.is_empty() && request.modify_deadline_ack_ids.is_empty();
+        self.hear(request).await?;
+        if keeps_alive && self.keep_alive {
+            self.send_keep_alive().await?;
         }
-        self.hear(request).await
+        Ok(())
     }
 
-    /// Follows a request, and confirms what it did if delivery is exactly once.
+    /// Follows a checked request, and confirms what it did if delivery is exactly once.
     async fn hear(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
         if request.stream_ack_deadline_seconds != 0 {
-            check_seconds(request.stream_ack_deadline_seconds)?;
             self.seconds = request.stream_ack_deadline_seconds;
         }
         let mut confirmation = pb::StreamingPullResponse::default();
@@ -140,12 +197,8 @@ impl Subscriber<'_> {
                 ..AcknowledgeConfirmation::default()
             });
         }
-        let ids = request.modify_deadline_ack_ids;
-        if ids.len() != request.modify_deadline_seconds.len() {
-            return Err(invalid("modify_deadline_seconds and modify_deadline_ack_ids must be of the same length."));
-        }
         let mut by_seconds: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-        for (id, &seconds) in ids.into_iter().zip(&request.modify_deadline_seconds) {
+        for (id, &seconds) in request.modify_deadline_ack_ids.into_iter().zip(&request.modify_deadline_seconds) {
             by_seconds.entry(seconds).or_default().push(id);
         }
         for (seconds, ids) in by_seconds {
@@ -165,15 +218,22 @@ impl Subscriber<'_> {
             if settings.enable_exactly_once_delivery {
                 self.shared.keep(|_, _| Ok(())).await?;
                 confirmation.subscription_properties = Some(properties(&settings));
-                // An error says that the client is gone, which the caller sees too.
-                let _ = self.out.send(Ok(confirmation)).await;
+                self.respond(confirmation).await;
             }
         }
         Ok(())
     }
 
+    /// Sends a response without messages.
+    async fn send_keep_alive(&mut self) -> Result<(), Status> {
+        let settings = self.shared.with(|state, _| state.get_subscription(&self.subscription))?;
+        let subscription_properties = Some(properties(&settings));
+        self.respond(pb::StreamingPullResponse { subscription_properties, ..Default::default() }).await;
+        Ok(())
+    }
+
     /// Sends what is ready, as far as the client takes it; whether there was any.
-    async fn send(&self) -> Result<bool, Status> {
+    async fn send(&mut self) -> Result<bool, Status> {
         let lease = lease(self.seconds)?;
         let taken = self.shared.with(|state, now| {
             let load = state.load(&self.subscription, self.holder);
@@ -192,9 +252,14 @@ impl Subscriber<'_> {
             subscription_properties: Some(properties(&taken.settings)),
             ..pb::StreamingPullResponse::default()
         };
+        self.respond(response).await;
+        Ok(true)
+    }
+
+    async fn respond(&mut self, response: pb::StreamingPullResponse) {
         // An error says that the client is gone, which the caller sees too.
         let _ = self.out.send(Ok(response)).await;
-        Ok(true)
+        self.last_response = Instant::now();
     }
 }
 

@@ -100,18 +100,8 @@ pub(super) fn int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::
     }
 }
 
-/// `"ackDeadlineSeconds,labels"`, as paths in snake case.
+/// `"ackDeadlineSeconds,pushConfig.pushEndpoint"`, as paths.
 pub(super) fn mask<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let snake = |path: &str| {
-        let mut snake = String::new();
-        for c in path.trim().chars() {
-            if c.is_ascii_uppercase() {
-                snake.push('_');
-            }
-            snake.push(c.to_ascii_lowercase());
-        }
-        snake
-    };
-    Ok(text.split(',').filter(|path| !path.trim().is_empty()).map(snake).collect())
+    Ok(text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(str::to_owned).collect())
 }

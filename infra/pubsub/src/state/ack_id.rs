@@ -13,7 +13,7 @@ pub(crate) struct AckId {
 }
 
 impl AckId {
-    pub(super) fn parse(text: &str) -> Result<Self, Status> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
         let mut parts = text.split('-').map(|part| u64::from_str_radix(part, 16).ok());
         match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten(), parts.next()) {
             (Some(uid), Some(number), Some(token), None) => Ok(Self { uid, number, token }),

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::restore::note_released;
 use super::{AckId, State, Subscription, emit};
-use crate::error::{invalid, not_found};
+use crate::error::invalid;
 use crate::event::{Cause, Event, What};
 use crate::journal::Hold;
 use crate::message::{Message, size_of};
@@ -80,7 +80,8 @@ impl State {
         let deliveries = request.messages.len() * subscriptions;
         let full = |what: &str, most: usize| {
             Err(Status::resource_exhausted(format!(
-                "This local Pub/Sub is full: it keeps at most {most} {what}. Acknowledge messages, or raise the limit."
+                "This local Pub/Sub is full: it keeps at most {most} {what}. Acknowledge messages, delete \
+                 snapshots, or raise the limit."
             )))
         };
         if self.usage.bytes() + bytes > self.limits.bytes {
@@ -122,6 +123,11 @@ impl State {
                 journal.hold(number, topic.uid, Some(Hold::Retained));
             }
             due = publish_time.after(duration(Some(retention)));
+        }
+        for name in &topic.snapshots {
+            if let Some(snapshot) = self.snapshots.get_mut(name) {
+                snapshot.hold(&message, self.journal.as_ref());
+            }
         }
         for name in &topic.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(name) else { continue };
@@ -286,34 +292,6 @@ impl State {
         Ok((settled, dead))
     }
 
-    /// Marks messages before a time as acknowledged, and those from then on as not, as far as they were kept.
-    ///
-    /// # Errors
-    /// NOT_FOUND, and UNIMPLEMENTED for snapshots.
-    pub(crate) fn seek(&mut self, request: &pb::SeekRequest) -> Result<(), Status> {
-        Kind::Subscription.check(&request.subscription)?;
-        let subscription =
-            self.subscriptions.get_mut(&request.subscription).ok_or_else(|| not_found(&request.subscription))?;
-        let time = match &request.target {
-            Some(pb::seek_request::Target::Time(time)) => Time::from_proto(time),
-            Some(pb::seek_request::Target::Snapshot(_)) => {
-                return Err(Status::unimplemented("This local Pub/Sub has no snapshots; seek to a time."));
-            }
-            None => return Err(invalid("A seek needs a target: a time.")),
-        };
-        subscription.queue.seek(time);
-        if let Some(topic) = self.topics.get(&subscription.settings.topic) {
-            for message in topic.kept.iter().filter(|message| message.publish_time >= time) {
-                if subscription.passes(message) {
-                    subscription.queue.push(Arc::clone(message));
-                }
-            }
-        }
-        subscription.wake.notify_waiters();
-        self.arm(&request.subscription);
-        Ok(())
-    }
-
     /// Ends every wait for a next attempt.
     pub(crate) fn hurry(&mut self, name: &str) -> Result<(), Status> {
         let subscription = self.subscription_mut(name)?;
@@ -355,7 +333,7 @@ impl State {
         for name in due {
             self.tick_subscription(now, &name);
         }
-        let mut next = Time::NEVER;
+        let mut next = self.expire_snapshots(now);
         for topic in self.topics.values_mut() {
             let retention = duration(topic.settings.message_retention_duration.as_ref());
             while topic.kept.front().is_some_and(|message| message.publish_time.after(retention) <= now) {
@@ -429,7 +407,7 @@ impl State {
 }
 
 impl Subscription {
-    fn passes(&self, message: &Message) -> bool {
+    pub(super) fn passes(&self, message: &Message) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.matches(&message.attributes))
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tonic::Status;
 
-use super::{State, Subscription, Topic};
-use crate::journal::{Hold, Journal, Notes, SubscriptionRow, TopicRow};
+use super::{Snapshot, State, Subscription, Topic};
+use crate::journal::{Hold, Journal, Notes, SnapshotRow, SubscriptionRow, TopicRow};
 use crate::message::{Message, size_of};
 use crate::queue::Queue;
 use crate::settings::{is_push, parse_filter, rules};
@@ -20,6 +20,7 @@ const TOKENS: u32 = 32;
 enum Holder {
     Topic(String),
     Subscription(String),
+    Snapshot(String),
 }
 
 impl State {
@@ -34,8 +35,9 @@ impl State {
         for TopicRow { uid, settings } in contents.topics {
             let name = settings.name.clone();
             holders.insert(uid, Holder::Topic(name.clone()));
-            let (subscriptions, kept) = (BTreeSet::new(), VecDeque::new());
-            self.topics.insert(name.clone(), Topic { name: name.into(), uid, settings, subscriptions, kept });
+            let (subscriptions, snapshots, kept) = (BTreeSet::new(), BTreeSet::new(), VecDeque::new());
+            let topic = Topic { name: name.as_str().into(), uid, settings, subscriptions, snapshots, kept };
+            self.topics.insert(name, topic);
         }
         for SubscriptionRow { uid, eventarc, settings } in contents.subscriptions {
             let name = settings.name.clone();
@@ -58,6 +60,11 @@ impl State {
             };
             self.subscriptions.insert(name, subscription);
         }
+        for SnapshotRow { uid, last_number, settings } in contents.snapshots {
+            holders.insert(uid, Holder::Snapshot(settings.name.clone()));
+            self.add_snapshot(Snapshot { uid, settings, last_number, held: Vec::new() });
+        }
+        self.policies = contents.policies.into_iter().collect();
         for (number, stored) in contents.messages {
             let message = stored.message;
             let _charge = self.usage.message(size_of(&message.data, &message.attributes, &message.ordering_key));
@@ -87,12 +94,17 @@ impl State {
                     topic.kept.push_back(Arc::clone(message));
                 }
             }
+            (Some(Holder::Snapshot(name)), Hold::Retained) => {
+                if let Some(snapshot) = self.snapshots.get_mut(name) {
+                    snapshot.held.push(Arc::clone(message));
+                }
+            }
             (Some(Holder::Subscription(name)), hold) => {
                 if let Some(subscription) = self.subscriptions.get_mut(name) {
                     subscription.queue.restore(Arc::clone(message), hold);
                 }
             }
-            // A store has no such rows: both kinds of holders go together with theirs.
+            // A store has no such rows: all kinds of holders go together with theirs.
             _ => {}
         }
     }
@@ -123,6 +135,23 @@ impl State {
             settings: Arc::clone(&subscription.settings),
         });
         journal.subscription(name, row);
+    }
+
+    /// Notes a snapshot as it is now, or that it is no more.
+    pub(super) fn note_snapshot(&self, name: &str) {
+        let Some(journal) = &self.journal else { return };
+        let row = self.snapshots.get(name).map(|snapshot| SnapshotRow {
+            uid: snapshot.uid,
+            last_number: snapshot.last_number,
+            settings: snapshot.settings.clone(),
+        });
+        journal.snapshot(name, row);
+    }
+
+    /// Notes a policy as it is now, or that it is no more.
+    pub(super) fn note_policy(&self, resource: &str) {
+        let Some(journal) = &self.journal else { return };
+        journal.policy(resource, self.policies.get(resource).cloned());
     }
 
     /// A new queue's way to the journal.

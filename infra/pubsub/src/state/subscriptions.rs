@@ -59,7 +59,7 @@ impl State {
         let changed = request.subscription.unwrap_or_default();
         let name = changed.name.clone();
         let current = (*self.subscription(&name)?.settings).clone();
-        let settings = patch_subscription(current, changed, request.update_mask.as_ref())?;
+        let settings = patch_subscription(current, &changed, request.update_mask.as_ref())?;
         self.check_dead_letter_topic(&settings)?;
         self.set(&name, settings);
         self.get_subscription(&name)
@@ -129,6 +129,7 @@ impl State {
             topic.subscriptions.remove(name);
         }
         subscription.wake.notify_waiters();
+        self.remove_policy(name);
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod snapshots;
+
 use std::time::Duration;
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;

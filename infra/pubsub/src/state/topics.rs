@@ -24,6 +24,7 @@ impl State {
             uid: self.last_uid,
             settings: settings.clone(),
             subscriptions: Default::default(),
+            snapshots: Default::default(),
             kept: Default::default(),
         };
         self.topics.insert(name, topic);
@@ -33,7 +34,8 @@ impl State {
 
     pub(crate) fn update_topic(&mut self, request: pb::UpdateTopicRequest) -> Result<pb::Topic, Status> {
         let changed = request.topic.unwrap_or_default();
-        let settings = patch_topic(self.topic(&changed.name)?.settings.clone(), changed, request.update_mask.as_ref())?;
+        let settings =
+            patch_topic(self.topic(&changed.name)?.settings.clone(), &changed, request.update_mask.as_ref())?;
         if let Some(topic) = self.topics.get_mut(&settings.name) {
             topic.settings = settings.clone();
             if settings.message_retention_duration.is_none() {
@@ -68,7 +70,7 @@ impl State {
         Ok(pb::ListTopicSubscriptionsResponse { subscriptions, next_page_token })
     }
 
-    /// Its subscriptions keep their messages.
+    /// Its subscriptions and snapshots keep their messages.
     pub(crate) fn delete_topic(&mut self, name: &str) -> Result<(), Status> {
         Kind::Topic.check(name)?;
         self.topic(name)?;
@@ -83,6 +85,13 @@ impl State {
             }
             self.note_subscription(name);
         }
+        for name in &topic.snapshots {
+            if let Some(snapshot) = self.snapshots.get_mut(name) {
+                snapshot.settings.topic = DELETED_TOPIC.into();
+            }
+            self.note_snapshot(name);
+        }
+        self.remove_policy(&topic.settings.name);
         Ok(())
     }
 }

@@ -1,9 +1,13 @@
 //! What may be asked for, and the words of refusals.
 
+use std::ops::Deref;
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use pubsub::Limits;
 use serde_json::{Value, json};
 use tests::{Bus, unique};
+
+use super::channel;
 
 #[tokio::test]
 async fn it_says_ok_and_serves_its_keys() {
@@ -16,7 +20,11 @@ async fn it_says_ok_and_serves_its_keys() {
     let (status, keys) = get("/oauth2/v3/certs").await;
     let keys: Value = serde_json::from_str(&keys).unwrap();
     assert_eq!((status, &keys["keys"][0]["kty"], &keys["keys"][0]["alg"]), (200, &json!("RSA"), &json!("RS256")));
-    assert_eq!(get("/nowhere").await.0, 404);
+    for path in ["/nowhere", "/v2/projects/p/topics", "/v1/", "/v1beta2/projects/p/topics/t"] {
+        let (status, answer) = get(path).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((status, &answer["error"]["status"]), (404, &json!("NOT_FOUND")), "{path}: {answer}");
+    }
 }
 
 #[test]
@@ -271,8 +279,23 @@ async fn refusals_have_googles_statuses_and_words() {
             "INVALID_ARGUMENT",
             "invalid ack ID to the service (ack_id=x)",
         ),
-        ("POST", &format!("{subscription}:seek"), json!({"snapshot": "s"}), 501, "UNIMPLEMENTED", "no snapshots"),
-        ("GET", &format!("{topic}:getIamPolicy"), json!({}), 501, "UNIMPLEMENTED", "getIamPolicy"),
+        ("POST", &format!("{subscription}:seek"), json!({"snapshot": "s"}), 400, "INVALID_ARGUMENT", "name=s"),
+        ("GET", &format!("{topic}:getPolicy"), json!({}), 404, "NOT_FOUND", "getPolicy"),
+        ("POST", &format!("{topic}:getIamPolicy"), json!({}), 404, "NOT_FOUND", "POST"),
+        ("POST", &topic, json!({}), 404, "NOT_FOUND", "no method POST"),
+        ("POST", &format!("{subscription}:drain"), json!({}), 404, "NOT_FOUND", "drain"),
+        ("GET", &format!("projects/{}/queues", bus.project()), json!({}), 404, "NOT_FOUND", "queues"),
+        ("GET", &format!("{topic}/messages"), json!({}), 404, "NOT_FOUND", "messages"),
+        ("GET", &"nowhere".to_owned(), json!({}), 404, "NOT_FOUND", "nowhere"),
+        ("GET", &format!("projects/{}/schemas", bus.project()), json!({}), 501, "UNIMPLEMENTED", "no schemas"),
+        (
+            "POST",
+            &format!("projects/{}/schemas:validate", bus.project()),
+            json!({}),
+            501,
+            "UNIMPLEMENTED",
+            "no schemas",
+        ),
         ("GET", &format!("projects/{}/topics?pageSize=x", bus.project()), json!({}), 400, "INVALID_ARGUMENT", "page"),
     ] {
         let (code, answer) = bus.call(method, path, &body).await;
@@ -310,4 +333,36 @@ async fn a_full_bus_refuses_until_there_is_room() {
             bus.publish(&other, b"passes by", &[]).await;
         }
     }
+}
+
+#[tokio::test]
+async fn methods_that_are_not_here_are_unimplemented_over_grpc() {
+    let bus = Bus::shared();
+    let channel = channel(bus).await;
+    for (path, words) in [
+        ("/google.pubsub.v1.Publisher/Nothing", "google.pubsub.v1.Publisher/Nothing"),
+        ("/google.pubsub.v1.Subscriber/Nothing", "google.pubsub.v1.Subscriber/Nothing"),
+        ("/google.iam.v1.IAMPolicy/Nothing", "google.iam.v1.IAMPolicy/Nothing"),
+        ("/google.pubsub.v1.SchemaService/CreateSchema", "no schemas"),
+        ("/grpc.health.v1.Health/Check", "grpc.health.v1.Health/Check"),
+        ("/nothing", "nothing"),
+    ] {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<(), ()>::default();
+        let called = client.unary(tonic::Request::new(()), path.parse().unwrap(), codec).await;
+        let status = called.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unimplemented, "{path}: {status:?}");
+        assert!(status.message().contains(words), "{path}: {status:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_of_a_domain_has_a_colon_in_its_name() {
+    let bus = Bus::shared().deref().clone().in_project("example.com:project");
+    let (topic, subscription) = bus.create_topic_and_subscription(&unique("domain")).await;
+    bus.publish(&topic, b"message", &[]).await;
+    assert_eq!(&*bus.pull_one(&subscription).await.data, b"message");
+    let (status, listed) = bus.call("GET", "projects/example.com:project/topics", &json!({})).await;
+    assert_eq!((status, &listed["topics"][0]["name"]), (200, &json!(topic)));
 }

@@ -1,6 +1,9 @@
-//! Google's own clients against the local Pub/Sub.
+//! Google's own clients against the local Pub/Sub and the emulator.
 
-use std::process::{Command, Output};
+mod scripts;
+mod wire;
+
+use std::process::Output;
 use std::time::Duration;
 
 use google_cloud_auth::credentials::anonymous;
@@ -8,23 +11,10 @@ use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin, 
 use google_cloud_pubsub::model::{DeadLetterPolicy, Message, Subscription};
 use google_cloud_pubsub::subscriber::handler::Handler;
 use serde_json::Value;
-use tests::{Bus, find_python, gcloud, unique};
+use tests::{Bus, gcloud, unique};
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-#[test]
-fn the_official_python_client_drives_it() {
-    let Some(python) = find_python("google.cloud.pubsub_v1", "google-cloud-pubsub") else { return };
-    let bus = Bus::start();
-    let output = Command::new(python)
-        .args(["-c", include_str!("client.py")])
-        .env("PUBSUB_EMULATOR_HOST", bus.host())
-        .env("GOOGLE_CLOUD_PROJECT", bus.project())
-        .output()
-        .unwrap();
-    assert!(output.status.success() && text(&output).contains("all well"), "{}", text(&output));
 }
 
 #[test]

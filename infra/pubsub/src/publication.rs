@@ -5,7 +5,7 @@ use prost::Message as _;
 use tonic::Status;
 
 use super::error::invalid;
-use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE};
+use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE, is_reserved};
 
 /// The most bytes of a request.
 pub(super) const MAX_REQUEST: usize = 10 << 20;
@@ -45,7 +45,7 @@ fn check_message(message: &pb::PubsubMessage) -> Result<(), Status> {
         return Err(too_large("attribute_count", message.attributes.len(), MAX_ATTRIBUTES));
     }
     for (key, value) in &message.attributes {
-        if key.is_empty() || key.starts_with("goog") {
+        if key.is_empty() || is_reserved(key) {
             return Err(invalid(format!(
                 "Invalid attribute key given (key={key}): it must not be empty or begin with \"goog\"."
             )));

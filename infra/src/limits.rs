@@ -1,5 +1,6 @@
-//! What Pub/Sub takes in one message: its bounds, in bytes unless it says otherwise, and the names that it keeps for itself.
-//! <https://cloud.google.com/pubsub/quotas#resource_limits>, <https://cloud.google.com/pubsub/docs/publisher#using-attributes>.
+//! What Pub/Sub takes in one message: its bounds, in bytes unless it says otherwise, and the names that it keeps for
+//! itself. <https://cloud.google.com/pubsub/quotas#resource_limits>,
+//! <https://cloud.google.com/pubsub/docs/publisher#using-attributes>.
 
 /// The most data.
 pub const MAX_DATA: usize = 10_000_000;
@@ -19,8 +20,8 @@ pub const TRACE_ATTRIBUTES: [&str; 2] = ["googclient_traceparent", "googclient_t
 
 /// Whether Pub/Sub refuses a message with an attribute of this name because it keeps the name for itself.
 ///
-/// It delivers such attributes, as those of a topic with a schema (`googclient_schemaname`, …), so whoever copies attributes
-/// from one message to another leaves them out.
+/// It delivers such attributes, as those of a topic with a schema (`googclient_schemaname`, …), so whoever copies
+/// attributes from one message to another leaves them out.
 ///
 /// ```
 /// use infra::limits::is_reserved;
@@ -52,6 +53,8 @@ mod tests {
     #[test]
     fn bounds_are_in_bytes() {
         assert!(is_attribute(&"n".repeat(256), &"é".repeat(512)));
-        assert!(!is_attribute("", "v") && !is_attribute(&"é".repeat(129), "v") && !is_attribute("n", &"v".repeat(1025)));
+        assert!(
+            !is_attribute("", "v") && !is_attribute(&"é".repeat(129), "v") && !is_attribute("n", &"v".repeat(1025))
+        );
     }
 }

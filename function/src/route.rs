@@ -6,7 +6,7 @@ use crate::task::AnyTask;
 use crate::{Message, Outcome};
 
 /// The attribute that names a task.
-const ATTRIBUTE: &str = "task";
+pub(crate) const ATTRIBUTE: &str = "task";
 /// The attribute that counts how often a message, as the result of a result, has passed services with a hop limit.
 pub(crate) const HOPS: &str = "hop-count";
 

@@ -176,7 +176,8 @@ impl Function {
         let dead_letter = match &declared.dead_letter_topic {
             Some(topic) => Some(
                 DeadLetter::new(topic, &clients)
-                    .map_err(|error| StartError::setting("DEAD_LETTER_TOPIC", topic, error))?,
+                    .map_err(|error| StartError::setting("DEAD_LETTER_TOPIC", topic, error))?
+                    .with_data_in_bucket_of(&results, &clients),
             ),
             None => None,
         };

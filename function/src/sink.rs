@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`destination`]: one entry of the setting `RESULTS`, parsed
+//! - `attributes`: those of the input that a result takes over
 //! - `topic`: publishing, bounded in bytes and time; dead letters use it too
 //! - `bucket`: one object a result, written once
 //! - `stdout`: one line a result
@@ -18,11 +19,13 @@ use jiff::Timestamp;
 use crate::cloud::Clients;
 use crate::{Message, Outcome, route};
 
+pub(crate) mod attributes;
 mod bucket;
 pub mod destination;
 mod stdout;
 pub(crate) mod topic;
 
+pub use attributes::LEFT_OUT;
 pub use destination::{Destination, DestinationError};
 
 use bucket::Bucket;
@@ -67,35 +70,35 @@ impl<'a> TaskResult<'a> {
     /// The attributes of a published result: the input's own, and over them what the result says of itself.
     ///
     /// Not taken over are the attributes that describe the input's data and would be wrong on the result's: `ce-*`,
-    /// `content-type`, and the three of a claim check.
+    /// `content-type`, and the three of a claim check; and those that Pub/Sub does not take or has no room for, which
+    /// [`LEFT_OUT`] then names: reserved names, names and values out of bounds, and the longest of more than 100.
     pub fn attributes(&self) -> BTreeMap<String, String> {
-        let mut attributes: BTreeMap<String, String> = self
-            .input
-            .attributes
-            .iter()
-            .filter(|(name, _)| !describes_data(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        attributes.extend(
-            [
-                ("ce-specversion", "1.0".to_owned()),
-                ("ce-id", self.key.clone().into_owned()),
-                ("ce-source", self.source()),
-                ("ce-type", self.kind()),
-                ("ce-time", self.time.clone()),
-                ("content-type", "application/json".to_owned()),
-                ("source-message-id", self.input.id.clone()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-        attributes.extend(self.hops.map(|hops| (route::HOPS.to_owned(), hops.to_string())));
-        attributes
+        attributes::of_result(&self.input.attributes, self.own_attributes())
     }
-}
 
-fn describes_data(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.starts_with("ce-") || name == "content-type" || crate::payload::ATTRIBUTES.contains(&name.as_str())
+    /// Those of the result alone, where Pub/Sub refuses it with what it took over.
+    fn bare_attributes(&self, all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut bare = attributes::of_result(&BTreeMap::new(), self.own_attributes());
+        let mut left_out = all.keys().filter(|name| !bare.contains_key(*name)).map(String::as_str).peekable();
+        if left_out.peek().is_some() {
+            let left_out = attributes::list(left_out);
+            bare.insert(LEFT_OUT.to_owned(), left_out);
+        }
+        bare
+    }
+
+    fn own_attributes(&self) -> Vec<(&'static str, String)> {
+        let own = [
+            ("ce-specversion", "1.0".to_owned()),
+            ("ce-id", self.key.clone().into_owned()),
+            ("ce-source", self.source()),
+            ("ce-type", self.kind()),
+            ("ce-time", self.time.clone()),
+            ("content-type", "application/json".to_owned()),
+            ("source-message-id", self.input.id.clone()),
+        ];
+        own.into_iter().chain(self.hops.map(|hops| (route::HOPS, hops.to_string()))).collect()
+    }
 }
 
 /// A result or dead letter did not reach its destination. Its text is for the log; [`outcome`](Self::outcome) for the sender.
@@ -115,7 +118,7 @@ pub enum SinkError {
     Permanent {
         /// The topic or bucket.
         destination: String,
-        /// A stable word for programs: `result-too-large`, `too-many-attributes`, `attribute-too-long`, `result-refused`.
+        /// A stable word for programs: `result-too-large`, `result-refused`.
         reason: &'static str,
         /// What is wrong and what would be right; no internals.
         detail: String,
@@ -179,16 +182,6 @@ impl Sinks {
     /// Whether results go where they leave no record by which a repeat is known: a topic, standard output.
     pub(crate) fn leaves_no_record(&self) -> bool {
         self.sinks.iter().any(|sink| !matches!(sink, Sink::Bucket(_)))
-    }
-
-    /// Whether the result of this message, whatever it is, could be published: too many or too long attributes are known
-    /// before the work is done.
-    pub fn check(&self, input: &Message) -> Result<(), SinkError> {
-        if self.sinks.iter().any(|sink| matches!(sink, Sink::Topic(_))) {
-            let result = TaskResult::new("", "", input, Bytes::new());
-            topic::check_attributes("the result", &result.attributes())?;
-        }
-        Ok(())
     }
 
     /// Delivers to every destination but the response, at the same time, and waits for all of them.
@@ -264,19 +257,30 @@ mod tests {
     }
 
     #[test]
-    fn hopeless_messages_are_known_before_the_work() {
-        let clients = Arc::new(Clients::new(crate::cloud::Cloud::default()));
-        let topic = [Destination::Topic("projects/p/topics/t".into())];
-        let many: Vec<(String, String)> = (0..94).map(|n| (format!("name-{n}"), "v".into())).collect();
-        let mut message = input(&[]);
-        message.attributes.extend(many);
-        assert!(matches!(
-            Sinks::new(&topic, &clients).check(&message),
-            Err(SinkError::Permanent { reason: "too-many-attributes", .. })
-        ));
-        assert_eq!(Sinks::new(&[Destination::Response], &clients).check(&message), Ok(()));
-        message.attributes.remove("name-0");
-        assert_eq!(Sinks::new(&topic, &clients).check(&message), Ok(()));
+    fn what_pubsub_does_not_take_is_left_out_and_named() {
+        let long = "v".repeat(1025);
+        let mut message = input(&[
+            ("googclient_schemaname", "s"),
+            ("googclient_traceparent", "t"),
+            ("", "v"),
+            ("long", &long),
+            ("idempotency-key", "k"),
+        ]);
+        let result = TaskResult::new("embed", "service", &message, Bytes::new());
+        let attributes = result.attributes();
+        assert_eq!((attributes["googclient_traceparent"].as_str(), attributes["idempotency-key"].as_str()), ("t", "k"));
+        assert_eq!(attributes[LEFT_OUT], "\"\", googclient_schemaname, long");
+        assert_eq!(attributes.len(), 10);
+
+        // 100 with its own seven and the note: the longest give way, but not those that its work needs.
+        message.attributes = (0..93).map(|n| (format!("name-{n:02}"), "v".into())).collect();
+        let all = TaskResult::new("embed", "service", &message, Bytes::new()).attributes();
+        assert!(all.len() == 100 && !all.contains_key(LEFT_OUT), "{all:?}");
+        message.attributes.insert("task".into(), "a long one".into());
+        message.attributes.insert("name-07".into(), "longer".into());
+        let attributes = TaskResult::new("embed", "service", &message, Bytes::new()).attributes();
+        assert_eq!((attributes.len(), attributes[LEFT_OUT].as_str()), (100, "name-07, name-92"));
+        assert_eq!(attributes["task"], "a long one");
     }
 
     #[test]

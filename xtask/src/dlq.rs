@@ -68,7 +68,7 @@ async fn list(arguments: &List) -> Result<()> {
         }
         match reader.next().await {
             Ok(Some(letter)) => {
-                if arguments.filter.as_ref().is_none_or(|filter| filter.matches(&letter.attributes)) {
+                if arguments.filter.as_ref().is_none_or(|filter| letter.passes(filter)) {
                     if arguments.json { documents.push(letter.json(false)) } else { rows.push(row(&letter)) }
                 }
             }
@@ -152,6 +152,9 @@ async fn show(arguments: &Show) -> Result<()> {
     }
     for (name, value) in &letter.attributes {
         writeln!(out, "{} = {}", printable(name), printable(value))?;
+    }
+    for (name, value) in &letter.left_out() {
+        writeln!(out, "{} = {} (left out)", printable(name), printable(value))?;
     }
     match std::str::from_utf8(&letter.data) {
         Ok(text) => writeln!(out, "\n{}", text.lines().map(printable).collect::<Vec<_>>().join("\n"))?,

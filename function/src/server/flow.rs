@@ -157,9 +157,6 @@ impl Flow {
             },
             None => None,
         };
-        if let Err(error) = self.sinks.check(message) {
-            return Worked { turn, ..error.outcome().into() };
-        }
         // A full queue refuses before it costs anything to know what the message costs.
         if room.is_none()
             && let Some(refusal) = self.batcher.refusal()

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::{SinkError, TaskResult};
 use crate::cloud::Clients;
 use infra::causes;
-use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_VALUE};
+use infra::limits::{MAX_DATA, MAX_ORDERING_KEY};
 
 /// The bytes in flight to one topic; more wait.
 const ROOM: usize = 32 << 20;
@@ -30,6 +30,9 @@ const MAX_KEYS: usize = 1024;
 /// company: against the emulator 0.5 ms a message instead of 2 to 12, and 7,000 messages a second instead of 15,000, both far
 /// more than a model makes.
 const TOGETHER: u32 = 1;
+
+/// Pub/Sub calls the message invalid.
+const REFUSED: &str = "result-refused";
 
 /// One topic to publish to.
 #[derive(Debug)]
@@ -63,14 +66,25 @@ impl Topic {
 
     /// Publishes a result as a CloudEvent in its attributes, with the input's ordering key.
     pub(super) async fn result(&self, result: &TaskResult<'_>) -> Result<(), SinkError> {
-        self.publish(result.body.clone(), result.attributes(), &result.input.ordering_key).await
+        let key = &result.input.ordering_key;
+        let key = if key.len() <= MAX_ORDERING_KEY { key } else { "" };
+        let attributes = result.attributes();
+        match self.publish(result.body.clone(), attributes.clone(), key).await {
+            // Perhaps for what the input brought along: the result goes without it.
+            Err(SinkError::Permanent { reason: REFUSED, .. }) => {
+                let bare = result.bare_attributes(&attributes);
+                self.publish(result.body.clone(), bare, "").await
+            }
+            answer => answer,
+        }
     }
 
     /// Publishes and waits for Pub/Sub's answer, all within the clients' deadline.
     ///
     /// # Errors
     ///
-    /// Permanent where Pub/Sub's limits would be broken (nothing is sent) or it calls the message invalid; else passing.
+    /// Permanent where there is more data than Pub/Sub takes (nothing is sent) or it calls the message invalid; else
+    /// passing. Attributes and key are the caller's to bound.
     pub(crate) async fn publish(
         &self,
         data: Bytes,
@@ -88,7 +102,6 @@ impl Topic {
                 ),
             });
         }
-        check_attributes(&self.name, &attributes)?;
         let deadline = self.clients.deadline();
         let cost = cost(&data, &attributes, ordering_key);
         let message = model::Message::new().set_data(data).set_attributes(attributes).set_ordering_key(ordering_key);
@@ -172,7 +185,7 @@ impl Topic {
                 tracing::warn!(topic = self.name, error = text, "Pub/Sub calls a message invalid");
                 SinkError::Permanent {
                     destination: self.name.clone(),
-                    reason: "result-refused",
+                    reason: REFUSED,
                     detail: "Pub/Sub calls the message invalid: check its attributes and size".into(),
                 }
             }
@@ -183,32 +196,6 @@ impl Topic {
             _ => self.passing(text),
         }
     }
-}
-
-/// Checks attributes against Pub/Sub's limits.
-pub(super) fn check_attributes(destination: &str, attributes: &BTreeMap<String, String>) -> Result<(), SinkError> {
-    let refuse = |reason, detail| Err(SinkError::Permanent { destination: destination.to_owned(), reason, detail });
-    if attributes.len() > MAX_ATTRIBUTES {
-        return refuse(
-            "too-many-attributes",
-            format!(
-                "{} attributes with those that a result adds, and Pub/Sub takes {MAX_ATTRIBUTES}: send fewer attributes",
-                attributes.len()
-            ),
-        );
-    }
-    for (name, value) in attributes {
-        if name.is_empty() || name.len() > MAX_NAME || value.len() > MAX_VALUE {
-            let name: String = name.chars().take(40).collect();
-            return refuse(
-                "attribute-too-long",
-                format!(
-                    "attribute `{name}`: Pub/Sub takes names of 1 to {MAX_NAME} bytes and values of at most {MAX_VALUE}"
-                ),
-            );
-        }
-    }
-    Ok(())
 }
 
 /// What a message takes of [`ROOM`]: never more than the whole.
@@ -240,10 +227,6 @@ mod tests {
         let big = Bytes::from(vec![b'1'; MAX_DATA + 1]);
         let error = topic.publish(big, BTreeMap::new(), "").await.unwrap_err();
         assert!(matches!(error, SinkError::Permanent { reason: "result-too-large", .. }), "{error}");
-        for (name, value) in [("n".repeat(257), "v".into()), ("n".into(), "v".repeat(1025))] {
-            let error = topic.publish(Bytes::new(), BTreeMap::from([(name, value)]), "").await.unwrap_err();
-            assert!(matches!(error, SinkError::Permanent { reason: "attribute-too-long", .. }), "{error}");
-        }
         assert!(topic.current.lock().unwrap().is_none());
     }
 

@@ -32,6 +32,7 @@ mod faults;
 mod function;
 mod google;
 mod ledger;
+mod letters;
 mod load;
 mod mixed;
 mod payload;

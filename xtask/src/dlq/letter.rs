@@ -1,6 +1,7 @@
 //! What a dead letter says of itself.
 //!
-//! The function adds `dead-letter-*` to what it rejects; Pub/Sub adds `CloudPubSubDeadLetterSource*` to what was delivered too
+//! The function adds `dead-letter-*` to what it rejects, and says there what a letter has no room for
+//! ([`function::dead_letter`]); Pub/Sub adds `CloudPubSubDeadLetterSource*` to what was delivered too
 //! often, see <https://cloud.google.com/pubsub/docs/handling-failures>.
 
 use std::collections::BTreeMap;
@@ -12,7 +13,10 @@ use google_cloud_pubsub::model;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use infra::limits::MAX_ATTRIBUTES;
+use function::dead_letter::{DATA_GENERATION, DATA_SHA256, DATA_URI, LEFT_OUT, Original};
+use function::payload;
+use infra::filter::Filter;
+use infra::limits::{MAX_ATTRIBUTES, MAX_ORDERING_KEY, is_attribute, is_reserved};
 
 /// How often a message has been sent round again.
 const COUNT: &str = "redrive-count";
@@ -127,22 +131,66 @@ impl Letter {
         Source::read(name).or_else(full)
     }
 
-    /// The message that it was, counted; `None` if there is no room for the count among its attributes.
-    pub(super) fn copy(&self) -> Option<model::Message> {
-        let own = self.attributes.iter().filter(|(name, _)| !LABELS.iter().any(|label| name.starts_with(label)));
-        let mut attributes: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+    /// Whether the filter takes the letter, or the message that it was: an attribute counts wherever it is kept.
+    pub(super) fn passes(&self, filter: &Filter) -> bool {
+        if !self.attributes.contains_key(LEFT_OUT) {
+            return filter.matches(&self.attributes);
+        }
+        let mut attributes = self.original().attributes;
+        attributes.extend(self.attributes.clone());
+        filter.matches(&attributes)
+    }
+
+    fn original(&self) -> Original {
+        Original::of(&self.attributes, &self.ordering_key)
+    }
+
+    /// The message's own attributes that are not in their place.
+    pub(super) fn left_out(&self) -> BTreeMap<String, String> {
+        let mut attributes = self.original().attributes;
+        attributes.retain(|name, _| !self.attributes.contains_key(name));
+        attributes
+    }
+
+    /// The message that it was, counted, with what was left out in its place; else why there can be none. Reserved
+    /// attributes are Pub/Sub's to set again.
+    pub(super) fn copy(&self) -> Result<model::Message, &'static str> {
+        let original = self.original();
+        if original.lost.is_some() {
+            return Err("has lost a part of its message (dead-letter-lost)");
+        }
+        let mut attributes = original.attributes;
+        attributes.retain(|name, _| !is_reserved(name) && !LABELS.iter().any(|label| name.starts_with(label)));
+        if !original.data.is_empty() {
+            if attributes.contains_key(payload::URI) || !self.data.is_empty() {
+                return Err("has its data in a bucket, and is a claim check or has other data as well");
+            }
+            let names =
+                [(DATA_URI, payload::URI), (DATA_GENERATION, payload::GENERATION), (DATA_SHA256, payload::SHA256)];
+            for (label, name) in names {
+                let value = original.data.iter().find(|(found, _)| found == label);
+                let (_, value) = value.ok_or("does not say where its data is (dead-letter-data-*)")?;
+                attributes.insert(name.to_owned(), value.clone());
+            }
+        }
         attributes.insert(COUNT.to_owned(), self.redrives().saturating_add(1).to_string());
-        (attributes.len() <= MAX_ATTRIBUTES).then(|| {
-            model::Message::new()
-                .set_data(self.data.clone())
-                .set_attributes(attributes)
-                .set_ordering_key(&self.ordering_key)
-        })
+        if attributes.len() > MAX_ATTRIBUTES {
+            return Err("has no room for the attribute redrive-count");
+        }
+        let fits = attributes.iter().all(|(name, value)| is_attribute(name, value));
+        if !fits || original.ordering_key.len() > MAX_ORDERING_KEY {
+            return Err("is of a message that did not come from Pub/Sub and is not one that it takes");
+        }
+        Ok(model::Message::new()
+            .set_data(self.data.clone())
+            .set_attributes(attributes)
+            .set_ordering_key(original.ordering_key))
     }
 
     /// Everything, with or without the data: text where it is text.
     pub(super) fn json(&self, data: bool) -> Value {
         let source = self.source().map(|(Source::Topic(name) | Source::Subscription(name))| name);
+        let original = self.original();
         let mut value = json!({
             "id": self.id,
             "time": self.time(),
@@ -152,7 +200,10 @@ impl Letter {
             "attempts": self.attempts(),
             "redrives": self.redrives(),
             "deliveries": self.deliveries,
-            "orderingKey": self.ordering_key,
+            "orderingKey": original.ordering_key,
+            "leftOut": self.attribute(LEFT_OUT),
+            "leftOutAttributes": self.left_out(),
+            "lost": original.lost,
             "bytes": self.data.len(),
             "attributes": self.attributes,
         });
@@ -198,7 +249,48 @@ mod tests {
         assert_eq!(letter(&[("redrive-count", "many")]).redrives(), u32::MAX);
         let full: Vec<String> = (0..100).map(|n| n.to_string()).collect();
         let full: Vec<(&str, &str)> = full.iter().map(|n| (n.as_str(), "")).collect();
-        assert!(letter(&full).copy().is_none());
+        assert!(letter(&full).copy().is_err());
+    }
+
+    #[test]
+    fn a_copy_has_what_was_left_out_and_nothing_of_google_s() {
+        let original = r#"{"attributes":{"kind":"ticket","googclient_schemaname":"s"},"orderingKey":"k\u0000"}"#;
+        let mut found = letter(&[
+            ("task", "embed"),
+            ("googclient_traceparent", "t"),
+            ("dead-letter-left-out", "kind, googclient_schemaname, orderingKey"),
+            ("dead-letter-original", &original[..40]),
+            ("dead-letter-original-2", &original[40..]),
+        ]);
+        found.ordering_key.clear();
+        assert!(found.passes(&Filter::parse("attributes.kind = \"ticket\"").unwrap()));
+        assert!(found.passes(&Filter::parse("attributes:dead-letter-left-out").unwrap()));
+        let copy = found.copy().unwrap();
+        let attributes: BTreeMap<_, _> = copy.attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let expected = [("googclient_traceparent", "t"), ("kind", "ticket"), ("redrive-count", "1"), ("task", "embed")];
+        assert_eq!((attributes, copy.ordering_key.as_str()), (BTreeMap::from(expected), "k\0"));
+        let shown = found.json(true);
+        assert_eq!(shown["leftOutAttributes"], json!({"kind": "ticket", "googclient_schemaname": "s"}));
+
+        found.attributes.insert("dead-letter-lost".into(), "a".into());
+        assert!(found.copy().unwrap_err().contains("dead-letter-lost"));
+    }
+
+    #[test]
+    fn data_in_a_bucket_becomes_a_claim_check() {
+        let labels = [
+            ("dead-letter-data-uri", "gs://bucket/dead-letters/0"),
+            ("dead-letter-data-generation", "17"),
+            ("dead-letter-data-sha256", "00"),
+        ];
+        let mut found = letter(&labels);
+        assert!(found.copy().unwrap_err().contains("other data"));
+        found.data = Bytes::new();
+        let copy = found.copy().unwrap();
+        assert_eq!(copy.attributes["payload-uri"], "gs://bucket/dead-letters/0");
+        assert_eq!((copy.attributes["payload-generation"].as_str(), copy.attributes.len()), ("17", 4));
+        found.attributes.insert("payload-uri".into(), "gs://bucket/other".into());
+        assert!(found.copy().unwrap_err().contains("claim check"));
     }
 
     #[test]

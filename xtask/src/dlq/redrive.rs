@@ -133,7 +133,7 @@ impl<'a> Route<'a> {
 
     /// The topic and the copy; else why the letter stays.
     async fn of(&mut self, letter: &Letter) -> Result<(String, model::Message), &'static str> {
-        if self.arguments.filter.as_ref().is_some_and(|filter| !filter.matches(&letter.attributes)) {
+        if self.arguments.filter.as_ref().is_some_and(|filter| !letter.passes(filter)) {
             return Err("does not pass the filter");
         }
         if letter.published.parse::<Timestamp>().is_ok_and(|published| published > self.start) {
@@ -152,8 +152,7 @@ impl<'a> Route<'a> {
         if self.publishers.len() >= TOPICS && !self.publishers.contains_key(&topic) {
             return Err("came from one topic more than are published to in one run");
         }
-        let copy = letter.copy().ok_or("has no room for the attribute redrive-count")?;
-        Ok((topic, copy))
+        Ok((topic, letter.copy()?))
     }
 
     async fn source(&mut self, letter: &Letter) -> Result<String, &'static str> {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::flags::Publish;
-use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE};
+use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE, is_reserved};
 
 /// The longest data, in bytes: what the function fetches for a claim check unless it is set otherwise.
 const MAX_TAKEN: u64 = function::payload::MAX_PAYLOAD_BYTES;
@@ -78,7 +78,7 @@ impl Item {
                 (1..=MAX_NAME).contains(&name.len()) && value.len() <= MAX_VALUE,
                 "attribute {short:?}: Pub/Sub takes names of 1 to {MAX_NAME} bytes and values of at most {MAX_VALUE}"
             );
-            ensure!(!name.starts_with("goog"), "attribute {short:?}: names that begin with `goog` are Google's");
+            ensure!(!is_reserved(name), "attribute {short:?}: names that begin with `goog` are Google's");
         }
         Ok(())
     }

@@ -33,7 +33,9 @@ pub fn utf8(bytes: &[u8]) -> Result<&str, String> {
     match (std::str::from_utf8(bytes), found) {
         (Ok(text), None) => Ok(without_bom(text)),
         (Ok(_), Some(found)) => Err(format!("expected UTF-8 text, found {found}")),
-        (Err(error), Some(found)) => Err(format!("byte {} is invalid in UTF-8; it looks like {found}", error.valid_up_to())),
+        (Err(error), Some(found)) => {
+            Err(format!("byte {} is invalid in UTF-8; it looks like {found}", error.valid_up_to()))
+        }
         (Err(error), None) => Err(format!("byte {} is invalid in UTF-8", error.valid_up_to())),
     }
 }

@@ -259,22 +259,22 @@ async fn a_task_s_name_that_no_task_has_is_refused_at_the_start_and_in_the_plan(
         assert!(text.contains(&format!("TOPOLOGY is `{path}`")) && text.contains(says), "{declaration}: {text}");
         let plan = xtask(&["plan", "--offline", "--topology", &path], &[]);
         if planned {
-            plan.ok();
+            let _ = plan.ok();
         } else {
-            plan.failed(1, says);
+            let _ = plan.failed(1, says);
         }
     }
     // What an editor or a shell of another system makes of a declaration.
     std::fs::write(&path, format!("{MARK}[services.s]\r\ntask = \"classify\"\r\nlabels = [\"a\"]\r\n")).unwrap();
     let function = Function::start(&[("TOPOLOGY", &path)]).await;
     assert_eq!(function.push("hello", &[]).await.1["data"][0]["label"], "a");
-    xtask(&["plan", "--offline", "--topology", &path], &[]).ok();
+    let _ = xtask(&["plan", "--offline", "--topology", &path], &[]).ok();
     let wide: Vec<u8> = "\u{feff}[services.s]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     std::fs::write(&path, wide).unwrap();
     let output = command(&[("TOPOLOGY", &path)]).stderr(Stdio::piped()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && text.contains("UTF-16"), "{text}");
-    xtask(&["plan", "--offline", "--topology", &path], &[]).failed(1, "UTF-16");
+    let _ = xtask(&["plan", "--offline", "--topology", &path], &[]).failed(1, "UTF-16");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -289,7 +289,7 @@ async fn a_file_with_a_byte_order_mark_and_nulls_is_published_as_meant() {
     std::fs::write(&file, format!("{MARK}{line}\r\n{line}\r\n")).unwrap();
     let variables =
         [("PUBSUB_EMULATOR_HOST", pubsub.host().to_owned()), ("GOOGLE_CLOUD_PROJECT", pubsub.project().to_owned())];
-    xtask(&["publish", "--topic", &topic, "--file", &file.display().to_string()], &variables).ok();
+    let _ = xtask(&["publish", "--topic", &topic, "--file", &file.display().to_string()], &variables).ok();
     for message in pubsub.pull(&subscription, 2, Duration::from_secs(20)).await {
         assert_eq!((&message.data[..], message.attribute("kind")), (&b"hello"[..], "ticket"));
     }

@@ -8,7 +8,7 @@
 
 use std::process::ExitCode;
 
-use function::{Function, Message, Outcome, Task, Work};
+use function::{Function, Message, Outcome, Task, Work, payload};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -25,10 +25,8 @@ impl Task for Redact {
     }
 
     fn accept(&self, message: &Message) -> Result<Work<String>, Outcome> {
-        match String::from_utf8(message.data.to_vec()) {
-            Ok(input) => Ok(Work { cost: input.len(), input }),
-            Err(_) => Err(Outcome::rejected("bad-payload", "the payload is not UTF-8 text")),
-        }
+        let input = payload::text(message)?.to_owned();
+        Ok(Work { cost: input.len(), input })
     }
 
     fn run(&self, batch: &[&String]) -> Vec<Outcome> {

@@ -14,6 +14,9 @@
 //! the message, while the event's id and source win. In a CloudEvent of any other type the data is the payload and the
 //! extensions are the attributes.
 //!
+//! A field that may be missing may be `null` as well, an attribute and an extension too. A byte-order mark before JSON is passed
+//! over; JSON in UTF-16 or UTF-32 is refused by name. An error names the field, and in a batch the event: its place and its id.
+//!
 //! Memory: a message's data is a slice of the body, or is decoded once from it, and is never longer than the body. Time
 //! is linear in the body. Nothing here recurses with the depth of the input.
 
@@ -62,6 +65,9 @@ pub struct Message {
     pub time: String,
     /// The payload: Pub/Sub's `data` decoded from base64, or the event's data.
     pub data: Bytes,
+    /// The media type of [`data`](Self::data) that the event declares: a CloudEvent's `datacontenttype`, or the header
+    /// `content-type` where the body is the data. Empty where none is declared, as in every wrapped Pub/Sub message.
+    pub content_type: String,
     /// Pub/Sub's attributes, or the event's extensions. At most [`MAX_ATTRIBUTES`], of [`MAX_KEY`] and [`MAX_VALUE`] bytes.
     pub attributes: BTreeMap<String, String>,
     /// Pub/Sub's ordering key; empty if none.
@@ -70,6 +76,18 @@ pub struct Message {
     pub delivery_attempt: Option<u32>,
     /// `projects/P/subscriptions/S`; empty if unknown.
     pub subscription: String,
+}
+
+impl Message {
+    /// Whether the payload is declared to be text (`text/plain` or another `text/…`): by its content type, or by the attribute
+    /// `content-type`, which is where CloudEvents' binding for Pub/Sub puts it.
+    pub fn is_text(&self) -> bool {
+        let attribute = self.attributes.get(CONTENT_TYPE.as_str()).map(String::as_str);
+        [Some(self.content_type.as_str()), attribute]
+            .into_iter()
+            .flatten()
+            .any(|kind| starts_with_ignore_case(kind.trim_start().as_bytes(), b"text/"))
+    }
 }
 
 /// What one request holds.
@@ -84,8 +102,8 @@ pub enum Incoming {
 
 /// Reads the event, or the batch of them, that a request holds.
 ///
-/// The caller bounds the length of `body`. A charset in the content type is not looked at: JSON is UTF-8, and a body that is
-/// not is refused.
+/// The caller bounds the length of `body`, and refuses one with a content encoding. A charset in the content type is not looked
+/// at: JSON is UTF-8, and a body that is not is refused.
 ///
 /// ```
 /// use bytes::Bytes;

@@ -32,7 +32,7 @@
 //!
 //! - [`event`]: CloudEvents and Pub/Sub pushes, in every form, to a [`Message`]
 //! - `auth`: the identity token of a request
-//! - [`payload`]: inline bytes, or a claim check fetched from Cloud Storage
+//! - [`payload`]: inline bytes, or a claim check fetched from Cloud Storage; JSON or text
 //! - `route`: the declared rules that pick a task
 //! - [`task`]: what a user implements; [`tasks`]: `embed`, `classify`, `rerank`
 //! - `batch`: the bounded queue in which messages of concurrent requests meet
@@ -42,6 +42,7 @@
 //! - [`key`]: the name by which repeats of a message are known; [`cloud`]: the clients of Google Cloud
 //! - `ledger`: one effect a message: claims, completions, and what a process remembers of them
 //! - `pull`: the same way for messages of a pull subscription
+//! - `json`: parsing, with errors that name the field
 //! - [`config`]: every setting; [`telemetry`]: logs and metrics
 //! - `run`: all of it put together
 
@@ -51,6 +52,7 @@ pub mod cloud;
 pub mod config;
 pub mod dead_letter;
 pub mod event;
+mod json;
 pub mod key;
 mod ledger;
 pub mod outcome;

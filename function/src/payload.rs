@@ -1,4 +1,7 @@
-//! The payload: inline bytes, or a claim check, which is an object, its generation and its digest in attributes.
+//! The payload: inline bytes, or a claim check, which is an object, its generation and its digest in attributes; and what it
+//! says, see [`read()`].
+
+mod read;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,6 +20,9 @@ use crate::key::hex;
 use crate::sink::destination::check_bucket;
 use crate::{Message, Outcome};
 use infra::causes;
+
+pub(crate) use read::rejected;
+pub use read::{Payload, read, text};
 
 /// The attribute with the object: `gs://BUCKET/OBJECT`. It makes a message a claim check.
 pub const URI: &str = "payload-uri";

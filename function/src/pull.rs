@@ -208,6 +208,7 @@ impl Pull {
             kind: PUBSUB_TYPE.to_owned(),
             time: message.publish_time.map(String::from).unwrap_or_default(),
             data: message.data,
+            content_type: String::new(),
             attributes: message.attributes.into_iter().collect(),
             ordering_key: message.ordering_key,
             delivery_attempt: handler.delivery_attempt().and_then(|attempt| u32::try_from(attempt).ok()),

@@ -31,7 +31,10 @@ pub(crate) fn route(
     tasks.iter().position(|task| task.name() == name).ok_or_else(|| {
         let names: Vec<&str> = tasks.iter().map(|task| task.name()).collect();
         let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-        Outcome::rejected("unknown-task", format!("there is no task `{shown}`; this service has: {}", names.join(", ")))
+        let nearest = infra::nearest(shown.trim(), &names).map(|nearest| format!("did you mean `{nearest}`? "));
+        let nearest = nearest.unwrap_or_default();
+        let detail = format!("there is no task `{shown}`; {nearest}this service has: {}", names.join(", "));
+        Outcome::rejected("unknown-task", detail)
     })
 }
 

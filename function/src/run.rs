@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use declared::Declared;
-use infra::topology::Service;
+use infra::topology::{Service, TASKS};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -84,8 +84,11 @@ impl Function {
         self
     }
 
-    /// Adds a task. It replaces one of the same name that comes from [`with_model_tasks`](Self::with_model_tasks). Where the
-    /// service's default task is not among the program's tasks, the first one added takes its place.
+    /// Adds a task. It replaces one of the same name that comes from [`with_model_tasks`](Self::with_model_tasks).
+    ///
+    /// A topology that is given, with `TOPOLOGY` or beside the executable, must name no task that the program does not have. The
+    /// one that the project ships with names the model's tasks: in a program without them, its default task is the first one
+    /// added.
     pub fn task(mut self, task: impl Task) -> Self {
         self.tasks.push(Box::new(task));
         self
@@ -154,9 +157,11 @@ impl Function {
         let cloud = Cloud::from_env();
         let project = cloud.project.clone();
         let clients = Arc::new(Clients::new(cloud));
-        let declared = Declared::read(config, project.as_deref(), clients.is_pubsub_emulated())?;
-        let service = declared.service;
         check_names(&self.tasks)?;
+        let mut names: Vec<&str> = self.tasks.iter().map(|task| task.name()).collect();
+        names.extend(TASKS.into_iter().filter(|_| self.model_tasks));
+        let declared = Declared::read(config, project.as_deref(), clients.is_pubsub_emulated(), &names)?;
+        let service = declared.service;
         let mut encoder = None;
         if self.model_tasks {
             let model = Arc::new(model::load(config, &clients).await?);

@@ -108,7 +108,11 @@ async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
     }
     let (parts, body) = request.into_parts();
     // Whoever may not call costs no body.
-    let refused = match allowed(&flow, &parts.headers).await {
+    let admitted = match allowed(&flow, &parts.headers).await {
+        Ok(()) => not_encoded(&parts.headers),
+        refused => refused,
+    };
+    let refused = match admitted {
         Ok(()) => match flow.bodies.read(body).await {
             Ok((body, _held)) => match decode(&parts.headers, body) {
                 Ok(Incoming::One(message)) => return flow.answer(&parts.headers, &message).await.into_response(),
@@ -136,14 +140,35 @@ async fn allowed(flow: &Flow, headers: &HeaderMap) -> Result<(), Problem> {
     })
 }
 
+/// Refuses a body in a content coding: what it means is known only when it is decoded, and its length only then.
+fn not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) else {
+        return Ok(());
+    };
+    let coding: String = String::from_utf8_lossy(coding).chars().filter(|c| !c.is_control()).take(40).collect();
+    let detail =
+        format!("expected a body without a content encoding (`identity`), found `{coding}`; send it uncompressed");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", detail))
+}
+
 /// One answer for all events. The first refusal by the full queue refuses the whole batch at once: its sender sends all of it
 /// again, so nothing is gained by waiting for the others, and those that wait leave the queue.
 async fn answer_batch(flow: &Flow, headers: &HeaderMap, events: Vec<Result<Message, EventError>>) -> Response {
-    let ids: Vec<_> = events.iter().map(|event| event.as_ref().ok().map(|message| message.id.clone())).collect();
+    let id = |event: &Result<Message, EventError>| match event {
+        Ok(message) => Some(message.id.clone()),
+        Err(error) => error.event_id().map(str::to_owned),
+    };
+    let ids: Vec<_> = events.iter().map(id).collect();
     let answers = events.into_iter().enumerate().map(|(place, event)| async move {
         let reply = match event {
             Ok(message) => flow.answer(headers, &message).await,
-            Err(error) => Reply::refused(Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())),
+            Err(error) => {
+                tracing::warn!(message_id = error.event_id(), detail = %error, "refused event");
+                let problem = Problem::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
+                Reply::refused(problem.of_event(&error))
+            }
         };
         if reply.status() == StatusCode::TOO_MANY_REQUESTS { Err(reply) } else { Ok((place, reply)) }
     });

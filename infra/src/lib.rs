@@ -26,10 +26,15 @@
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
 //! - [`limits`]: Pub/Sub's bounds of one message
 //! - [`causes`]: an error with what caused it
+//! - [`nearest`]: which word was meant
+//! - [`text`]: byte-order marks and other encodings
 
 mod causes;
 pub mod filter;
 pub mod limits;
+mod nearest;
+pub mod text;
 pub mod topology;
 
 pub use causes::causes;
+pub use nearest::nearest;

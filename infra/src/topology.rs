@@ -28,6 +28,7 @@ pub use values::{Cpu, Destination, Memory, Secret};
 pub use values::{PROJECT, human};
 
 use crate::filter::Filter;
+use crate::text::without_bom;
 use error::Log;
 use overlay::Names;
 
@@ -36,6 +37,9 @@ pub const SHIPPED: &str = include_str!("../topology.toml");
 
 /// The name of a deployment that declares none.
 pub const DEFAULT_NAME: &str = "ai-workloads";
+
+/// The tasks that the project comes with.
+pub const TASKS: [&str; 3] = ["embed", "classify", "rerank"];
 
 /// The folder of the archives in the bucket.
 pub const ARCHIVES: &str = "archives/";
@@ -182,6 +186,8 @@ pub struct Service {
     pub routes: Vec<Route>,
     /// The task of a message that no route takes and whose `task` attribute names none.
     pub task: Option<String>,
+    /// The tasks that the program brings beside [`TASKS`]: the names, besides those, that `task` and routes may use.
+    pub tasks: Vec<String>,
     /// The labels that `classify` chooses from when a message brings none.
     pub labels: Vec<String>,
     /// Where results go, all of them.
@@ -275,7 +281,7 @@ impl Topology {
     /// Everything that is wrong with it, each with line and column: TOML syntax, unknown keys, names and values that Google
     /// refuses, references that lead nowhere, and mistakes that lose messages. Environments are checked as well.
     pub fn parse(text: &str, file: &str) -> Result<Self, Errors> {
-        Self::load(text, file, None)
+        Self::load(text, file, None, &[])
     }
 
     /// Reads a declaration as it is in one of its environments, with the environment's names and values.
@@ -283,7 +289,16 @@ impl Topology {
     /// # Errors
     /// As [`Topology::parse`], and when the file declares no such environment.
     pub fn parse_environment(text: &str, file: &str, environment: &str) -> Result<Self, Errors> {
-        Self::load(text, file, Some(environment))
+        Self::load(text, file, Some(environment), &[])
+    }
+
+    /// Reads a declaration, as it is in `environment` if one is given, for a program that has these tasks: their names may
+    /// stand in it whether it declares them or not.
+    ///
+    /// # Errors
+    /// As [`Topology::parse_environment`].
+    pub fn parse_for(text: &str, file: &str, environment: Option<&str>, tasks: &[&str]) -> Result<Self, Errors> {
+        Self::load(text, file, environment, tasks)
     }
 
     /// The declaration that the project ships with, compiled in.
@@ -294,7 +309,8 @@ impl Topology {
         Self::parse(SHIPPED, "infra/topology.toml")
     }
 
-    fn load(text: &str, file: &str, wanted: Option<&str>) -> Result<Self, Errors> {
+    fn load(text: &str, file: &str, wanted: Option<&str>, program: &[&str]) -> Result<Self, Errors> {
+        let text = without_bom(text);
         if text.len() > MAX_BYTES {
             let label = format!("{} bytes, at most {MAX_BYTES} are read", text.len());
             return Err(Errors::one(file, "the topology is too long".to_owned(), label, None));
@@ -308,11 +324,11 @@ impl Topology {
             return Err(log.into_errors(text, file));
         }
         let names = Names::default();
-        let mut found = sections::read(root.get_ref(), text, &names, &mut log);
+        let mut found = sections::read(root.get_ref(), text, &names, program, &mut log);
         let environments = overlay::environments(root.get_ref(), text, &mut log);
         for environment in &environments {
             let names = &environment.names;
-            let mut changed = sections::read(&environment.table, text, names, &mut log);
+            let mut changed = sections::read(&environment.table, text, names, program, &mut log);
             if wanted == Some(&names.environment) {
                 names.apply(&mut changed);
                 found = changed;

@@ -49,7 +49,7 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     };
     let found = match &flags.snapshot {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            let text = infra::text::read(path).with_context(|| format!("reading {}", path.display()))?;
             let (state, place) = State::from_snapshot(&text).with_context(|| format!("reading {}", path.display()))?;
             // The snapshot says where it was taken, and what ran there when nothing else is to be deployed.
             context = Context { archive: context.archive.or(place.archive.clone()), ..place };

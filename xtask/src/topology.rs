@@ -24,7 +24,7 @@ pub(crate) fn path(given: Option<&Path>) -> PathBuf {
 /// The file cannot be read, or something in it is wrong: then every mistake with its line.
 pub(crate) fn read(declaration: &Declaration) -> Result<Topology> {
     let path = path(declaration.topology.as_deref());
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading the topology {}", path.display()))?;
+    let text = infra::text::read(&path).with_context(|| format!("reading the topology {}", path.display()))?;
     parse(&text, &path, declaration.env.as_deref())
 }
 

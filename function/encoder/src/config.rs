@@ -1,6 +1,6 @@
 //! The shape of an encoder, as `config.json` gives it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::ModelError;
 use super::kernels::CHANNELS;
@@ -23,13 +23,13 @@ pub struct Config {
     /// Longest sequence that there are position embeddings for.
     pub max_position_embeddings: usize,
     /// Added to the variance in layer norms.
-    #[serde(default = "default_epsilon")]
+    #[serde(default = "default_epsilon", deserialize_with = "epsilon")]
     pub layer_norm_eps: f32,
     /// Always `gelu`.
-    #[serde(default = "default_activation")]
+    #[serde(default = "default_activation", deserialize_with = "activation")]
     pub hidden_act: String,
     /// Always `absolute`.
-    #[serde(default = "default_positions")]
+    #[serde(default = "default_positions", deserialize_with = "positions")]
     pub position_embedding_type: String,
 }
 
@@ -41,6 +41,17 @@ fn default_activation() -> String {
 }
 fn default_positions() -> String {
     "absolute".to_owned()
+}
+
+// What is `null` is not set.
+fn epsilon<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(default_epsilon))
+}
+fn activation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(default_activation))
+}
+fn positions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(default_positions))
 }
 
 impl Config {

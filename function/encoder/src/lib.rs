@@ -193,6 +193,9 @@ pub struct SourceModel {
     metadata: Metadata,
 }
 
+/// A byte-order mark in UTF-8.
+const BOM: &[u8] = "\u{feff}".as_bytes();
+
 impl SourceModel {
     /// Names of the files that make a model; those from the fourth on are read where they are.
     pub const FILES: [&str; 5] =
@@ -221,6 +224,14 @@ impl SourceModel {
         open: impl Fn(&str) -> Result<Option<Vec<u8>>, ModelError>,
     ) -> Result<Self, ModelError> {
         use sha2::Digest;
+        // A byte-order mark, which some editors put before JSON, is no part of it.
+        let open = |name: &str| -> Result<Option<Vec<u8>>, ModelError> {
+            let mut file = open(name)?;
+            if let Some(bytes) = file.as_mut().filter(|bytes| name.ends_with(".json") && bytes.starts_with(BOM)) {
+                bytes.drain(..BOM.len());
+            }
+            Ok(file)
+        };
         let file = |name: &str| {
             open(name)?.ok_or_else(|| ModelError::new(format!("{origin}: {name}"), "there is no such file"))
         };
@@ -242,10 +253,22 @@ impl SourceModel {
                 None => Ok(serde_json::Value::Null),
             }
         };
-        let max_tokens = optional("sentence_bert_config.json")?["max_seq_length"].as_u64().map_or(256, |n| n as usize);
+        let wrong = |file: &str, field: &str, found: &serde_json::Value, right: &str| {
+            ModelError::new(file, format!("`{field}` is {found}; expected {right}"))
+        };
+        let max_tokens = match &optional("sentence_bert_config.json")?["max_seq_length"] {
+            serde_json::Value::Null => 256,
+            found => found.as_u64().map(|number| usize::try_from(number).unwrap_or(usize::MAX)).ok_or_else(|| {
+                wrong("sentence_bert_config.json", "max_seq_length", found, "a whole number, or null")
+            })?,
+        };
         let pooling = optional("1_Pooling/config.json")?;
-        let set = |mode: &str| pooling[mode].as_bool();
-        let pooling = match (set("pooling_mode_mean_tokens"), set("pooling_mode_cls_token")) {
+        let set = |mode: &str| match &pooling[mode] {
+            serde_json::Value::Null => Ok(None),
+            serde_json::Value::Bool(set) => Ok(Some(*set)),
+            found => Err(wrong("1_Pooling/config.json", mode, found, "true or false, or null")),
+        };
+        let pooling = match (set("pooling_mode_mean_tokens")?, set("pooling_mode_cls_token")?) {
             (None | Some(true), _) => Pooling::Mean,
             (_, Some(true)) => Pooling::Cls,
             _ => {

@@ -119,6 +119,39 @@ fn another_depth_and_width_agrees_with_its_float32_weights() {
 }
 
 #[test]
+fn what_is_null_is_not_set_and_a_byte_order_mark_is_no_part_of_a_file() {
+    let folder = directory("marked", "");
+    let plain = Source::read(&folder).unwrap().quantise().unwrap();
+    let mut config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+    for field in ["layer_norm_eps", "hidden_act", "position_embedding_type"] {
+        config[field] = Value::Null;
+    }
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    std::fs::write(folder.join("1_Pooling/config.json"), r#"{"pooling_mode_mean_tokens": null}"#).unwrap();
+    for file in ["config.json", "tokenizer.json", "sentence_bert_config.json", "1_Pooling/config.json"] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        std::fs::write(folder.join(file), format!("\u{feff}{text}")).unwrap();
+    }
+    assert!(Source::read(&folder).unwrap().quantise().unwrap() == plain);
+
+    for (file, content, words) in [
+        (
+            "sentence_bert_config.json",
+            r#"{"max_seq_length": "9"}"#,
+            "`max_seq_length` is \"9\"; expected a whole number",
+        ),
+        ("1_Pooling/config.json", r#"{"pooling_mode_cls_token": "true"}"#, "`pooling_mode_cls_token` is \"true\""),
+    ] {
+        let kept = std::fs::read(folder.join(file)).unwrap();
+        std::fs::write(folder.join(file), content).unwrap();
+        let error = Source::read(&folder).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains(words), "{error}");
+        std::fs::write(folder.join(file), kept).unwrap();
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_directory_without_a_usable_model_says_what_is_wrong() {
     let folder = directory("broken", "");
     let good: HashMap<&str, Vec<u8>> =

@@ -69,6 +69,7 @@ pub(super) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Message, EventE
         kind: context.kind,
         time: context.time,
         data: body,
+        content_type: pubsub::content_type(headers)?,
         ..Message::default()
     };
     if pubsub::is_unwrapped(headers) {

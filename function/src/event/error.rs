@@ -24,16 +24,19 @@ pub enum EventError {
     },
     /// A structured CloudEvent without the content type that says so.
     #[error(
-        "the body looks like a CloudEvent in structured mode: expected content type application/cloudevents+json with it"
+        "the body looks like CloudEvents in JSON: expected content type application/cloudevents+json with an event, \
+         application/cloudevents-batch+json with an array of them"
     )]
     WrongContentType,
     /// The text is not UTF-8.
-    #[error("expected {what} in UTF-8, found a wrong byte at offset {offset}")]
+    #[error("expected {what} in UTF-8, found a wrong byte at offset {offset}{hint}")]
     NotUtf8 {
         /// What was read.
         what: &'static str,
         /// Where the first wrong byte is, from 0.
         offset: usize,
+        /// What the bytes look like, and what to do about it; empty if they look like nothing known.
+        hint: String,
     },
     /// The text is not JSON, or ends too early.
     #[error("expected {what} as JSON, found {found}: {detail}")]
@@ -42,7 +45,7 @@ pub enum EventError {
         what: &'static str,
         /// How the text begins.
         found: String,
-        /// The parser's words, with line and column.
+        /// The field, and the parser's words with line and column.
         detail: String,
     },
     /// JSON of another shape: a wrong type, a field twice.
@@ -50,7 +53,7 @@ pub enum EventError {
     WrongShape {
         /// What was read.
         what: &'static str,
-        /// The parser's words, with line and column.
+        /// The field, and the parser's words with line and column.
         detail: String,
     },
     /// A required field or header is missing or empty.
@@ -117,6 +120,25 @@ pub enum EventError {
     /// More events in a batch than are taken at once.
     #[error("expected at most {MAX_EVENTS} events in a batch, found more")]
     TooManyEvents,
+    /// A body without any header of an event that is no push wrapper either: perhaps an unwrapped push without metadata.
+    #[error(
+        "{error}; if the body is a message's bare data, set `writeMetadata` on the push subscription (`noWrapper`), so that its \
+         id and attributes come as headers"
+    )]
+    NotWrapped {
+        /// Why it is no push wrapper.
+        error: Box<Self>,
+    },
+    /// An entry of a batch that is no event.
+    #[error("event [{index}] of the batch, {}: {error}", .id.as_ref().map_or("without an id".to_owned(), |id| format!("id {}", excerpt(id))))]
+    InBatch {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// Its id, where it has one.
+        id: Option<String>,
+        /// Why it is no event.
+        error: Box<Self>,
+    },
 }
 
 impl EventError {
@@ -140,6 +162,15 @@ impl EventError {
             Self::DuplicateAttribute { .. } => "duplicate-attribute",
             Self::TooLong { .. } => "too-long",
             Self::TooManyEvents => "too-many-events",
+            Self::NotWrapped { error } | Self::InBatch { error, .. } => error.code(),
+        }
+    }
+
+    /// The id of the event that cannot be read, where it has one.
+    pub fn event_id(&self) -> Option<&str> {
+        match self {
+            Self::InBatch { id, .. } => id.as_deref(),
+            _ => None,
         }
     }
 }

@@ -9,21 +9,35 @@ use serde::{
 };
 
 use super::{EventError, MAX_ATTRIBUTES, base64, error::excerpt};
+use crate::json::JsonError;
+use infra::text::{not_utf8_text, without_bom};
 
-/// The text of some bytes.
+/// The text of some bytes, without a byte-order mark before it.
 pub(super) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, EventError> {
-    std::str::from_utf8(bytes).map_err(|error| EventError::NotUtf8 { what, offset: error.valid_up_to() })
+    let looks_like = not_utf8_text(bytes);
+    let offset = match (std::str::from_utf8(bytes), looks_like) {
+        (Ok(text), None) => return Ok(without_bom(text)),
+        // UTF-16 and UTF-32 of ASCII are valid UTF-8 with NULs.
+        (Ok(_), Some(_)) => bytes.iter().position(|byte| *byte == 0).unwrap_or_default(),
+        (Err(error), _) => error.valid_up_to(),
+    };
+    let hint = looks_like.map(|found| format!("; it looks like {found}")).unwrap_or_default();
+    Err(EventError::NotUtf8 { what, offset, hint })
 }
 
 /// Parses all of a text.
 pub(super) fn parse<'a, T: Deserialize<'a>>(what: &'static str, text: &'a str) -> Result<T, EventError> {
-    serde_json::from_str(text).map_err(|error| {
-        let detail = error.to_string();
-        match error.classify() {
-            serde_json::error::Category::Data => EventError::WrongShape { what, detail },
-            _ => EventError::NotJson { what, found: excerpt(text), detail },
-        }
-    })
+    crate::json::parse(text).map_err(|error| explain(what, text, &error))
+}
+
+/// Why `text` is not `what`.
+pub(super) fn explain(what: &'static str, text: &str, error: &JsonError) -> EventError {
+    let detail = error.to_string();
+    if error.is_data {
+        EventError::WrongShape { what, detail }
+    } else {
+        EventError::NotJson { what, found: excerpt(text), detail }
+    }
 }
 
 /// A struct that is read from a JSON object, field by field.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use serde::{Deserialize, Deserializer, de::MapAccess};
 
 use super::{
@@ -18,16 +18,33 @@ const MESSAGE_ID: &str = "x-goog-pubsub-message-id";
 
 /// Reads the push wrapper. With a CloudEvent around it, that event's context wins.
 pub(super) fn wrapped(body: &[u8], context: Option<Context>) -> Result<Message, EventError> {
-    let Read(push): Read<Push<'_>> = json::parse(WRAPPER, json::utf8(WRAPPER, body)?)?;
+    // Without an event around it, the body may be anything, the bare data of a message for one.
+    let has_context = context.is_some();
+    let no_push = |error: EventError| match has_context {
+        true => error,
+        false => EventError::NotWrapped { error: Box::new(error) },
+    };
+    let text = json::utf8(WRAPPER, body).map_err(no_push)?;
+    let Read(push): Read<Push<'_>> = crate::json::parse(text).map_err(|error| {
+        if !has_context && text.trim_start().starts_with('[') && text.contains(r#""specversion""#) {
+            return EventError::WrongContentType;
+        }
+        let found = json::explain(WRAPPER, text, &error);
+        let own = ["message.", "subscription", "deliveryAttempt", "delivery_attempt"];
+        if own.iter().any(|field| error.path.starts_with(field)) { found } else { no_push(found) }
+    })?;
     let Some(Read(inner)) = push.message else {
         return Err(match push.is_event {
             true => EventError::WrongContentType,
-            false => EventError::Missing { name: "message", what: WRAPPER },
+            false => no_push(EventError::Missing { name: "message", what: WRAPPER }),
         });
     };
+    let is_bare = inner.data.is_none() && inner.attributes.is_none();
     let mut attributes = Attributes::default();
-    for (key, Text(value)) in inner.attributes.unwrap_or_default().0.0 {
-        attributes.insert(&key, value)?;
+    for (key, value) in inner.attributes.unwrap_or_default().0.0 {
+        if let Some(Text(value)) = value {
+            attributes.insert(&key, value)?;
+        }
     }
     let subscription = optional("subscription", push.subscription.map(|text| text.0))?;
     let id = either(inner.message_id);
@@ -35,7 +52,7 @@ pub(super) fn wrapped(body: &[u8], context: Option<Context>) -> Result<Message, 
     let context = match context {
         Some(context) => Context { time: if time.is_empty() { context.time } else { time }, ..context },
         None => Context {
-            id: required("messageId", WRAPPER, id)?,
+            id: required("messageId", WRAPPER, id).map_err(|error| if is_bare { no_push(error) } else { error })?,
             source: source(&subscription),
             kind: PUBSUB_TYPE.to_owned(),
             time,
@@ -47,6 +64,7 @@ pub(super) fn wrapped(body: &[u8], context: Option<Context>) -> Result<Message, 
         kind: context.kind,
         time: context.time,
         data: Decoded::or_empty(inner.data, "data")?,
+        content_type: String::new(),
         attributes: attributes.into_map(),
         ordering_key: optional("orderingKey", either(inner.ordering_key))?,
         delivery_attempt: either_number(push.delivery_attempt),
@@ -66,6 +84,7 @@ pub(super) fn unwrapped(headers: &HeaderMap, body: Bytes) -> Result<Message, Eve
         kind: PUBSUB_TYPE.to_owned(),
         time: optional("x-goog-pubsub-publish-time", single(headers, "x-goog-pubsub-publish-time")?)?,
         data: body,
+        content_type: content_type(headers)?,
         ..Message::default()
     };
     add_metadata(&mut message, Attributes::default(), headers, |_| true)?;
@@ -134,6 +153,12 @@ fn is_attribute(name: &str) -> bool {
                 | "x-request-id"
                 | "x-serverless-authorization"
         )
+}
+
+/// The content type of a body that is the data; empty if there is none that is text.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<String, EventError> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
+    optional("content-type", value.map(Cow::Borrowed))
 }
 
 /// The text of a header that may occur once.
@@ -218,7 +243,8 @@ impl<'de> Object<'de> for Push<'de> {
 #[derive(Default)]
 struct PushMessage<'a> {
     data: Option<Decoded>,
-    attributes: Option<Read<Pairs<'a, Text<'a>>>>,
+    /// An attribute that is `null` is as good as missing.
+    attributes: Option<Read<Pairs<'a, Option<Text<'a>>>>>,
     message_id: Spellings<Text<'a>>,
     publish_time: Spellings<Text<'a>>,
     ordering_key: Spellings<Text<'a>>,

@@ -10,14 +10,15 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Context, EventError, MAX_EVENTS, Message, PUBSUB_TYPE,
+    Context, EventError, MAX_EVENTS, MAX_VALUE, Message, PUBSUB_TYPE,
     attributes::{Attributes, optional, required},
     error::excerpt,
-    json::{self, Decoded, Object, Pairs, Read, Text, once},
+    json::{self, Decoded, Object, Pairs, Read, Text, once, skip},
     pubsub,
 };
 
 const EVENT: &str = "a CloudEvent object";
+const PUBSUB_EVENT: &str = "a CloudEvent of Pub/Sub's type";
 const BATCH: &str = "a JSON array of CloudEvents";
 
 /// Reads the one event of a body.
@@ -31,7 +32,27 @@ pub(super) fn batch(body: &Bytes) -> Result<Vec<Result<Message, EventError>>, Ev
     if entries.len() > MAX_EVENTS {
         return Err(EventError::TooManyEvents);
     }
-    Ok(entries.iter().map(|entry| event(body, entry.get())).collect())
+    let entries = entries.iter().map(|entry| entry.get()).enumerate();
+    let read = |(index, entry): (usize, &str)| {
+        event(body, entry).map_err(|error| EventError::InBatch { index, id: id(entry), error: Box::new(error) })
+    };
+    Ok(entries.map(read).collect())
+}
+
+/// The id of an event that cannot be read as a whole.
+fn id(text: &str) -> Option<String> {
+    #[derive(Default)]
+    struct Id<'a>(Option<&'a RawValue>);
+    impl<'de> Object<'de> for Id<'de> {
+        const EXPECTED: &'static str = EVENT;
+
+        fn field<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
+            if key == "id" { once(&mut self.0, "id", map) } else { skip(map) }
+        }
+    }
+    let Read(Id(id)) = serde_json::from_str(text).ok()?;
+    let id: String = serde_json::from_str(id?.get()).ok()?;
+    (1..=MAX_VALUE).contains(&id.len()).then_some(id)
 }
 
 /// Reads an event from its text, which is a part of the body.
@@ -59,8 +80,12 @@ fn event(body: &Bytes, text: &str) -> Result<Message, EventError> {
         (None, decoded) => Decoded::or_empty(decoded, "data_base64")?,
     };
     if context.kind == PUBSUB_TYPE {
+        if data.is_empty() {
+            return Err(EventError::Missing { name: "data", what: PUBSUB_EVENT });
+        }
         return pubsub::wrapped(&data, Some(context));
     }
+    let content_type = optional("datacontenttype", envelope.datacontenttype.map(|text| text.0))?;
     let mut attributes = Attributes::default();
     for (key, value) in envelope.extensions.0 {
         match value {
@@ -77,6 +102,7 @@ fn event(body: &Bytes, text: &str) -> Result<Message, EventError> {
         kind: context.kind,
         time: context.time,
         data,
+        content_type,
         attributes: attributes.into_map(),
         ..Message::default()
     })

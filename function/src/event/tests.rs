@@ -4,6 +4,7 @@
 mod forms;
 mod fuzzed;
 mod limits;
+mod nulls;
 mod refused;
 mod sdk;
 mod traps;
@@ -46,6 +47,7 @@ fn pushed() -> Message {
         kind: PUBSUB_TYPE.into(),
         time: "2026-11-20T10:11:12.345Z".into(),
         data: r#"{"input":"hé"}"#.into(),
+        content_type: String::new(),
         attributes: attributes(&[("task", "embed"), ("idempotency-key", "k 1")]),
         ordering_key: "user-7".into(),
         delivery_attempt: Some(3),

@@ -1,5 +1,7 @@
 //! What the topology says of this process, and what the settings say instead.
 
+mod tasks;
+
 use infra::topology::{self, Service, Topology};
 
 use super::StartError;
@@ -21,9 +23,17 @@ impl Declared {
     /// Locally a process answers with its results and buries nothing; on Cloud Run, or when it pulls, it does what its service
     /// declares. What is pulled has no answer, so its results must go elsewhere. A declared ledger is not for the messages of a
     /// stand-in (`emulated`): it would know them by ids that the stand-in gives again.
-    pub(super) fn read(config: &Config, project: Option<&str>, emulated: bool) -> Result<Self, StartError> {
-        let topology = read(config)?;
+    ///
+    /// `tasks` are those of the program.
+    pub(super) fn read(
+        config: &Config,
+        project: Option<&str>,
+        emulated: bool,
+        tasks: &[&str],
+    ) -> Result<Self, StartError> {
+        let (topology, file) = read(config, tasks)?;
         let service = find(config, &topology)?;
+        tasks::check(&service, tasks, file.as_deref())?;
         let pull = match config.pull.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => Some(subscription(name, project, &topology)?),
             None => None,
@@ -88,24 +98,23 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     Ok(Subscription { name: full, topic })
 }
 
-fn read(config: &Config) -> Result<Topology, StartError> {
+/// The topology, and the file that was chosen for this process; none if it is the one that the project ships with.
+fn read(config: &Config, tasks: &[&str]) -> Result<(Topology, Option<String>), StartError> {
     let beside = || {
         let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
         path.is_file().then_some(path)
     };
-    let (text, name) = match config.topology.clone().or_else(beside) {
-        Some(path) => {
-            let name = path.display().to_string();
-            let text = std::fs::read_to_string(&path).map_err(|error| StartError::setting("TOPOLOGY", &name, error))?;
-            (text, name)
-        }
-        None => (topology::SHIPPED.to_owned(), "the copy compiled in".to_owned()),
+    let chosen = config.topology.clone().or_else(beside);
+    let file = chosen.as_ref().map(|path| path.display().to_string());
+    let name = file.as_deref().unwrap_or("the copy compiled in");
+    let text = match chosen {
+        Some(path) => infra::text::read(&path).map_err(|error| StartError::setting("TOPOLOGY", name, error))?,
+        None => topology::SHIPPED.to_owned(),
     };
-    let parsed = match config.topology_environment.as_deref().filter(|environment| !environment.is_empty()) {
-        Some(environment) => Topology::parse_environment(&text, &name, environment),
-        None => Topology::parse(&text, &name),
-    };
-    parsed.map_err(|errors| StartError::setting("TOPOLOGY", &name, format!("it cannot be used\n{errors}")))
+    let environment = config.topology_environment.as_deref().filter(|environment| !environment.is_empty());
+    let topology = Topology::parse_for(&text, name, environment, tasks)
+        .map_err(|errors| StartError::setting("TOPOLOGY", name, format!("it cannot be used\n{errors}")))?;
+    Ok((topology, file))
 }
 
 fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {

@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::json;
+use crate::event::EventError;
 use crate::{Outcome, TaskResult};
 
 /// An error body after RFC 9457.
@@ -33,8 +34,11 @@ pub(super) struct Problem {
     status: StatusCode,
     detail: String,
     outcome: &'static str,
-    /// `null` where no message could be read.
+    /// `null` where no message could be read, or one without an id.
     message_id: Option<String>,
+    /// Of an entry of a batch: its place, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
     #[serde(skip)]
     retry_after: Option<Duration>,
 }
@@ -61,8 +65,14 @@ impl Problem {
                 _ => "rejected",
             },
             message_id: None,
+            index: None,
             retry_after: None,
         }
+    }
+
+    /// Says of which event of a batch it is.
+    pub(super) fn of_event(self, error: &EventError) -> Self {
+        Self { message_id: error.event_id().map(str::to_owned), ..self }
     }
 
     /// Says when another try makes sense.
@@ -87,6 +97,10 @@ impl IntoResponse for Problem {
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs_f64().ceil() as u64;
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        // What is taken, after RFC 9110, section 15.5.16.
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -202,7 +216,12 @@ fn header_text(value: String) -> String {
 
 /// One entry an event: a result as a structured CloudEvent, or a problem. The status is 200 when every event is done or
 /// dead-lettered, else that of the worst outcome.
-pub(super) fn batch(replies: Vec<Reply>) -> Response {
+pub(super) fn batch(mut replies: Vec<Reply>) -> Response {
+    for (place, reply) in replies.iter_mut().enumerate() {
+        if let Reply::Problem(problem) = reply {
+            problem.index = Some(place);
+        }
+    }
     #[derive(Serialize)]
     #[serde(untagged)]
     enum Entry<'a> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -39,7 +39,13 @@ impl Bodies {
     }
 
     /// Reads a body to its end. Memory is claimed as bytes arrive: announcing a length costs nothing, and holds nothing up.
+    /// A body that announces more than the bound is refused before a byte of it is waited for; a client that waits for
+    /// `100 Continue` gets the refusal instead.
     pub(super) async fn read(&self, body: Body) -> Result<(Bytes, Held), Problem> {
+        let announced = body.size_hint().lower();
+        if announced > self.max_bytes as u64 {
+            return Err(self.too_large(&format!("this one has {announced}")));
+        }
         match tokio::time::timeout(BODY_TIME, self.collect(body)).await {
             Ok(read) => read,
             Err(_) => Err(Problem::new(
@@ -60,11 +66,7 @@ impl Bodies {
             let Ok(data) = frame.into_data() else { continue };
             let length = first.len().max(whole.len()) + data.len();
             if length > self.max_bytes {
-                return Err(Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "body-too-large",
-                    format!("a body has at most {} bytes; send large payloads as claim checks", self.max_bytes),
-                ));
+                return Err(self.too_large("this one has more"));
             }
             let missing = length.div_ceil(1024).saturating_sub(permit.num_permits());
             if missing > 0 {
@@ -81,6 +83,12 @@ impl Bodies {
         }
         let body = if whole.is_empty() { first } else { whole.freeze() };
         Ok((body, Held { _permit: permit }))
+    }
+
+    fn too_large(&self, found: &str) -> Problem {
+        let detail =
+            format!("a body has at most {} bytes, and {found}; send large payloads as claim checks", self.max_bytes);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
     }
 
     fn claim(&self, units: usize) -> Result<OwnedSemaphorePermit, Box<Problem>> {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
-use super::{Array, Embeddings, Texts, Usage, bad_payload, cosine, count, done, read_payload};
+use super::fields::{Array, Texts};
+use super::{Embeddings, Usage, cosine, count, done};
+use crate::payload::{self, rejected};
 use crate::{Message, Outcome, Task, Work};
 use encoder::Encoder;
 
@@ -61,8 +63,7 @@ impl Classify {
 struct Payload {
     input: Texts,
     labels: Option<Array>,
-    #[serde(default)]
-    multi_label: bool,
+    multi_label: Option<bool>,
 }
 
 /// Refuses a result that no message could carry: each text's scores spell out every label.
@@ -71,7 +72,7 @@ fn check_size(texts: usize, labels: &[String]) -> Result<(), Outcome> {
     if scores.saturating_mul(texts) <= MAX_RESULT {
         return Ok(());
     }
-    Err(bad_payload(format!(
+    Err(rejected(format!(
         "{texts} texts times {} labels make a result of more than {MAX_RESULT} bytes; send fewer of either in a message",
         labels.len()
     )))
@@ -113,14 +114,16 @@ impl Task for Classify {
     }
 
     fn accept(&self, message: &Message) -> Result<Work<Input>, Outcome> {
-        let (texts, labels, multi_label) = match read_payload::<Payload>(&message.data)? {
-            Ok(payload) => (payload.input.checked("input")?, payload.labels, payload.multi_label),
-            Err(text) => (vec![text.to_owned()], None, false),
+        let (texts, labels, multi_label) = match payload::read::<Payload>(message)? {
+            payload::Payload::Object(payload) => {
+                (payload.input.checked("input")?, payload.labels, payload.multi_label.unwrap_or_default())
+            }
+            payload::Payload::Text(text) => (vec![text.to_owned()], None, false),
         };
         let labels = match labels {
             Some(labels) => labels.0.checked("labels")?,
             None if self.labels.is_empty() => {
-                return Err(bad_payload(
+                return Err(rejected(
                     "`labels` is missing, and this service declares none; \
                      `classify` takes {\"input\": …, \"labels\": [\"…\", …]}",
                 ));

@@ -6,7 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Embeddings, Texts, Usage, bad_payload, count, done, read_payload};
+use super::fields::{Count, Texts};
+use super::{Embeddings, Usage, count, done};
+use crate::payload::{self, rejected};
 use crate::{Message, Outcome, Task, Work};
 use encoder::Encoder;
 
@@ -32,17 +34,28 @@ impl Embed {
 #[derive(Deserialize)]
 struct Payload {
     input: Texts,
-    dimensions: Option<usize>,
-    #[serde(default)]
-    encoding_format: Format,
+    dimensions: Option<Count>,
+    encoding_format: Option<Format>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 enum Format {
     #[default]
     Float,
     Base64,
+}
+
+impl TryFrom<String> for Format {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "float" => Ok(Self::Float),
+            "base64" => Ok(Self::Base64),
+            _ => Err(format!("expected `float` or `base64`, found {text:?}")),
+        }
+    }
 }
 
 /// An accepted message.
@@ -84,20 +97,22 @@ impl Task for Embed {
 
     fn accept(&self, message: &Message) -> Result<Work<Input>, Outcome> {
         let whole = self.encoder.dimensions();
-        let input = match read_payload::<Payload>(&message.data)? {
-            Ok(payload) => {
-                let dimensions = payload.dimensions.unwrap_or(whole);
+        let input = match payload::read::<Payload>(message)? {
+            payload::Payload::Object(payload) => {
+                let dimensions = payload.dimensions.map_or(whole, |count| count.0);
                 if !(1..=whole).contains(&dimensions) {
-                    return Err(bad_payload(format!("`dimensions` is {dimensions}; this model gives 1 to {whole}")));
+                    return Err(rejected(format!("`dimensions` is {dimensions}; this model gives 1 to {whole}")));
                 }
                 let texts = payload.input.checked("input")?;
                 Input {
                     texts: texts.iter().map(|t| self.encoder.tokenize(t)).collect(),
                     dimensions,
-                    format: payload.encoding_format,
+                    format: payload.encoding_format.unwrap_or_default(),
                 }
             }
-            Err(text) => Input { texts: vec![self.encoder.tokenize(text)], dimensions: whole, format: Format::Float },
+            payload::Payload::Text(text) => {
+                Input { texts: vec![self.encoder.tokenize(text)], dimensions: whole, format: Format::Float }
+            }
         };
         let cost = count(&input.texts);
         Ok(Work { input, cost })

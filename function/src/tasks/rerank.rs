@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Array, Embeddings, Usage, bad_payload, cosine, count, done, read_payload};
+use super::fields::{Array, Count};
+use super::{Embeddings, Usage, cosine, count, done};
+use crate::payload::{self, rejected};
 use crate::{Message, Outcome, Task, Work};
 use encoder::Encoder;
 
@@ -28,7 +30,7 @@ impl Rerank {
 struct Payload {
     query: String,
     documents: Array,
-    top_n: Option<usize>,
+    top_n: Option<Count>,
 }
 
 /// An accepted message.
@@ -60,13 +62,14 @@ impl Task for Rerank {
     }
 
     fn accept(&self, message: &Message) -> Result<Work<Input>, Outcome> {
-        let payload = read_payload::<Payload>(&message.data)?.map_err(|_| {
-            bad_payload("the payload is not a JSON object; `rerank` takes {\"query\": …, \"documents\": […]}")
-        })?;
+        let payload::Payload::Object(payload) = payload::read::<Payload>(message)? else {
+            let right = "`rerank` takes {\"query\": …, \"documents\": […]}";
+            return Err(rejected(format!("the payload is not a JSON object; {right}")));
+        };
         let documents = payload.documents.0.checked("documents")?;
-        let top_n = payload.top_n.unwrap_or(documents.len());
+        let top_n = payload.top_n.map_or(documents.len(), |count| count.0);
         if top_n == 0 {
-            return Err(bad_payload("`top_n` is 0; it takes 1 or more"));
+            return Err(rejected("`top_n` is 0; it takes 1 or more"));
         }
         let texts: Vec<_> =
             std::iter::once(&payload.query).chain(&documents).map(|text| self.encoder.tokenize(text)).collect();

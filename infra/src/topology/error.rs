@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::nearest;
+
 /// Everything that is wrong with a declaration, in the order of the file.
 ///
 /// `Display` renders each error with its place, plain text without colour, an empty line between two.
@@ -142,13 +144,4 @@ pub(super) fn suggest<'w>(word: &str, kind: &str, words: impl Iterator<Item = &'
     }
     let list: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     if list.is_empty() { format!("there are no {kind}") } else { format!("{kind}: {}", list.join(", ")) }
-}
-
-/// The word that `word` is most likely a slip of, if any is near.
-fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
-    let plain = |word: &str| word.to_ascii_lowercase().replace('_', "-");
-    let word = plain(word);
-    let distance = |other: &str| strsim::damerau_levenshtein(&word, &plain(other));
-    let (distance, nearest) = words.iter().map(|other| (distance(other), *other)).min()?;
-    (distance <= (word.chars().count() / 3).max(1)).then_some(nearest)
 }

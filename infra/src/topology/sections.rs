@@ -13,8 +13,15 @@ use super::*;
 
 const MINUTE: u64 = 60;
 
-/// Reads and checks a whole declaration, under its declared names. What is wrong goes to `log`.
-pub(super) fn read<'t>(table: &'t DeTable<'t>, text: &'t str, names: &Names, log: &mut Log) -> Topology {
+/// Reads and checks a whole declaration, under its declared names, for a program that has the tasks `program` beside those
+/// that are declared. What is wrong goes to `log`.
+pub(super) fn read<'t>(
+    table: &'t DeTable<'t>,
+    text: &'t str,
+    names: &Names,
+    program: &[&str],
+    log: &mut Log,
+) -> Topology {
     let mut root = Table::root(table, text);
     let topology = Topology {
         name: deployment(&mut root, names, log),
@@ -28,7 +35,7 @@ pub(super) fn read<'t>(table: &'t DeTable<'t>, text: &'t str, names: &Names, log
     };
     root.get("environments");
     root.finish(log);
-    validate::validate(&topology, table, log);
+    validate::validate(&topology, table, program, log);
     topology
 }
 

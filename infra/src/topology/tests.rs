@@ -203,6 +203,47 @@ fn an_environment_changes_names_and_values() {
 }
 
 #[test]
+fn a_task_s_name_is_one_that_there_is() {
+    let refused = |declaration: &str, tasks: &[&str]| {
+        let text = format!("[topics.work]\n[services.s]\n{declaration}\n");
+        Topology::parse_for(&text, "t.toml", None, tasks).err().map(|errors| {
+            let errors: Vec<_> = errors.iter().cloned().collect();
+            assert_eq!(errors.len(), 1, "{declaration}: {errors:?}");
+            (errors[0].line, errors[0].help.clone().unwrap_or_default())
+        })
+    };
+    let route = |task: &str| format!("[[services.s.routes]]\nfilter = 'attributes:{task}'\ntask = {task:?}");
+    for (declaration, line, help) in [
+        ("task = \"embd\"".to_owned(), 3, "did you mean `embed`?"),
+        ("task = \"Embed\"".to_owned(), 3, "did you mean `embed`?"),
+        ("task = \"translate\"".to_owned(), 3, "tasks = [\"translate\"]"),
+        (route("clasify"), 5, "did you mean `classify`?"),
+        (route("embed") + "\n" + &route("re-rank"), 8, "did you mean `rerank`?"),
+        ("tasks = [\"redact\"]\ntask = \"redcat\"".to_owned(), 4, "did you mean `redact`?"),
+        ("[environments.test.services.s]\ntask = \"embd\"".to_owned(), 4, "did you mean `embed`?"),
+    ] {
+        let (found, said) = refused(&declaration, &[]).unwrap_or_else(|| panic!("taken: {declaration}"));
+        assert_eq!(found, line, "{declaration}");
+        assert!(said.contains(help), "{declaration}: {said}");
+    }
+    for task in TASKS {
+        assert_eq!(refused(&format!("task = \"{task}\"\n{}", route(task)), &[]), None);
+    }
+    let own = format!("task = \"redact\"\n{}", route("redact"));
+    assert_eq!(refused(&format!("tasks = [\"redact\"]\n{own}"), &[]), None);
+    assert_eq!(refused(&own, &["redact"]), None);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_declaration() {
+    for text in [SHIPPED, &SHIPPED.replace('\n', "\r\n")] {
+        assert_eq!(Topology::parse(&format!("\u{feff}{text}"), "t.toml"), Topology::shipped());
+    }
+    let errors = Topology::parse("\u{feff}[topics.work]\nx = 1\n", "t.toml").unwrap_err();
+    assert_eq!(errors.iter().next().map(|error| (error.line, error.column)), Some((2, 1)));
+}
+
+#[test]
 fn a_declaration_has_a_largest_size() {
     let errors = Topology::parse(&"#".repeat(MAX_BYTES + 1), "t.toml").unwrap_err();
     assert_eq!(errors.iter().next().unwrap().message, "the topology is too long");

@@ -1,5 +1,7 @@
 //! What can only be seen in the whole: references that lead nowhere, and mistakes that lose messages.
 
+mod tasks;
+
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -16,9 +18,9 @@ const DEFAULT_ACK_DEADLINE: Duration = Duration::from_secs(10);
 /// What Cloud Run gives a service that does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Notes what is wrong in `topology`, read from `root`.
-pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, log: &mut Log) {
-    let mut check = Check { topology, root, log };
+/// Notes what is wrong in `topology`, read from `root`, for a program that has the tasks `program` beside those of the project.
+pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, program: &[&str], log: &mut Log) {
+    let mut check = Check { topology, root, program, log };
     for subscription in &topology.subscriptions {
         let what = format!("subscription `{}`", subscription.name);
         let path = ["subscriptions", &*subscription.name];
@@ -34,6 +36,7 @@ pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, log: &mut Log) {
     }
     for service in &topology.services {
         check.references(service);
+        check.tasks(service);
         check.deadlines(service);
         check.filters(service);
         check.cycle(service);
@@ -44,6 +47,7 @@ pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, log: &mut Log) {
 struct Check<'t> {
     topology: &'t Topology,
     root: &'t DeTable<'t>,
+    program: &'t [&'t str],
     log: &'t mut Log,
 }
 

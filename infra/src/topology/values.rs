@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::read::Wrong;
+use crate::nearest;
 
 /// Processor time of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -240,7 +241,11 @@ pub(super) fn task_name(name: &str) -> Result<String, Wrong> {
     if plain && name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Ok(name.to_owned());
     }
-    Err(Wrong::new("a task's name is lower-case letters, digits and `-`, a letter first"))
+    let wrong = Wrong::new("a task's name is lower-case letters, digits and `-`, a letter first");
+    Err(match nearest(name.trim(), &super::TASKS) {
+        Some(nearest) => wrong.help(format!("did you mean `{nearest}`?")),
+        None => wrong,
+    })
 }
 
 pub(super) fn destination(text: &str) -> Result<Destination, Wrong> {

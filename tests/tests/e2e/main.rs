@@ -37,5 +37,6 @@ mod load;
 mod mixed;
 mod payload;
 mod pull;
+mod reading;
 mod sink;
 mod verbs;

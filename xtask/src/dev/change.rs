@@ -78,7 +78,7 @@ impl Session {
             let text = format!("{error:#}\nwhat was declared before goes on");
             session.screen.news("topology", "refused", json!({"error": format!("{error:#}")}), &text);
         };
-        let text = match std::fs::read_to_string(&self.path) {
+        let text = match infra::text::read(&self.path) {
             Ok(text) if text == self.text => return,
             Ok(text) => text,
             // Between an editor's steps there may be no file; when there is one again, that is a change.

@@ -64,8 +64,7 @@ impl Session {
     pub(super) async fn start(flags: &flags::Dev) -> Result<(Self, Inputs)> {
         let signals = signals()?;
         let path = topology::path(flags.declaration.topology.as_deref());
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("reading the topology {}", path.display()))?;
+        let text = infra::text::read(&path).with_context(|| format!("reading the topology {}", path.display()))?;
         let topology = topology::parse(&text, &path, flags.declaration.env.as_deref())?;
         let found = Settings::find(flags.project.as_deref(), None);
         let settings = Options {

@@ -12,11 +12,15 @@ use serde_json::value::RawValue;
 
 use crate::flags::Publish;
 use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE, is_reserved};
+use infra::text::not_utf8_text;
 
 /// The longest data, in bytes: what the function fetches for a claim check unless it is set otherwise.
 const MAX_TAKEN: u64 = function::payload::MAX_PAYLOAD_BYTES;
 /// The longest line, in bytes: such data with every quote escaped, and attributes.
 const MAX_LINE: u64 = 2 * MAX_TAKEN;
+
+/// A byte-order mark in UTF-8.
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,16 +36,15 @@ pub(super) enum Source {
     Lines { path: PathBuf, defaults: Item },
 }
 
-/// A line of a file.
+/// A line of a file. What is `null` is not set.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(default)]
-    attributes: BTreeMap<String, String>,
-    #[serde(default, rename = "orderingKey", alias = "ordering_key")]
-    ordering_key: String,
+    attributes: Option<BTreeMap<String, Option<String>>>,
+    #[serde(rename = "orderingKey", alias = "ordering_key")]
+    ordering_key: Option<String>,
 }
 
 impl Item {
@@ -180,8 +183,10 @@ impl<'a, R: BufRead> Lines<'a, R> {
                 return Ok(None);
             }
             ensure!(line.len() as u64 <= MAX_LINE, "the line is longer than {MAX_LINE} bytes");
+            // What other systems write before a text.
+            let line = line.strip_prefix(BOM).filter(|_| self.number == 1).unwrap_or(&line);
             if !line.trim_ascii().is_empty() {
-                return read(&line, self.defaults).map(Some);
+                return read(line, self.defaults).map(Some);
             }
         }
     }
@@ -198,20 +203,26 @@ impl<R: BufRead> Iterator for Lines<'_, R> {
 
 fn read(line: &[u8], defaults: &Item) -> Result<Item> {
     let right = r#"a line is {"data": …, "attributes": {"name": "value"}, "orderingKey": "…"}"#;
+    if let Some(found) = not_utf8_text(line) {
+        bail!("it looks like {found}");
+    }
     // An array would be taken for the fields in order.
     ensure!(line.trim_ascii_start().starts_with(b"{"), "no JSON object; {right}");
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| anyhow!("{error}; {right}"))?;
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
+        // Once more, for the name of the field.
+        let named = serde_path_to_error::deserialize::<_, Line<'_>>(&mut serde_json::Deserializer::from_slice(line));
+        named.err().map_or_else(|| anyhow!("{error}; {right}"), |error| anyhow!("{error}; {right}"))
+    })?;
     let data = match line.data.map(RawValue::get) {
         None => Bytes::new(),
         Some(text) if text.starts_with('"') => serde_json::from_str::<String>(text)?.into(),
         Some(json) => json.to_owned().into(),
     };
     let mut attributes = defaults.attributes.clone();
-    attributes.extend(line.attributes);
-    let ordering_key = match line.ordering_key {
-        key if key.is_empty() => defaults.ordering_key.clone(),
-        key => key,
-    };
+    let own = line.attributes.unwrap_or_default();
+    attributes.extend(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    let ordering_key = line.ordering_key.filter(|key| !key.is_empty());
+    let ordering_key = ordering_key.unwrap_or_else(|| defaults.ordering_key.clone());
     let item = Item { data, attributes, ordering_key };
     item.check()?;
     Ok(item)
@@ -270,6 +281,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_null_is_not_set_and_a_byte_order_mark_is_no_text() {
+        let defaults = item("", &[("task", "classify")], "d");
+        let plain = r#"{"data": "x", "attributes": {"kind": "ticket"}}"#;
+        let expected = [item("x", &[("kind", "ticket"), ("task", "classify")], "d")];
+        for line in [
+            plain,
+            r#"{"data": "x", "attributes": {"kind": "ticket"}, "orderingKey": null}"#,
+            r#"{"data": "x", "attributes": {"kind": "ticket"}, "ordering_key": null}"#,
+            r#"{"data": "x", "attributes": {"kind": "ticket", "task": null, "other": null}}"#,
+        ] {
+            assert_eq!(lines(line, &defaults).unwrap(), expected, "{line}");
+        }
+        for line in [r#"{"data": null, "attributes": {"a": "b"}}"#, r#"{"attributes": {"a": "b"}}"#] {
+            assert_eq!(lines(line, &item("", &[], "")).unwrap(), [item("", &[("a", "b")], "")], "{line}");
+        }
+        assert_eq!(lines(r#"{"data": "x", "attributes": null}"#, &item("", &[], "")).unwrap(), [item("x", &[], "")]);
+        for text in [format!("\u{feff}{plain}\n"), format!("\u{feff}{plain}\r\n"), format!("\u{feff}\r\n\r\n{plain}")] {
+            assert_eq!(lines(&text, &defaults).unwrap(), expected, "{text:?}");
+        }
+        let wide: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let found: Result<Vec<Item>> = Lines::new(&wide[..], Path::new("work.ndjson"), &defaults).collect();
+        assert!(found.unwrap_err().to_string().starts_with("work.ndjson:1: it looks like UTF-16"));
+    }
+
+    #[test]
     fn a_wrong_line_is_refused_with_its_number_and_what_is_right() {
         let long = format!(r#"{{"data": "x", "attributes": {{"a": "{}"}}}}"#, "v".repeat(1025));
         for (line, right) in [
@@ -277,6 +313,8 @@ mod tests {
             ("[1]", "\"orderingKey\""),
             (r#"{"text": "x"}"#, "unknown field `text`"),
             (r#"{"data": "x", "attributes": {"n": 1}}"#, "expected a string"),
+            (r#"{"data": "x", "attributes": {"n": 1}}"#, "attributes.n: "),
+            (r#"{"data": "x", "orderingKey": 1}"#, "orderingKey: "),
             (r#"{"data": ""}"#, "neither"),
             (r#"{"data": "x", "attributes": {"googclient": ""}}"#, "goog"),
             (&long, "at most 1024"),

@@ -146,6 +146,7 @@ fn unwrapped_push() {
         kind: PUBSUB_TYPE.into(),
         time: "2026-11-20T10:11:12.345Z".into(),
         data: "hello".into(),
+        content_type: "text/plain".into(),
         attributes: attributes(&[
             ("task", "embed"),
             ("idempotency-key", "k 100%25"),
@@ -209,6 +210,7 @@ fn binary_other_types() {
         kind: "com.example.made".into(),
         time: "2026-11-20T10:11:12Z".into(),
         data: Bytes::from_static(b"\x00\xff raw"),
+        content_type: "text/plain".into(),
         attributes: attributes(&[("task", "embed"), ("idempotency-key", "k")]),
         ..Message::default()
     };

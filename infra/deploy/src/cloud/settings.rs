@@ -13,6 +13,7 @@ use google_cloud_auth::credentials::{
 };
 use google_cloud_auth::errors::CredentialsError;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use infra::text;
 
 /// A Google API that a deployment calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -256,12 +257,12 @@ impl Gcloud {
             None if cfg!(windows) => Path::new(&env("APPDATA")?).join("gcloud"),
             None => Path::new(&env("HOME")?).join(".config/gcloud"),
         };
-        let active = || Some(std::fs::read_to_string(folder.join("active_config")).ok()?.trim().to_owned());
+        let active = || Some(text::read(&folder.join("active_config")).ok()?.trim().to_owned());
         let name = env("CLOUDSDK_ACTIVE_CONFIG_NAME").or_else(active).filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| "default".to_owned());
         let path = folder.join("configurations").join(format!("config_{name}"));
         let mut ini = Ini::new();
-        ini.read(std::fs::read_to_string(&path).ok()?).ok()?;
+        ini.read(text::read(&path).ok()?).ok()?;
         Some(Self { name, path, ini })
     }
 
@@ -281,7 +282,7 @@ impl Token {
     fn read(path: &Path) -> Result<Self, SettingsError> {
         let wrong =
             |cause: &dyn fmt::Display| SettingsError::Credentials { cause: format!("{}: {cause}", path.display()) };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let text = text::read(path).map_err(|error| wrong(&error))?;
         let mut header = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
             .map_err(|_| wrong(&"it holds no access token"))?;
         header.set_sensitive(true);
@@ -344,6 +345,10 @@ mod tests {
         // An empty variable counts as unset, a configuration of another name is another file.
         assert!(settings(&[config, ("CLOUDSDK_ACTIVE_CONFIG_NAME", "other")], None).project().is_err());
         assert_eq!(settings(&[config, ("GOOGLE_CLOUD_PROJECT", "")], None).project().unwrap(), "from-gcloud");
+        // An editor's byte-order mark is no part of either file.
+        std::fs::write(folder.join("active_config"), "\u{feff}work\r\n").unwrap();
+        std::fs::write(folder.join("configurations/config_work"), format!("\u{feff}{text}")).unwrap();
+        assert_eq!(settings(&[config], None).project().unwrap(), "from-gcloud");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

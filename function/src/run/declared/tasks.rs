@@ -1,0 +1,71 @@
+//! Whether the program has the tasks that its service names.
+
+use infra::topology::{Service, TASKS};
+
+use super::StartError;
+
+/// Refuses a name that none of `tasks` has. Where nobody chose a `file`, the declaration is the project's own, and a program without
+/// the project's tasks is none that it was written for: that is worth a line in the log.
+pub(super) fn check(service: &Service, tasks: &[&str], file: Option<&str>) -> Result<(), StartError> {
+    let default = service.task.iter().map(|task| (task, "`task`".to_owned()));
+    let routes = service.routes.iter().enumerate();
+    let routes = routes.map(|(index, route)| (&route.task, format!("the `task` of route {}", index + 1)));
+    let own = service.tasks.iter().map(|task| (task, "`tasks`".to_owned()));
+    for (name, place) in default.chain(routes).chain(own).filter(|(name, _)| !tasks.contains(&name.as_str())) {
+        let Some(file) = file.or_else(|| (!TASKS.contains(&name.as_str())).then_some("the copy compiled in")) else {
+            tracing::warn!(task = name, "the topology names a task that this program does not have");
+            continue;
+        };
+        let nearest = infra::nearest(name, tasks).map(|nearest| format!("did you mean `{nearest}`? "));
+        let why = format!(
+            "{place} of service `{}` is `{name}`, and this program has no such task; {}it has: {}",
+            service.name,
+            nearest.unwrap_or_default(),
+            tasks.join(", ")
+        );
+        return Err(StartError::setting("TOPOLOGY", file, why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use infra::topology::Topology;
+
+    use super::*;
+
+    #[test]
+    fn a_chosen_file_names_tasks_of_the_program_alone() {
+        let service = |text: &str| {
+            let text = format!("[services.s]\ntasks = [\"redact\"]\n{text}");
+            Topology::parse(&text, "t.toml").unwrap_or_else(|errors| panic!("{errors}")).services.remove(0)
+        };
+        let route = "routes = [{ filter = 'attributes:a', task = \"classify\" }]";
+        let own = ["redact"];
+        let all = ["redact", "embed", "classify", "rerank"];
+        for (declared, tasks, says) in [
+            (
+                "task = \"embed\"",
+                &own[..],
+                Some("`task` of service `s` is `embed`, and this program has no such task; it has: redact"),
+            ),
+            (route, &own, Some("the `task` of route 1 of service `s` is `classify`")),
+            ("", &["redcat"], Some("did you mean `redcat`? it has: redcat")),
+            ("", &own, None),
+            (route, &all, None),
+            ("task = \"redact\"", &all, None),
+        ] {
+            let service = service(declared);
+            let found = check(&service, tasks, Some("t.toml")).err().map(|error| error.to_string());
+            match says {
+                Some(says) => assert!(found.as_deref().is_some_and(|found| found.contains(says)), "{found:?}"),
+                None => assert_eq!(found, None, "{declared}"),
+            }
+        }
+        // The project's own declaration, in a program that has other tasks.
+        assert!(check(&Topology::shipped().unwrap().services[0], &own, None).is_ok());
+        assert!(check(&Topology::shipped().unwrap().services[0], &own, Some("t.toml")).is_err());
+    }
+}

@@ -1,5 +1,7 @@
 //! What the topology says of this process, and what the settings say instead.
 
+use std::path::{Path, PathBuf};
+
 use infra::topology::{self, Service, Topology};
 
 use super::StartError;
@@ -89,17 +91,13 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
 }
 
 fn read(config: &Config) -> Result<Topology, StartError> {
-    let beside = || {
-        let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
-        path.is_file().then_some(path)
-    };
-    let (text, name) = match config.topology.clone().or_else(beside) {
+    let (text, name) = match config.topology.clone().or_else(beside).or_else(in_workspace) {
         Some(path) => {
             let name = path.display().to_string();
             let text = std::fs::read_to_string(&path).map_err(|error| StartError::setting("TOPOLOGY", &name, error))?;
             (text, name)
         }
-        None => (topology::SHIPPED.to_owned(), "the copy compiled in".to_owned()),
+        None => (topology::DEFAULT.to_owned(), "the copy compiled in".to_owned()),
     };
     let parsed = match config.topology_environment.as_deref().filter(|environment| !environment.is_empty()) {
         Some(environment) => Topology::parse_environment(&text, &name, environment),
@@ -108,20 +106,41 @@ fn read(config: &Config) -> Result<Topology, StartError> {
     parsed.map_err(|errors| StartError::setting("TOPOLOGY", &name, format!("it cannot be used\n{errors}")))
 }
 
+/// The file that is deployed with the binary.
+fn beside() -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
+    path.is_file().then_some(path)
+}
+
+/// The file that people edit, of the workspace whose `cargo run` or target directory this comes from. It is found when the process
+/// starts and not compiled in, so that editing it builds nothing.
+fn in_workspace() -> Option<PathBuf> {
+    let file = |root: &Path| {
+        let path = root.join("infra/topology.toml");
+        (path.is_file() && root.join("function/Cargo.toml").is_file()).then_some(path)
+    };
+    // Cargo says where the package of the program is that it runs.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let run = package.as_deref().and_then(Path::parent).and_then(file);
+    run.or_else(|| std::env::current_exe().ok()?.ancestors().skip(1).find_map(file))
+}
+
+/// The service that this process is, as far as it is the function's to know: the same from a whole declaration as from the part of
+/// it that an archive holds.
 fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {
     let names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
     if let Some(name) = &config.service {
         let unknown = || StartError::setting("SERVICE", name, format!("declared are: {}", names.join(", ")));
-        return topology.service(name).cloned().ok_or_else(unknown);
+        return topology.service(name).map(Service::runtime).ok_or_else(unknown);
     }
     if let Some(name) = &config.k_service {
         match topology.service(name) {
-            Some(service) => return Ok(service.clone()),
+            Some(service) => return Ok(service.runtime()),
             None => tracing::warn!(name, "K_SERVICE is not a declared service; taking the first one"),
         }
     }
     // A topology without services still routes by attribute.
-    Ok(topology.first_service().cloned().unwrap_or_default())
+    Ok(topology.first_service().map(Service::runtime).unwrap_or_default())
 }
 
 fn destination(declared: &topology::Destination, project: Option<&str>) -> Result<Destination, StartError> {

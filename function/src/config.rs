@@ -25,7 +25,8 @@ pub struct Config {
     /// Address to listen on [default: 127.0.0.1, or 0.0.0.0 when K_SERVICE is set]
     #[arg(long, env, value_parser = address)]
     pub host: Option<IpAddr>,
-    /// The declaration of routes and services [default: topology.toml beside the executable, else the copy compiled in]
+    /// The declaration of routes and services [default: topology.toml beside the executable, in the workspace infra/topology.toml,
+    /// else the copy compiled in]
     #[arg(long, env, value_name = "FILE")]
     pub topology: Option<PathBuf>,
     /// Which of the topology's environments this is, as `cargo xtask deploy --env` sets it [default: the topology as it stands]

@@ -20,7 +20,8 @@
 //! - [`topology`]: its types, and `Topology::parse`
 //!   - `read`, `values`: tables and values of TOML, each mistake noted with its place
 //!   - `sections`, `service`: the sections of the file
-//!   - `overlay`: environments
+//!   - `variants`, `overlay`: the file and its environments
+//!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the shipped declaration
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match

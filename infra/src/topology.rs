@@ -1,7 +1,8 @@
 //! The declaration of everything that is deployed, and of how messages are routed: `topology.toml` as types.
 //!
 //! [`Topology::parse`] reads, [`Errors`] shows what is wrong, and where. The file that the project ships with,
-//! [`SHIPPED`], explains every section and key. A field that the file leaves out is `None`: it keeps what the platform makes of it.
+//! `infra/topology.toml`, explains every section and key. A field that the file leaves out is `None`: it keeps what the platform
+//! makes of it.
 //!
 //! An environment changes the declaration: its `prefix` and `suffix` go around every name, and its sections lay themselves over
 //! those of the same name, key by key. [`Topology::parse`] checks every environment too.
@@ -11,29 +12,27 @@ mod error;
 mod fuzzed;
 mod overlay;
 mod read;
+mod runtime;
 mod sections;
 mod service;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod values;
+mod variants;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use toml::de::DeTable;
 
 pub use error::{Error, Errors};
 pub use values::{Cpu, Destination, Memory, Secret};
 pub use values::{PROJECT, human};
 
 use crate::filter::Filter;
-use crate::text::without_bom;
-use error::Log;
-use overlay::Names;
 
-/// The declaration that the project ships with, `infra/topology.toml`.
-pub const SHIPPED: &str = include_str!("../topology.toml");
+/// What the function reads where it finds no declaration: the part that it reads of the `infra/topology.toml` that the project ships
+/// with, as [`Topology::runtime_declaration`] gives it. That file itself is not compiled in, so that editing it builds nothing.
+pub const DEFAULT: &str = include_str!("topology/default.toml");
 
 /// The name of a deployment that declares none.
 pub const DEFAULT_NAME: &str = "ai-workloads";
@@ -56,6 +55,8 @@ pub struct Topology {
     pub environment: Option<String>,
     /// The environments that the file declares.
     pub environments: Vec<String>,
+    /// Whether this is a [runtime declaration](Topology::runtime_declaration), which nothing can be deployed from.
+    pub runtime: bool,
     /// The bucket that deployed archives go to.
     pub archive: Option<Archive>,
     /// In the order of the file, as all that follow.
@@ -73,6 +74,43 @@ pub struct Topology {
 pub struct Archive {
     /// May contain `{project}`, since the names of buckets are unique in the world.
     pub bucket: String,
+    /// What `build` makes.
+    pub format: ArchiveFormat,
+}
+
+/// The form of an archive.
+///
+/// Cloud Run's documentation names a gzipped tar for a service that is deployed from source without a build, and every client of
+/// Google's sends one (gcloud, firebase-tools, the MCP server, the Terraform provider's tests), also those that send a zip to
+/// Cloud Functions. Nothing says that a zip is taken; it is there for whoever needs one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// A gzipped tar.
+    #[default]
+    TarGz,
+    /// A zip file.
+    Zip,
+}
+
+impl ArchiveFormat {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::TarGz, Self::Zip];
+
+    /// As the declaration writes it, and how the names of such files end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::TarGz => "tar.gz",
+            Self::Zip => "zip",
+        }
+    }
+
+    /// <https://www.iana.org/assignments/media-types>
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::TarGz => "application/gzip",
+            Self::Zip => "application/zip",
+        }
+    }
 }
 
 /// A Pub/Sub topic.
@@ -281,7 +319,7 @@ impl Topology {
     /// Everything that is wrong with it, each with line and column: TOML syntax, unknown keys, names and values that Google
     /// refuses, references that lead nowhere, and mistakes that lose messages. Environments are checked as well.
     pub fn parse(text: &str, file: &str) -> Result<Self, Errors> {
-        Self::load(text, file, None, &[])
+        variants::read(text, file, None, &[]).map(|variants| variants.into_topology(None))
     }
 
     /// Reads a declaration as it is in one of its environments, with the environment's names and values.
@@ -289,7 +327,7 @@ impl Topology {
     /// # Errors
     /// As [`Topology::parse`], and when the file declares no such environment.
     pub fn parse_environment(text: &str, file: &str, environment: &str) -> Result<Self, Errors> {
-        Self::load(text, file, Some(environment), &[])
+        Self::parse_for(text, file, Some(environment), &[])
     }
 
     /// Reads a declaration, as it is in `environment` if one is given, for a program that has these tasks: their names may
@@ -298,51 +336,37 @@ impl Topology {
     /// # Errors
     /// As [`Topology::parse_environment`].
     pub fn parse_for(text: &str, file: &str, environment: Option<&str>, tasks: &[&str]) -> Result<Self, Errors> {
-        Self::load(text, file, environment, tasks)
+        variants::read(text, file, environment, tasks).map(|variants| variants.into_topology(environment))
     }
 
-    /// The declaration that the project ships with, compiled in.
+    /// The part of a declaration that the function reads, as canonical text that [`Topology::parse`] reads again: for every service
+    /// and environment the same [`Service::runtime`]. Whatever else changes in a declaration, this text stays the same, so that an
+    /// archive that holds it does, too.
     ///
     /// # Errors
-    /// None while the tests of this module pass; the type spares callers a panic.
-    pub fn shipped() -> Result<Self, Errors> {
-        Self::parse(SHIPPED, "infra/topology.toml")
+    /// As [`Topology::parse`].
+    pub fn runtime_declaration(text: &str, file: &str) -> Result<String, Errors> {
+        variants::read(text, file, None, &[]).map(|variants| runtime::render(&variants))
     }
 
-    fn load(text: &str, file: &str, wanted: Option<&str>, program: &[&str]) -> Result<Self, Errors> {
-        let text = without_bom(text);
-        if text.len() > MAX_BYTES {
-            let label = format!("{} bytes, at most {MAX_BYTES} are read", text.len());
-            return Err(Errors::one(file, "the topology is too long".to_owned(), label, None));
-        }
-        let mut log = Log::default();
-        let (root, syntax) = DeTable::parse_recoverable(text);
-        for error in syntax {
-            log.add(error.span().unwrap_or_default(), "not valid TOML", error.message(), None);
-        }
-        if !log.is_empty() {
-            return Err(log.into_errors(text, file));
-        }
-        let names = Names::default();
-        let mut found = sections::read(root.get_ref(), text, &names, program, &mut log);
-        let environments = overlay::environments(root.get_ref(), text, &mut log);
-        for environment in &environments {
-            let names = &environment.names;
-            let mut changed = sections::read(&environment.table, text, names, program, &mut log);
-            if wanted == Some(&names.environment) {
-                names.apply(&mut changed);
-                found = changed;
+    /// The declaration that the project ships with, `infra/topology.toml` of the workspace that this was built in, as it is now: for
+    /// tests and examples. Where there is no workspace, [`DEFAULT`] is compiled in.
+    ///
+    /// # Errors
+    /// Somebody has edited the file and it has mistakes, or it cannot be read.
+    pub fn shipped() -> Result<Self, Errors> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/topology.toml");
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, "infra/topology.toml"),
+            Err(error) => {
+                Err(Errors::one("infra/topology.toml", format!("cannot read {path}"), error.to_string(), None))
             }
         }
-        found.environments = environments.iter().map(|e| e.names.environment.clone()).collect();
-        if let Some(wanted) = wanted.filter(|_| found.environment.as_deref() != wanted) {
-            let declared = found.environments.iter().map(String::as_str);
-            let help = error::suggest(wanted, "environments", declared);
-            let message = format!("there is no environment `{wanted}`");
-            let (at, _) = read::locate(root.get_ref(), &["environments"]);
-            log.add(at, message, "not declared in this file", help);
-        }
-        if log.is_empty() { Ok(found) } else { Err(log.into_errors(text, file)) }
+    }
+
+    /// What `build` makes.
+    pub fn archive_format(&self) -> ArchiveFormat {
+        self.archive.as_ref().map(|archive| archive.format).unwrap_or_default()
     }
 
     /// The service that a process is when nobody says which.

@@ -9,11 +9,13 @@
 //! - [`xtask`]: the built `cargo xtask`
 //! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the two above behind it;
 //!   checks every request against Google's API descriptions, records it, and makes it fail on demand
+//! - [`tar_gz`], [`zip`]: archives to deploy
 //! - [`PubSub`]: what a test does with a Pub/Sub: create, publish, pull; speaks REST to any of them
 //!
 //! Where a part is missing, [`Emulator::shared`], [`Storage::shared`] and [`Google::start`] print why and return `None`, and the test is
 //! skipped; with `REQUIRE_STAND_INS=1` that is a failure.
 
+mod archive;
 mod bus;
 mod discovery;
 mod emulator;
@@ -29,6 +31,7 @@ mod storage;
 mod tools;
 mod xtask;
 
+pub use archive::{program as elf_program, tar_gz, zip};
 pub use bus::Bus;
 pub use emulator::Emulator;
 pub use endpoint::{Endpoint, Push};

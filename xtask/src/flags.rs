@@ -8,6 +8,7 @@ mod pubsub;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use infra::topology::ArchiveFormat;
 
 pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
 pub(crate) use dev::Dev;
@@ -63,13 +64,15 @@ pub(crate) struct Model {
 
 /// Build the function and pack the archive that is deployed
 ///
-/// The archive holds the release binary `main` and `topology.toml`, and is named by its sha256 in the folder `archive` of the
-/// target directory. A commit gives the same bytes in every folder, and on every machine with the same Rust toolchain and C
+/// The archive holds the release binary `main` and, as `topology.toml`, what the function reads of the declaration: a change of the
+/// rest, such as a subscription, leaves it as it is. It is a gzipped tar, as Google's own tools send to Cloud Run, and is named by its
+/// sha256 in the folder `archive` of the target directory. A commit gives the same bytes in every folder, and on every machine with the same Rust toolchain and C
 /// library: for that the build leaves out RUSTFLAGS and flags of cargo's configuration, and replaces the paths of this machine.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask build
   cargo xtask build --json | jq -r .sha256
+  cargo xtask build --format zip
   cargo xtask build --binary target/x86_64-unknown-linux-gnu/release/main")]
 pub(crate) struct Build {
     /// The declaration that goes into the archive [default: infra/topology.toml]
@@ -78,9 +81,29 @@ pub(crate) struct Build {
     /// Pack this binary instead of building one
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,
-    /// Print JSON: path, size in bytes, sha256, glibc (the newest version that is needed, or null)
+    /// The form of the archive [default: `format` of the topology's `archive`, which is tar.gz unless declared]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Print JSON: path, size in bytes, sha256, format, glibc (the newest version that is needed, or null)
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A form of archive.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    #[value(name = "tar.gz")]
+    TarGz,
+    Zip,
+}
+
+impl From<Format> for ArchiveFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::TarGz => Self::TarGz,
+            Format::Zip => Self::Zip,
+        }
+    }
 }
 
 /// Which declaration.

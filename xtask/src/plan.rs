@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use deploy::cloud::{Google, Settings};
 use deploy::plan::{self, Archive, Context, Plan, Resource, State};
-use infra::topology::Topology;
+use infra::topology::{ArchiveFormat, Topology};
 
 use crate::flags::{self, Place};
 use crate::{build, terminal, topology};
@@ -61,7 +61,7 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
 }
 
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
-    let built = built(&flags.place, flags.archive.as_deref())?;
+    let built = built(&flags.place, topology, flags.archive.as_deref())?;
     terminal::block_on(async {
         let mut google = connect(&flags.place).await?;
         google.set_archive(built.archive);
@@ -76,21 +76,32 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
 }
 
 /// The given archive, or a new one.
-pub(crate) fn built(place: &Place, archive: Option<&Path>) -> Result<Built> {
-    match archive {
-        Some(path) => read(path),
+pub(crate) fn built(place: &Place, topology: &Topology, archive: Option<&Path>) -> Result<Built> {
+    let built = match archive {
+        Some(path) => read(path)?,
         None => {
-            let flags = flags::Build { topology: place.declaration.topology.clone(), binary: None, json: false };
-            read(&build::build(&flags)?.path)
+            let format = topology.archive_format();
+            let build::Archive { path, sha256, .. } =
+                build::build(place.declaration.topology.as_deref(), format, None)?;
+            let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            Built { bytes: bytes.into(), archive: Archive { sha256, format } }
         }
+    };
+    if built.archive.format == ArchiveFormat::Zip {
+        eprintln!(
+            "warning: the archive is a zip file; Cloud Run documents a gzipped tar, and may refuse to run this one"
+        );
     }
+    Ok(built)
 }
 
 fn read(path: &Path) -> Result<Built> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading the archive {}", path.display()))?;
-    ensure!(bytes.starts_with(b"PK\x03\x04"), "{} is no zip archive; `cargo xtask build` makes one", path.display());
+    let (bytes, format, warning) = build::archive::open(path)?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {warning}");
+    }
     let sha256 = build::archive::sha256(&bytes);
-    Ok(Built { bytes: bytes.into(), archive: Archive { sha256 } })
+    Ok(Built { bytes: bytes.into(), archive: Archive { sha256, format } })
 }
 
 /// Looks at the project.

@@ -53,7 +53,9 @@ pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
             terminal::confirm("Roll back?", flags.yes)?;
         }
         for (service, target) in &changes {
-            google.set_archive(Archive { sha256: digest(target).to_owned() });
+            if let Some(archive) = Archive::named(target) {
+                google.set_archive(archive);
+            }
             service.point(&google, target).await?;
             eprintln!("  ✓ service {} runs {}", service.name, digest(target));
         }
@@ -133,8 +135,8 @@ impl Service {
     }
 }
 
-/// The sha256 in an archive's name.
+/// The sha256 in an archive's name, of whatever format it is.
 fn digest(archive: &str) -> &str {
     let name = archive.rsplit_once(ARCHIVES).map_or(archive, |(_, name)| name);
-    name.strip_suffix(".zip").unwrap_or(name)
+    name.split_once('.').map_or(name, |(digest, _)| digest)
 }

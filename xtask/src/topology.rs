@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use infra::topology::Topology;
 
 use crate::flags::Declaration;
@@ -28,16 +28,38 @@ pub(crate) fn read(declaration: &Declaration) -> Result<Topology> {
     parse(&text, &path, declaration.env.as_deref())
 }
 
+/// What the function reads of a declaration: the text that an archive holds.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn runtime_declaration(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading the topology {}", path.display()))?;
+    parse(&text, path, None)?;
+    let name = short(path);
+    Topology::runtime_declaration(&text, &name)
+        .map_err(|errors| anyhow!("the topology {name} cannot be used\n\n{errors}"))
+}
+
+/// People are in the workspace mostly: a name that is short, and that an editor opens.
+fn short(path: &Path) -> String {
+    let short = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
+    short.as_deref().unwrap_or(path).display().to_string()
+}
+
 /// The same of a text that was read already.
 pub(crate) fn parse(text: &str, path: &Path, environment: Option<&str>) -> Result<Topology> {
-    // People are in the workspace mostly: a name that is short, and that an editor opens.
-    let short = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok());
-    let name = short.unwrap_or(path).display().to_string();
+    let name = short(path);
     let topology = match environment {
         Some(environment) => Topology::parse_environment(text, &name, environment),
         None => Topology::parse(text, &name),
     };
-    topology.map_err(|errors| anyhow!("the topology {name} cannot be used\n\n{errors}"))
+    let topology = topology.map_err(|errors| anyhow!("the topology {name} cannot be used\n\n{errors}"))?;
+    // What is not in it would be deleted.
+    ensure!(
+        !topology.runtime,
+        "the topology {name} is the copy of an archive, which holds only what the function reads\n  help: give the declaration that it was made from, such as infra/topology.toml"
+    );
+    Ok(topology)
 }
 
 #[cfg(test)]
@@ -50,6 +72,10 @@ mod tests {
     fn the_shipped_declaration_is_meant_unless_another_is_given() {
         let topology = read(&Declaration::default()).unwrap();
         assert_eq!(Ok(topology), Topology::shipped());
+        let runtime = runtime_declaration(&path(None)).unwrap();
+        assert_eq!(runtime, infra::topology::DEFAULT);
+        let error = parse(&runtime, Path::new("mine.toml"), None).unwrap_err().to_string();
+        assert!(error.contains("mine.toml is the copy of an archive"), "{error}");
         assert_eq!(
             read(&Declaration { topology: None, env: Some("staging".to_owned()) }).unwrap().environment.as_deref(),
             Some("staging")

@@ -2,6 +2,8 @@
 
 mod tasks;
 
+use std::path::{Path, PathBuf};
+
 use infra::topology::{self, Service, Topology};
 
 use super::StartError;
@@ -31,9 +33,9 @@ impl Declared {
         emulated: bool,
         tasks: &[&str],
     ) -> Result<Self, StartError> {
-        let (topology, file) = read(config, tasks)?;
+        let (topology, origin) = read(config, tasks)?;
         let service = find(config, &topology)?;
-        tasks::check(&service, tasks, file.as_deref())?;
+        tasks::check(&service, tasks, &origin)?;
         let pull = match config.pull.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => Some(subscription(name, project, &topology)?),
             None => None,
@@ -98,39 +100,64 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     Ok(Subscription { name: full, topic })
 }
 
-/// The topology, and the file that was chosen for this process; none if it is the one that the project ships with.
-fn read(config: &Config, tasks: &[&str]) -> Result<(Topology, Option<String>), StartError> {
-    let beside = || {
-        let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
-        path.is_file().then_some(path)
-    };
-    let chosen = config.topology.clone().or_else(beside);
-    let file = chosen.as_ref().map(|path| path.display().to_string());
-    let name = file.as_deref().unwrap_or("the copy compiled in");
-    let text = match chosen {
-        Some(path) => infra::text::read(&path).map_err(|error| StartError::setting("TOPOLOGY", name, error))?,
-        None => topology::SHIPPED.to_owned(),
-    };
-    let environment = config.topology_environment.as_deref().filter(|environment| !environment.is_empty());
-    let topology = Topology::parse_for(&text, name, environment, tasks)
-        .map_err(|errors| StartError::setting("TOPOLOGY", name, format!("it cannot be used\n{errors}")))?;
-    Ok((topology, file))
+/// Where the topology was read from.
+struct Origin {
+    /// A file, or the copy compiled in.
+    name: String,
+    /// Somebody chose this file for this program, by a setting or by deploying it with the binary.
+    chosen: bool,
 }
 
+fn read(config: &Config, tasks: &[&str]) -> Result<(Topology, Origin), StartError> {
+    let chosen = config.topology.clone().or_else(beside);
+    let is_chosen = chosen.is_some();
+    let file = chosen.or_else(in_workspace);
+    let name = file.as_ref().map_or_else(|| "the copy compiled in".to_owned(), |path| path.display().to_string());
+    let text = match file {
+        Some(path) => infra::text::read(&path).map_err(|error| StartError::setting("TOPOLOGY", &name, error))?,
+        None => topology::DEFAULT.to_owned(),
+    };
+    let environment = config.topology_environment.as_deref().filter(|environment| !environment.is_empty());
+    let topology = Topology::parse_for(&text, &name, environment, tasks)
+        .map_err(|errors| StartError::setting("TOPOLOGY", &name, format!("it cannot be used\n{errors}")))?;
+    Ok((topology, Origin { name, chosen: is_chosen }))
+}
+
+/// The file that is deployed with the binary.
+fn beside() -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
+    path.is_file().then_some(path)
+}
+
+/// The file that people edit, of the workspace whose `cargo run` or target directory this comes from. It is found when the process
+/// starts and not compiled in, so that editing it builds nothing.
+fn in_workspace() -> Option<PathBuf> {
+    let file = |root: &Path| {
+        let path = root.join("infra/topology.toml");
+        (path.is_file() && root.join("function/Cargo.toml").is_file()).then_some(path)
+    };
+    // Cargo says where the package of the program is that it runs.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let run = package.as_deref().and_then(Path::parent).and_then(file);
+    run.or_else(|| std::env::current_exe().ok()?.ancestors().skip(1).find_map(file))
+}
+
+/// The service that this process is, as far as it is the function's to know: the same from a whole declaration as from the part of
+/// it that an archive holds.
 fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {
     let names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
     if let Some(name) = &config.service {
         let unknown = || StartError::setting("SERVICE", name, format!("declared are: {}", names.join(", ")));
-        return topology.service(name).cloned().ok_or_else(unknown);
+        return topology.service(name).map(Service::runtime).ok_or_else(unknown);
     }
     if let Some(name) = &config.k_service {
         match topology.service(name) {
-            Some(service) => return Ok(service.clone()),
+            Some(service) => return Ok(service.runtime()),
             None => tracing::warn!(name, "K_SERVICE is not a declared service; taking the first one"),
         }
     }
     // A topology without services still routes by attribute.
-    Ok(topology.first_service().cloned().unwrap_or_default())
+    Ok(topology.first_service().map(Service::runtime).unwrap_or_default())
 }
 
 fn destination(declared: &topology::Destination, project: Option<&str>) -> Result<Destination, StartError> {

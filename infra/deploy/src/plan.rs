@@ -39,7 +39,7 @@ pub enum Kind {
     ServiceAccount,
     /// A bucket's name.
     Bucket,
-    /// `BUCKET/OBJECT`: the deployed zip.
+    /// `BUCKET/OBJECT`: what is deployed.
     Archive,
     /// `projects/P/topics/T`
     Topic,

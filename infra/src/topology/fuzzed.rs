@@ -2,7 +2,8 @@
 
 use fuzz::Damaged;
 
-use super::{SHIPPED, Topology};
+use super::Topology;
+use super::tests::SHIPPED;
 
 /// The shipped declaration, and many short ones.
 const SEEDS: [&str; 2] = [SHIPPED, include_str!("errors.txt")];
@@ -36,6 +37,9 @@ fn declarations_are_read_or_say_what_is_wrong() {
             let text = damaged.text(&SEEDS, &TOKENS);
             match Topology::parse(&text, "t.toml") {
                 Ok(topology) => {
+                    // What an archive would hold of it is a declaration, and the same again.
+                    let runtime = Topology::runtime_declaration(&text, "t.toml").unwrap_or_default();
+                    assert_eq!(Topology::runtime_declaration(&runtime, "r.toml"), Ok(runtime), "{text}");
                     for environment in &topology.environments {
                         assert!(Topology::parse_environment(&text, "t.toml", environment).is_ok(), "{environment}");
                     }

@@ -17,8 +17,8 @@ const SECTIONS: [&str; 5] = ["archive", "topics", "subscriptions", "services", "
 pub(super) struct Names {
     /// Empty for the declaration as it stands.
     pub(super) environment: String,
-    prefix: String,
-    suffix: String,
+    pub(super) prefix: String,
+    pub(super) suffix: String,
 }
 
 /// An environment, laid over the declaration.
@@ -48,7 +48,7 @@ impl Names {
         }
     }
 
-    fn full(&self, name: &str) -> String {
+    pub(super) fn full(&self, name: &str) -> String {
         format!("{}{name}{}", self.prefix, self.suffix)
     }
 

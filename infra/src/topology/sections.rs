@@ -23,10 +23,13 @@ pub(super) fn read<'t>(
     log: &mut Log,
 ) -> Topology {
     let mut root = Table::root(table, text);
+    let runtime = runtime(&mut root, log);
     let topology = Topology {
-        name: deployment(&mut root, names, log),
+        // A runtime declaration leaves it out, whatever it was.
+        name: if runtime { DEFAULT_NAME.to_owned() } else { deployment(&mut root, names, log) },
         environment: None,
         environments: Vec::new(),
+        runtime,
         archive: archive(&mut root, names, log),
         topics: topics(&mut root, names, log),
         subscriptions: subscriptions(&mut root, names, log),
@@ -35,8 +38,27 @@ pub(super) fn read<'t>(
     };
     root.get("environments");
     root.finish(log);
-    validate::validate(&topology, table, program, log);
+    // What a runtime declaration refers to was checked before it was left out; its tasks are the program's to know.
+    if runtime {
+        validate::tasks(&topology, table, program, log);
+    } else {
+        validate::validate(&topology, table, program, log);
+    }
     topology
+}
+
+/// Whether the file says that it is a runtime declaration.
+fn runtime(root: &mut Table<'_>, log: &mut Log) -> bool {
+    // Not asked for otherwise: nobody writes this key, so no list of keys names it.
+    if !root.has(runtime::KEY) {
+        return false;
+    }
+    let parsed = root.parsed(runtime::KEY, log, |text| match text {
+        runtime::VALUE => Ok(()),
+        _ => Err(Wrong::new(format!("expected `{}`", runtime::VALUE))
+            .help("leave it out: it marks the copy of a declaration that an archive holds")),
+    });
+    parsed.is_some()
 }
 
 fn deployment(root: &mut Table<'_>, names: &Names, log: &mut Log) -> String {
@@ -53,8 +75,13 @@ fn archive(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Option<Archive
     if !bucket.is_empty() {
         names.check("the bucket", &bucket, at, bucket_name, log);
     }
+    let format = table.parsed("format", log, |text| {
+        let found = ArchiveFormat::ALL.into_iter().find(|format| format.extension() == text);
+        let help = "write \"tar.gz\", which is the default, or \"zip\"";
+        found.ok_or_else(|| Wrong::new("not a format of archives").help(help))
+    });
     table.finish(log);
-    Some(Archive { bucket })
+    Some(Archive { bucket, format: format.unwrap_or_default() })
 }
 
 fn topics(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Topic> {

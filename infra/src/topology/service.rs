@@ -13,7 +13,7 @@ use super::{Cpu, Ledger, Memory, Route, Secret, Service, Trigger, values};
 pub(super) const EVENTARC_RETENTION: u64 = DAY;
 
 /// Entries of a ledger are kept so long unless told otherwise.
-const LEDGER_RETENTION: Duration = Duration::from_secs(14 * DAY);
+pub(super) const LEDGER_RETENTION: Duration = Duration::from_secs(14 * DAY);
 
 pub(super) fn services(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Service> {
     let mut services = Vec::new();

@@ -11,6 +11,8 @@ use super::*;
 /// `UPDATE_ERRORS=1` to write what is rendered now, and read the difference.
 const ERRORS: &str = include_str!("errors.txt");
 
+pub(super) const SHIPPED: &str = include_str!("../../topology.toml");
+
 #[test]
 fn errors_read_like_the_compilers() {
     let mut updated = String::new();
@@ -78,7 +80,7 @@ fn the_shipped_routes_leave_other_messages_alone() {
 }
 
 /// Everything that can be written down, once.
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 [archive]
 bucket = "{project}-code"
 [topics.entry]

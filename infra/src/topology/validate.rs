@@ -44,6 +44,12 @@ pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, program: &[&str]
     }
 }
 
+/// Notes which tasks `topology` names that neither it nor a program with the tasks `program` has.
+pub(super) fn tasks(topology: &Topology, root: &DeTable<'_>, program: &[&str], log: &mut Log) {
+    let mut check = Check { topology, root, program, log };
+    topology.services.iter().for_each(|service| check.tasks(service));
+}
+
 struct Check<'t> {
     topology: &'t Topology,
     root: &'t DeTable<'t>,

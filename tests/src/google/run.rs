@@ -1,5 +1,6 @@
 //! Cloud Run Admin v2: services and their revisions. <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services>
 
+mod archive;
 mod defaults;
 mod revision;
 
@@ -138,7 +139,8 @@ impl State {
         let force = call.is("forceNewRevision");
         let fresh = *template != before["template"] || force;
         if fresh {
-            revision::add(name, &mut service, force)?;
+            let fault = self.archive_fault(&service.value["template"]).await;
+            revision::add(name, &mut service, force, fault)?;
         }
         if call.is("validateOnly") {
             return Ok(validated(&service.value));
@@ -176,6 +178,22 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Why no revision can be made from an archive that the template names; it shows when the revision is made.
+    async fn archive_fault(&self, template: &Value) -> Option<String> {
+        for container in template["containers"].as_array().into_iter().flatten() {
+            let source = &container["sourceCode"]["cloudStorageSource"];
+            if source.is_null() {
+                continue;
+            }
+            let (bucket, object) = (text(source, "bucket"), text(source, "object"));
+            let fault = archive::fault(&self.data(bucket, object).await, self.behaviour.zip_archives);
+            if let Some(fault) = fault {
+                return Some(format!("The source code archive gs://{bucket}/{object} cannot be used: {fault}."));
+            }
+        }
+        None
     }
 
     /// The latest revision serves, or does not start.

@@ -27,12 +27,20 @@ pub struct Behaviour {
     pub api_lag: u32,
     /// The APIs that are enabled at the start; Service Usage always is.
     pub enabled: Vec<Api>,
+    /// Whether a revision can be made from a zip file too.
+    pub zip_archives: bool,
 }
 
 impl Default for Behaviour {
     /// A new project: two looks, two failing uses, one failing call.
     fn default() -> Self {
-        Self { polls: 2, account_lag: 2, api_lag: 1, enabled: vec![Api::ServiceUsage, Api::Storage] }
+        Self {
+            polls: 2,
+            account_lag: 2,
+            api_lag: 1,
+            enabled: vec![Api::ServiceUsage, Api::Storage],
+            zip_archives: false,
+        }
     }
 }
 

@@ -146,6 +146,13 @@ impl State {
         found.ok().and_then(|found| Some(found["generation"].as_str()?.to_owned())).unwrap_or_else(|| "0".to_owned())
     }
 
+    /// The object's data, empty if there is none.
+    pub(super) async fn data(&self, bucket: &str, object: &str) -> Bytes {
+        let object = utf8_percent_encode(object, NON_ALPHANUMERIC);
+        let data = self.upstream.storage_data(&format!("{}/o/{object}?alt=media", path_of(bucket))).await;
+        data.ok().flatten().unwrap_or_default()
+    }
+
     /// fake-gcs-server looks at `ifGenerationMatch` in multipart uploads alone.
     async fn upload_condition(&self, call: &Call) -> Result<(), Failure> {
         let wanted = call.query("ifGenerationMatch").filter(|_| call.method == Method::POST);

@@ -70,6 +70,15 @@ impl Upstream {
         self.ask(&self.storage, method, path, body).await
     }
 
+    /// The data at a path of Cloud Storage; `None` if it answers with an error.
+    pub(super) async fn storage_data(&self, path: &str) -> Result<Option<Bytes>, Broken> {
+        let request = Request::builder().uri(format!("http://{}{path}", self.storage)).body(full(Bytes::new()));
+        let reply = send(&self.rest, request.map_err(broken)?).await?;
+        let found = reply.status().is_success();
+        let data = reply.into_body().collect().await?.to_bytes();
+        Ok(found.then_some(data))
+    }
+
     async fn ask(&self, host: &str, method: Method, path: &str, body: &Value) -> Result<(u16, Value), Broken> {
         let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request::builder().method(method).uri(format!("http://{host}{path}"));

@@ -1,13 +1,15 @@
 //! `cargo xtask` against Google's Pub/Sub emulator, fake-gcs-server, and stand-ins for the APIs that have none, which check every
 //! request against Google's own API descriptions.
 
+mod archive;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use deploy::cloud::Api;
 use serde_json::{Value, json};
-use tests::{Emulator, Fault, FaultKind, Google, Ran, Storage, unique, xtask, xtask_command};
+use tests::{Behaviour, Emulator, Fault, FaultKind, Google, Ran, Storage, unique, xtask, xtask_command};
 
 /// A project to deploy to, and what is deployed.
 struct Project {
@@ -18,19 +20,24 @@ struct Project {
 
 impl Project {
     fn new() -> Option<Self> {
+        Self::new_as(Behaviour::default())
+    }
+
+    fn new_as(behaviour: Behaviour) -> Option<Self> {
         let (emulator, storage) = (Emulator::shared()?, Storage::shared()?);
-        let google = Google::start(emulator.host(), storage.host())?;
+        let google = Google::start_as(emulator.host(), storage.host(), behaviour)?;
         let folder = std::env::temp_dir().join(unique("deploy"));
         fs::create_dir_all(&folder).unwrap();
         let topology = folder.join("topology.toml");
-        fs::write(&topology, infra::topology::SHIPPED).unwrap();
+        fs::write(&topology, include_str!("../../../infra/topology.toml")).unwrap();
         Some(Self { google, folder, topology })
     }
 
     /// An archive with this content.
     fn archive(&self, content: &str) -> String {
-        let path = self.folder.join(format!("{content}.zip"));
-        fs::write(&path, format!("PK\x03\x04{content}")).unwrap();
+        let path = self.folder.join(format!("{content}.tar.gz"));
+        let main = format!("#!/bin/sh\necho {content}\n");
+        fs::write(&path, tests::tar_gz(&[("main", main.as_bytes(), 0o755)])).unwrap();
         path.display().to_string()
     }
 
@@ -390,8 +397,8 @@ fn a_plan_needs_no_account() {
 }
 
 fn archive_beside(folder: &Path) -> PathBuf {
-    let path = folder.join(format!("{}.zip", unique("archive")));
-    fs::write(&path, "PK\x03\x04").unwrap();
+    let path = folder.join(unique("archive"));
+    fs::write(&path, tests::tar_gz(&[("main", b"#!/bin/sh\n", 0o755)])).unwrap();
     path
 }
 

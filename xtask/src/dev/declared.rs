@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_shipped_trigger_is_a_push_subscription_with_a_token() {
-        let declared = declared(infra::topology::SHIPPED, true, None);
+        let declared = declared(include_str!("../../../infra/topology.toml"), true, None);
         let names: Vec<&str> =
             declared.subscriptions.iter().map(|subscription| subscription.resource.id.short()).collect();
         assert_eq!(

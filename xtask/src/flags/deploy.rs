@@ -40,7 +40,7 @@ pub(crate) struct Plan {
     /// Write what was found
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     pub(crate) write_snapshot: Option<PathBuf>,
-    /// The archive to deploy, as `build` made it, instead of building one
+    /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its root
     #[arg(long, value_name = "FILE")]
     pub(crate) archive: Option<PathBuf>,
     /// Exit with 2 if there are changes
@@ -64,7 +64,7 @@ pub(crate) struct Deploy {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// The archive to deploy, as `build` made it, instead of building one
+    /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its root
     #[arg(long, value_name = "FILE")]
     pub(crate) archive: Option<PathBuf>,
     /// Print the outputs as JSON

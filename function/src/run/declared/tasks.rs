@@ -2,20 +2,20 @@
 
 use infra::topology::{Service, TASKS};
 
-use super::StartError;
+use super::{Origin, StartError};
 
-/// Refuses a name that none of `tasks` has. Where nobody chose a `file`, the declaration is the project's own, and a program without
-/// the project's tasks is none that it was written for: that is worth a line in the log.
-pub(super) fn check(service: &Service, tasks: &[&str], file: Option<&str>) -> Result<(), StartError> {
+/// Refuses a name that none of `tasks` has. A topology that nobody chose for this program, that of the workspace or the copy
+/// compiled in, may name the project's own tasks in a program without them: that is worth a line in the log.
+pub(super) fn check(service: &Service, tasks: &[&str], origin: &Origin) -> Result<(), StartError> {
     let default = service.task.iter().map(|task| (task, "`task`".to_owned()));
     let routes = service.routes.iter().enumerate();
     let routes = routes.map(|(index, route)| (&route.task, format!("the `task` of route {}", index + 1)));
     let own = service.tasks.iter().map(|task| (task, "`tasks`".to_owned()));
     for (name, place) in default.chain(routes).chain(own).filter(|(name, _)| !tasks.contains(&name.as_str())) {
-        let Some(file) = file.or_else(|| (!TASKS.contains(&name.as_str())).then_some("the copy compiled in")) else {
+        if !origin.chosen && TASKS.contains(&name.as_str()) {
             tracing::warn!(task = name, "the topology names a task that this program does not have");
             continue;
-        };
+        }
         let nearest = infra::nearest(name, tasks).map(|nearest| format!("did you mean `{nearest}`? "));
         let why = format!(
             "{place} of service `{}` is `{name}`, and this program has no such task; {}it has: {}",
@@ -23,7 +23,7 @@ pub(super) fn check(service: &Service, tasks: &[&str], file: Option<&str>) -> Re
             nearest.unwrap_or_default(),
             tasks.join(", ")
         );
-        return Err(StartError::setting("TOPOLOGY", file, why));
+        return Err(StartError::setting("TOPOLOGY", &origin.name, why));
     }
     Ok(())
 }
@@ -42,6 +42,7 @@ mod tests {
             let text = format!("[services.s]\ntasks = [\"redact\"]\n{text}");
             Topology::parse(&text, "t.toml").unwrap_or_else(|errors| panic!("{errors}")).services.remove(0)
         };
+        let chosen = Origin { name: "t.toml".to_owned(), chosen: true };
         let route = "routes = [{ filter = 'attributes:a', task = \"classify\" }]";
         let own = ["redact"];
         let all = ["redact", "embed", "classify", "rerank"];
@@ -58,14 +59,14 @@ mod tests {
             ("task = \"redact\"", &all, None),
         ] {
             let service = service(declared);
-            let found = check(&service, tasks, Some("t.toml")).err().map(|error| error.to_string());
+            let found = check(&service, tasks, &chosen).err().map(|error| error.to_string());
             match says {
                 Some(says) => assert!(found.as_deref().is_some_and(|found| found.contains(says)), "{found:?}"),
                 None => assert_eq!(found, None, "{declared}"),
             }
         }
         // The project's own declaration, in a program that has other tasks.
-        assert!(check(&Topology::shipped().unwrap().services[0], &own, None).is_ok());
-        assert!(check(&Topology::shipped().unwrap().services[0], &own, Some("t.toml")).is_err());
+        assert!(check(&Topology::shipped().unwrap().services[0], &own, &chosen).is_err());
+        assert!(check(&Topology::shipped().unwrap().services[0], &own, &Origin { chosen: false, ..chosen }).is_ok());
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::error::{CloudError, Fault};
 use super::settings::{Api, Settings};
+use crate::plan::Archive;
 use infra::causes;
 
 /// Objects up to this many bytes, that is all, are sent in one request: stand-ins ignore preconditions on resumable uploads.
@@ -166,8 +167,9 @@ impl Storage {
         let checksum = crc32c::crc32c(&content.bytes);
         let source = Source { content, at: 0 };
         let request = self.objects.write_object(format!("projects/_/buckets/{bucket}"), object, source);
-        let request =
-            request.set_if_generation_match(0_i64).with_known_crc32c(checksum).set_content_type("application/zip");
+        let media_type =
+            Archive::named(object).map_or("application/octet-stream", |archive| archive.format.media_type());
+        let request = request.set_if_generation_match(0_i64).with_known_crc32c(checksum).set_content_type(media_type);
         match request.send_unbuffered().await.map_err(CloudError::from) {
             Ok(_) => Ok(()),
             // Either the precondition, that it was not there, or a passing conflict.

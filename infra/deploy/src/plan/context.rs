@@ -6,6 +6,7 @@ use serde_json::Value;
 const REVISION_LENGTH: usize = 63;
 
 pub use infra::topology::ARCHIVES;
+use infra::topology::ArchiveFormat;
 
 /// Where a topology is deployed to, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,14 +25,30 @@ pub struct Context {
 /// A built archive, by its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
-    /// Hexadecimal SHA-256 of the zip.
+    /// Hexadecimal SHA-256 of its bytes.
     pub sha256: String,
+    /// Its form.
+    pub format: ArchiveFormat,
 }
 
 impl Archive {
     /// The object's name in the bucket.
     pub fn object(&self) -> String {
-        format!("{ARCHIVES}{}.zip", self.sha256)
+        format!("{ARCHIVES}{}", self.file_name())
+    }
+
+    /// `SHA256.tar.gz` or `SHA256.zip`
+    pub fn file_name(&self) -> String {
+        format!("{}.{}", self.sha256, self.format.extension())
+    }
+
+    /// The archive whose object, or `BUCKET/OBJECT`, or name without folder this is.
+    pub fn named(object: &str) -> Option<Self> {
+        let name = object.rsplit('/').next().unwrap_or(object);
+        ArchiveFormat::ALL.into_iter().find_map(|format| {
+            let sha256 = name.strip_suffix(format.extension())?.strip_suffix('.')?;
+            Some(Self { sha256: sha256.to_owned(), format })
+        })
     }
 }
 
@@ -40,7 +57,7 @@ impl Context {
     pub(super) fn object(&self) -> String {
         match &self.archive {
             Some(archive) => archive.object(),
-            None => format!("{ARCHIVES}(known after the build).zip"),
+            None => format!("{ARCHIVES}(known after the build)"),
         }
     }
 

@@ -61,7 +61,7 @@ impl State {
             "project": context.project,
             "number": context.number,
             "region": context.region,
-            "archive": context.archive.as_ref().map(|archive| archive.sha256.as_str()),
+            "archive": context.archive.as_ref().map(Archive::file_name),
             "resources": resources.collect::<Vec<_>>(),
         })
     }
@@ -77,7 +77,7 @@ impl State {
             let text = snapshot[key].as_str().map(str::to_owned);
             text.ok_or_else(|| wrong(&format!("it names no `{key}`")))
         };
-        let archive = snapshot["archive"].as_str().map(|sha256| Archive { sha256: sha256.to_owned() });
+        let archive = snapshot["archive"].as_str().and_then(Archive::named);
         let context = Context { project: text("project")?, number: text("number")?, region: text("region")?, archive };
         let mut state = Self::new(&text("deployment")?);
         let resources = snapshot["resources"].as_array().ok_or_else(|| wrong("it lists no `resources`"))?;

@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::policy::binding;
 use super::*;
-use infra::topology::Topology;
+use infra::topology::{ArchiveFormat, Topology};
 
 /// The shipped topology with `from` replaced by `to`.
 fn topology(from: &str, to: &str) -> Topology {
-    let text = infra::topology::SHIPPED;
+    let text = include_str!("../../../topology.toml");
     assert!(text.contains(from), "the shipped topology no longer says {from}");
     Topology::parse(&text.replacen(from, to, 1), "topology.toml").unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -23,7 +23,7 @@ fn context(digest: char) -> Context {
         project: "my-project".to_owned(),
         number: "123456789".to_owned(),
         region: "europe-west1".to_owned(),
-        archive: Some(Archive { sha256: digest.to_string().repeat(64) }),
+        archive: Some(Archive { sha256: digest.to_string().repeat(64), format: ArchiveFormat::TarGz }),
     }
 }
 
@@ -149,6 +149,22 @@ fn a_changed_declaration_changes_that_field_alone() {
 fn a_field_that_is_not_declared_is_not_touched() {
     let changed = topology("memory = \"512Mi\"\n", "");
     assert!(plan(&wanted(&changed), &deployed(&shipped())).is_empty());
+}
+
+#[test]
+fn an_archive_is_named_by_its_content_and_form() {
+    for (format, end) in [(ArchiveFormat::TarGz, "tar.gz"), (ArchiveFormat::Zip, "zip")] {
+        let archive = Archive { sha256: "ab12".repeat(16), format };
+        assert_eq!(archive.object(), format!("archives/{}.{end}", archive.sha256));
+        for name in [archive.object(), archive.file_name(), format!("bucket/{}", archive.object())] {
+            assert_eq!(Archive::named(&name), Some(archive.clone()), "{name}");
+        }
+        // A snapshot remembers both.
+        let context = Context { archive: Some(archive), ..context('a') };
+        let snapshot = State::new("d").to_snapshot(&context).to_string();
+        assert_eq!(State::from_snapshot(&snapshot).unwrap().1, context);
+    }
+    assert_eq!(Archive::named("archives/ab.tar"), None);
 }
 
 #[test]

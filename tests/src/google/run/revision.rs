@@ -16,8 +16,8 @@ pub(super) struct Revision {
     value: Value,
     /// What it was made of, without its name.
     template: Value,
-    /// It did not start, and never will.
-    failed: bool,
+    /// Why it did not start, and never will.
+    fault: Option<String>,
 }
 
 impl Revision {
@@ -59,8 +59,8 @@ pub(super) fn check_traffic(service: &Service) -> Result<(), Failure> {
 }
 
 /// Adds a revision of the service's template. A name that was used before has to mean the same template; with `force` it may not
-/// be used again at all.
-pub(super) fn add(name: &str, service: &mut Service, force: bool) -> Result<(), Failure> {
+/// be used again at all. With a `fault` it will not start.
+pub(super) fn add(name: &str, service: &mut Service, force: bool, fault: Option<String>) -> Result<(), Failure> {
     let id = name.rsplit('/').next().unwrap_or_default();
     let mut template = service.value["template"].clone();
     let given = template.as_object_mut().and_then(|fields| fields.remove("revision"));
@@ -92,30 +92,32 @@ pub(super) fn add(name: &str, service: &mut Service, force: bool) -> Result<(), 
         for (field, content) in fixed.as_object().into_iter().flatten() {
             value[field] = content.clone();
         }
-        service.revisions.push(Revision { value, template, failed: false });
+        service.revisions.push(Revision { value, template, fault });
     }
     service.value["latestCreatedRevision"] = json!(full);
     Ok(())
 }
 
+const NOT_STARTED: &str = "The user-provided container failed the configured startup probe checks.";
+
 /// Ends the reconciliation: the latest revision serves, or the one before goes on.
 pub(super) fn settle(service: &mut Service, fails: bool) -> Answer {
     let latest = text(&service.value, "latestCreatedRevision").to_owned();
-    let mut ready = false;
+    let mut fault = Some(NOT_STARTED.to_owned());
     if let Some(revision) = service.revisions.iter_mut().find(|revision| revision.name() == latest) {
-        revision.failed |= fails;
-        ready = !revision.failed;
-        revision.value["conditions"] = json!([condition(state(ready), "")]);
+        if fails && revision.fault.is_none() {
+            revision.fault = Some(NOT_STARTED.to_owned());
+        }
+        fault.clone_from(&revision.fault);
+        revision.value["conditions"] = json!([condition(state(fault.is_none()), "")]);
         remove(&mut revision.value, "reconciling");
     }
     let value = &mut service.value;
     remove(value, "reconciling");
     value["observedGeneration"] = value["generation"].clone();
-    if !ready {
-        let message = format!(
-            "Revision '{}' is not ready and cannot serve traffic. The user-provided container failed the configured startup probe checks.",
-            latest.rsplit('/').next().unwrap_or_default()
-        );
+    if let Some(fault) = fault {
+        let revision = latest.rsplit('/').next().unwrap_or_default();
+        let message = format!("Revision '{revision}' is not ready and cannot serve traffic. {fault}");
         value["terminalCondition"] = condition(state(false), &message);
         return Err(Failure::new(400, "FAILED_PRECONDITION", message));
     }

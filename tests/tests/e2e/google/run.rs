@@ -111,7 +111,7 @@ async fn what_a_service_refers_to_is_there() {
     service["template"]["containers"][0]["sourceCode"] = source;
     let (status, why) = rig.refused(Run, Method::POST, &create, service.clone()).await;
     assert!(status == 400 && why.contains("a/b.zip"), "{status} {why}");
-    storage.write(&bucket, "a/b.zip", "archive").await;
+    storage.write(&bucket, "a/b.zip", tests::tar_gz(&[("main", b"archive", 0o755)])).await;
 
     // A dry run says yes and makes nothing.
     let dry = rig.ok(Run, Method::POST, &format!("{create}&validateOnly=true"), service.clone()).await;
@@ -119,6 +119,39 @@ async fn what_a_service_refers_to_is_there() {
     assert_eq!(rig.get(Run, SERVICES).await, json!({}));
     assert_eq!(rig.service("s", service).await["terminalCondition"]["state"], "CONDITION_SUCCEEDED");
     assert!(rig.google.mutations().iter().all(|request| request.query.len() < 2), "{:?}", rig.google.mutations());
+    assert_eq!(rig.google.violations(), Vec::<String>::new());
+}
+
+/// What Google's clients send is taken by its content, and nothing else.
+#[tokio::test]
+async fn a_revision_is_made_from_a_gzipped_tar_alone() {
+    let Some(rig) = rig() else { return };
+    let (storage, bucket) = (Storage::shared().unwrap(), unique("run-archives"));
+    storage.create_bucket(&bucket).await;
+    let good: [(&str, &[u8], u32); 1] = [("main", b"archive", 0o755)];
+    let half = tests::tar_gz(&good);
+    for (index, (archive, fault)) in [
+        (tests::tar_gz(&good), ""),
+        (half[..half.len() - 4].to_vec(), "no gzipped tar"),
+        (tests::zip(&good), "no gzipped tar"),
+        (b"PK\x03\x04one".to_vec(), "no gzipped tar"),
+        (tests::tar_gz(&[("main", b"archive", 0o644)]), "`main` in it has mode 0644"),
+        (tests::tar_gz(&[("bin/main", b"archive", 0o755)]), "no regular file `main`"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let object = format!("{index}.tar.gz");
+        storage.write(&bucket, &object, archive).await;
+        let mut service = hello();
+        service["template"]["containers"][0]["sourceCode"] =
+            json!({"cloudStorageSource": {"bucket": bucket, "object": object}});
+        let made = rig.ok(Run, Method::POST, &format!("{SERVICES}?serviceId=s{index}"), service).await;
+        let (_, done) = rig.wait(Run, "v2", &made).await;
+        let message = done["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(message.is_empty(), fault.is_empty(), "{done}");
+        assert!(message.contains(fault), "{fault}: {done}");
+    }
     assert_eq!(rig.google.violations(), Vec::<String>::new());
 }
 

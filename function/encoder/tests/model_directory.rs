@@ -121,7 +121,7 @@ fn another_depth_and_width_agrees_with_its_float32_weights() {
 #[test]
 fn what_is_null_is_not_set_and_a_byte_order_mark_is_no_part_of_a_file() {
     let folder = directory("marked", "");
-    let plain = Source::read(&folder).unwrap().quantise().unwrap();
+    let plain = SourceModel::read(&folder).unwrap().quantise().unwrap();
     let mut config: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
     for field in ["layer_norm_eps", "hidden_act", "position_embedding_type"] {
         config[field] = Value::Null;
@@ -132,7 +132,7 @@ fn what_is_null_is_not_set_and_a_byte_order_mark_is_no_part_of_a_file() {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         std::fs::write(folder.join(file), format!("\u{feff}{text}")).unwrap();
     }
-    assert!(Source::read(&folder).unwrap().quantise().unwrap() == plain);
+    assert!(SourceModel::read(&folder).unwrap().quantise().unwrap() == plain);
 
     for (file, content, words) in [
         (
@@ -144,7 +144,7 @@ fn what_is_null_is_not_set_and_a_byte_order_mark_is_no_part_of_a_file() {
     ] {
         let kept = std::fs::read(folder.join(file)).unwrap();
         std::fs::write(folder.join(file), content).unwrap();
-        let error = Source::read(&folder).unwrap_err().to_string();
+        let error = SourceModel::read(&folder).unwrap_err().to_string();
         assert!(error.contains(file) && error.contains(words), "{error}");
         std::fs::write(folder.join(file), kept).unwrap();
     }

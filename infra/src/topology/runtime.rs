@@ -34,6 +34,7 @@ impl Service {
             name,
             routes,
             task,
+            tasks,
             labels,
             results,
             ledger,
@@ -55,6 +56,7 @@ impl Service {
             name: name.clone(),
             routes: routes.clone(),
             task: task.clone(),
+            tasks: tasks.clone(),
             labels: labels.clone(),
             results: results.clone(),
             // How long its entries are kept is the bucket's to know.
@@ -149,6 +151,7 @@ fn keys(service: &Service) -> Table {
     let keys = [
         ("routes", (!routes.is_empty()).then_some(Value::Array(routes))),
         ("task", service.task.map(Value::from)),
+        ("tasks", strings(service.tasks)),
         ("labels", strings(service.labels)),
         ("results", strings(results.collect())),
         ("ledger", ledger.map(Value::from)),

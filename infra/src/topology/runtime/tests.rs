@@ -55,6 +55,7 @@ ledger = "gs://{project}-code/ledger/"
 ledger-retention = "20d"
 dead-letter-topic = "dead"
 task = "embed"
+tasks = ["redact"]
 labels = ["one", "two"]
 hop-limit = 5
 environment = { SIZE = "5", PULL_SUBSCRIPTION = "pulled" }
@@ -139,7 +140,8 @@ const NOT_READ: [(&str, &str); 47] = [
 ];
 
 /// Changes that the function reads.
-const READ: [(&str, &str); 25] = [
+const READ: [(&str, &str); 26] = [
+    ("tasks = [\"redact\"]\n", "tasks = [\"mask\"]\n"),
     (r#"timeout = "50s""#, r#"timeout = "49s""#),
     (r#"timeout = "40s""#, r#"timeout = "41s""#),
     (r#"results = ["topic:done", "gs://{project}-code"#, r#"results = ["stdout", "gs://{project}-code"#),

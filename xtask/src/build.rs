@@ -1,17 +1,20 @@
 //! `cargo xtask build`: the archive that is deployed.
 //!
-//! The same commit gives the same bytes in every folder and on every machine with the same Rust toolchain and C library:
-//! [`mod@cargo`] builds the binary under flags of its own, [`archive`] packs it.
+//! The same commit gives the same bytes in every folder and on every machine with the same Rust toolchain and linker:
+//! [`mod@cargo`] builds the binary under flags of its own, with the compiler that [`cross`] chooses, [`archive`] packs it.
 
 pub(crate) mod archive;
 mod cargo;
+mod cross;
 mod elf;
+mod zig;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 pub(crate) use archive::Archive;
 pub(crate) use cargo::{cargo, executable};
+pub(crate) use cross::{Choice, Readiness, report};
 
 use crate::flags;
 use crate::topology::{self, root};
@@ -28,7 +31,7 @@ pub(crate) fn build(flags: &flags::Build) -> Result<Archive> {
     let binary = match &flags.binary {
         Some(binary) => binary,
         None => {
-            built = cargo::build(&metadata)?;
+            built = cargo::build(&metadata, flags.cross.choice(), flags.yes)?;
             &built
         }
     };

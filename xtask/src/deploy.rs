@@ -14,7 +14,7 @@ use crate::{flags, outputs, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
     let topology = topology::read(&flags.place.declaration)?;
-    let Built { bytes, archive } = built(&flags.place, flags.archive.as_deref())?;
+    let Built { bytes, archive } = built(&flags.place, flags.archive.as_deref(), flags.cross, flags.yes)?;
     terminal::block_on(async {
         let began = Instant::now();
         let mut google = connect(&flags.place).await?;

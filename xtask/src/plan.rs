@@ -61,7 +61,7 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
 }
 
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
-    let built = built(&flags.place, flags.archive.as_deref())?;
+    let built = built(&flags.place, flags.archive.as_deref(), flags.cross, false)?;
     terminal::block_on(async {
         let mut google = connect(&flags.place).await?;
         google.set_archive(built.archive);
@@ -75,12 +75,13 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     })
 }
 
-/// The given archive, or a new one.
-pub(crate) fn built(place: &Place, archive: Option<&Path>) -> Result<Built> {
+/// The given archive, or a new one; with `yes`, what building needs is installed without asking.
+pub(crate) fn built(place: &Place, archive: Option<&Path>, cross: flags::Cross, yes: bool) -> Result<Built> {
     match archive {
         Some(path) => read(path),
         None => {
-            let flags = flags::Build { topology: place.declaration.topology.clone(), binary: None, json: false };
+            let flags =
+                flags::Build { topology: place.declaration.topology.clone(), binary: None, cross, yes, json: false };
             read(&build::build(&flags)?.path)
         }
     }

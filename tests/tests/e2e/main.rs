@@ -25,6 +25,8 @@ macro_rules! on_every_pubsub {
 
 mod bus;
 mod callers;
+#[cfg(unix)]
+mod cross;
 mod deploy;
 mod dev;
 mod faults;

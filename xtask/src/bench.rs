@@ -25,6 +25,9 @@ use crate::flags::bench::{Bench, Encoder, Http, What};
 use report::Report;
 
 pub(crate) fn run(flags: &Bench) -> Result<()> {
+    if !server::usage_is_measured() {
+        eprintln!("note: CPU times and memory are measured on Linux only; figures made of them are 0, or no numbers");
+    }
     let report = match &flags.what {
         Some(What::Encoder(own)) => encoder::run(own, flags)?,
         Some(What::Http(own)) => http::run(own, flags)?,

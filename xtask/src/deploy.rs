@@ -9,12 +9,14 @@ use deploy::cloud::Google;
 use deploy::plan::{Action, Plan, State};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::build::Binary;
 use crate::plan::{Built, Compared, built, compare, connect};
 use crate::{flags, outputs, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
     let topology = topology::read(&flags.place.declaration)?;
-    let Built { bytes, archive } = built(&flags.place, &topology, flags.archive.as_deref())?;
+    let binary = Binary::Compiled { cross: flags.cross.choice(), install: flags.yes };
+    let Built { bytes, archive } = built(&flags.place, &topology, flags.archive.as_deref(), binary)?;
     terminal::block_on(async {
         let began = Instant::now();
         let mut google = connect(&flags.place).await?;

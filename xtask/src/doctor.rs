@@ -7,6 +7,7 @@ use deploy::cloud::{Api, Google, Settings};
 use deploy::plan::{self, Kind};
 use serde_json::json;
 
+use crate::build::{self, Readiness};
 use crate::{flags, terminal, topology};
 
 /// What `deploy` and `destroy` do in a project, and the predefined role that allows it.
@@ -51,6 +52,7 @@ impl Report {
 pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
     let mut report = Report::default();
     tools(&mut report);
+    compiler(&mut report);
     let topology = topology::read(&flags.place.declaration);
     match &topology {
         Ok(topology) => {
@@ -126,8 +128,23 @@ fn tools(report: &mut Report) {
     }
 }
 
+/// With what `build` and `deploy` compile, and what is missing for that.
+fn compiler(report: &mut Report) {
+    match build::report() {
+        Ok(decision) => {
+            let mark = match decision.readiness() {
+                Readiness::Ready => Mark::Good,
+                Readiness::Installs => Mark::Note,
+                Readiness::Blocked => Mark::Bad,
+            };
+            report.add(mark, "build", decision.to_string());
+        }
+        Err(error) => report.add(Mark::Bad, "build", format!("{error:#}")),
+    }
+}
+
 fn archive(report: &mut Report) {
-    match crate::build::newest() {
+    match build::newest() {
         Some(path) => report.add(Mark::Good, "archive", format!("{}", path.display())),
         None => report.add(
             Mark::Note,

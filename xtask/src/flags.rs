@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod bench;
+mod cross;
 mod deploy;
 mod dev;
 mod pubsub;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use infra::topology::ArchiveFormat;
 
+pub(crate) use cross::Cross;
 pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
 pub(crate) use dev::Dev;
 pub(crate) use pubsub::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
@@ -64,23 +66,34 @@ pub(crate) struct Model {
 
 /// Build the function and pack the archive that is deployed
 ///
-/// The archive holds the release binary `main` and, as `topology.toml`, what the function reads of the declaration: a change of the
-/// rest, such as a subscription, leaves it as it is. It is a gzipped tar, as Google's own tools send to Cloud Run, and is named by its
-/// sha256 in the folder `archive` of the target directory. A commit gives the same bytes in every folder, and on every machine with the same Rust toolchain and C
-/// library: for that the build leaves out RUSTFLAGS and flags of cargo's configuration, and replaces the paths of this machine.
+/// The archive holds the release binary `main` and, as `topology.toml`, what the function reads of the declaration: a change of
+/// the rest, such as a subscription, leaves it as it is. It is a gzipped tar, as Google's own tools send to Cloud Run, and is named
+/// by its sha256 in the folder `archive` of the target directory. A commit gives the same bytes in every folder, and on every
+/// machine with the same Rust toolchain and linker: for that the build leaves out RUSTFLAGS and flags of cargo's configuration, and
+/// replaces the paths of this machine.
+///
+/// On a Mac, on ARM, and where the C library is newer than that of Cloud Run's base image, cargo-zigbuild and zig compile for
+/// linux/amd64. They are taken from PATH, or installed into the target directory after asking. `rustup target add
+/// x86_64-unknown-linux-gnu` brings the standard library.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask build
   cargo xtask build --json | jq -r .sha256
   cargo xtask build --format zip
+  cargo xtask build --cross --yes
   cargo xtask build --binary target/x86_64-unknown-linux-gnu/release/main")]
 pub(crate) struct Build {
     /// The declaration that goes into the archive [default: infra/topology.toml]
     #[arg(long, value_name = "FILE")]
     pub(crate) topology: Option<PathBuf>,
     /// Pack this binary instead of building one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cross", "no_cross"])]
     pub(crate) binary: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cross: Cross,
+    /// Install what a cross build needs without asking
+    #[arg(long, short)]
+    pub(crate) yes: bool,
     /// The form of the archive [default: `format` of the topology's `archive`, which is tar.gz unless declared]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,

@@ -8,6 +8,7 @@ use deploy::cloud::{Google, Settings};
 use deploy::plan::{self, Archive, Context, Plan, Resource, State};
 use infra::topology::{ArchiveFormat, Topology};
 
+use crate::build::Binary;
 use crate::flags::{self, Place};
 use crate::{build, terminal, topology};
 
@@ -61,7 +62,8 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
 }
 
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
-    let built = built(&flags.place, topology, flags.archive.as_deref())?;
+    let binary = Binary::Compiled { cross: flags.cross.choice(), install: false };
+    let built = built(&flags.place, topology, flags.archive.as_deref(), binary)?;
     terminal::block_on(async {
         let mut google = connect(&flags.place).await?;
         google.set_archive(built.archive);
@@ -75,14 +77,14 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     })
 }
 
-/// The given archive, or a new one.
-pub(crate) fn built(place: &Place, topology: &Topology, archive: Option<&Path>) -> Result<Built> {
+/// The given archive, or a new one with this binary.
+pub(crate) fn built(place: &Place, topology: &Topology, archive: Option<&Path>, binary: Binary<'_>) -> Result<Built> {
     let built = match archive {
         Some(path) => read(path)?,
         None => {
             let format = topology.archive_format();
             let build::Archive { path, sha256, .. } =
-                build::build(place.declaration.topology.as_deref(), format, None)?;
+                build::build(place.declaration.topology.as_deref(), format, binary)?;
             let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             Built { bytes: bytes.into(), archive: Archive { sha256, format } }
         }

@@ -9,6 +9,11 @@ pub(crate) fn colour() -> bool {
     stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Whether somebody can answer a question.
+pub(crate) fn can_ask() -> bool {
+    stdin().is_terminal()
+}
+
 /// Asks a question that `--yes` answers.
 ///
 /// # Errors
@@ -17,7 +22,7 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
-    if !stdin().is_terminal() {
+    if !can_ask() {
         bail!("nobody can be asked here: {question}\n  help: pass --yes");
     }
     let mut err = stderr();

@@ -25,6 +25,7 @@ macro_rules! on_every_pubsub {
 
 mod bus;
 mod callers;
+#[cfg(unix)]
 mod cross;
 mod deploy;
 mod dev;

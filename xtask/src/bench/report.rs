@@ -90,7 +90,7 @@ pub(super) fn number(value: f64) -> String {
     out
 }
 
-/// The processor and the CPUs that this process may use.
+/// The processor, `null` where there is no `/proc/cpuinfo` with its name, and the CPUs that this process may use.
 pub(super) fn machine() -> Value {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -85,7 +85,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Zero where there is no `/proc`.
+    /// Zero where there is no `/proc`: [`usage_is_measured`].
     pub(super) fn usage(&self) -> Usage {
         let own = self.child.id();
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -108,6 +108,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether this system says what processes use: Linux alone, in `/proc`.
+pub(super) fn usage_is_measured() -> bool {
+    stat(std::process::id()).is_some()
 }
 
 fn spawn(command: &mut Command) -> Result<Child> {

@@ -1,17 +1,19 @@
 //! The release build.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::cross::{Choice, Method, prepare};
 use super::elf::CROSS;
+use super::zig;
 
 /// What Cloud Run's base image runs.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(super) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What `cargo metadata` says of the workspace.
 #[derive(Deserialize)]
@@ -65,29 +67,39 @@ impl Metadata {
     }
 }
 
-/// Builds the function and returns the path of its binary.
+/// Builds the function and returns the path of its binary. Tools that are missing are installed after asking, or with `yes`.
 ///
 /// The flags of `RUSTFLAGS` and of cargo's configuration are left out on purpose: the archive of a commit must not depend on
 /// who builds it, and `target-cpu=native` would not run elsewhere. A build apart from `cargo build --release` comes of that;
 /// cargo keeps both.
-pub(super) fn build(metadata: &Metadata) -> Result<PathBuf> {
+pub(super) fn build(metadata: &Metadata, choice: Choice, yes: bool) -> Result<PathBuf> {
+    let root = &metadata.workspace_root;
+    let rust = Rust::ask(root)?;
+    let decision = prepare(choice, yes, &rust, &metadata.target_directory, root)?;
     let flags: Vec<String> = metadata
-        .remapped(&Rust::ask(&metadata.workspace_root)?)
+        .remapped(&rust)
         .into_iter()
         .map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display()))
         .collect();
-    let mut command = cargo(&metadata.workspace_root);
+    let mut command = if let Method::Cross { zigbuild, zig } = &decision.method {
+        eprintln!("Compiling {decision}");
+        zig::command(zigbuild, zig, root)
+    } else {
+        let mut command = cargo(root);
+        command.args(["build", "--target", TARGET]);
+        command
+    };
     command
-        .args(["build", "--release", "--locked", "--package=function", "--bin=main", "--target", TARGET])
-        .arg("--target-dir")
+        .args(["--release", "--locked", "--package=function", "--bin=main", "--target-dir"])
         .arg(&metadata.target_directory)
         .arg("--message-format=json-render-diagnostics")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .stderr(Stdio::inherit());
-    let output = command.output().context("running cargo build")?;
+    let output = command.output().with_context(|| format!("running {}", command.get_program().display()))?;
     if !output.status.success() {
-        let cross = !cfg!(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"));
-        bail!("cargo build failed ({}){}", output.status, if cross { CROSS } else { "" });
+        let native = decision.method == Method::Native;
+        let help = if native && rust.host != TARGET { CROSS } else { "" };
+        bail!("cargo {} failed ({}){help}", if native { "build" } else { "zigbuild" }, output.status);
     }
     executable(&output.stdout)
 }
@@ -105,13 +117,15 @@ pub(crate) fn executable(printed: &[u8]) -> Result<PathBuf> {
 }
 
 /// The compiler.
-struct Rust {
+pub(super) struct Rust {
     sysroot: PathBuf,
     commit: String,
+    /// The target that it compiles for by itself.
+    pub(super) host: String,
 }
 
 impl Rust {
-    fn ask(root: &Path) -> Result<Self> {
+    pub(super) fn ask(root: &Path) -> Result<Self> {
         let ask = |arguments: &[&str]| -> Result<String> {
             let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
             let output = Command::new(&rustc).args(arguments).current_dir(root).output();
@@ -121,15 +135,28 @@ impl Rust {
         };
         let sysroot = ask(&["--print=sysroot"])?;
         let version = ask(&["--version", "--verbose"])?;
-        let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown");
-        Ok(Self { sysroot: PathBuf::from(sysroot.trim_end()), commit: commit.to_owned() })
+        let value = |key| version.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("unknown").to_owned();
+        let (commit, host) = (value("commit-hash: "), value("host: "));
+        Ok(Self { sysroot: PathBuf::from(sysroot.trim_end()), commit, host })
+    }
+
+    /// Whether the standard library for this target is installed; a folder without it is not enough.
+    pub(super) fn has_standard_library(&self, target: &str) -> bool {
+        let files = std::fs::read_dir(self.sysroot.join("lib/rustlib").join(target).join("lib"));
+        let mut names = files.into_iter().flatten().flatten().map(|file| file.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("libstd-"))
     }
 }
 
 /// Cargo as a person would start it in this folder: without what cargo tells the processes that it starts, which some build
 /// scripts would take for a change, and without what would build something other than what the manifest says.
 pub(crate) fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    without_settings(&std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")), root)
+}
+
+/// The same for another program that runs cargo.
+pub(super) fn without_settings(program: &OsStr, root: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
@@ -153,6 +180,7 @@ mod tests {
         let metadata = Metadata::read(crate::topology::root(), true).unwrap();
         let rust = Rust::ask(&metadata.workspace_root).unwrap();
         assert!(rust.commit.len() == 40 && rust.sysroot.join("lib/rustlib").is_dir());
+        assert!(rust.has_standard_library(&rust.host) && !rust.has_standard_library("z80-unknown-none"));
         let remapped = metadata.remapped(&rust);
         for package in &metadata.packages {
             let file = package.manifest_path.with_file_name("src");

@@ -10,14 +10,10 @@ use object::{Endianness, elf};
 pub(crate) const BASE_IMAGE: Version = (2, 39);
 
 /// How to get a binary that fits.
-pub(super) const CROSS: &str =
-    "\n  help: the archive takes a binary for Linux on x86-64 with the GNU C library. On another machine, for example:
-    rustup target add x86_64-unknown-linux-gnu
-    cargo install --locked cargo-zigbuild        (needs zig)
-    cargo zigbuild --release --locked -p function --bin main --target x86_64-unknown-linux-gnu.2.36
-    cargo xtask build --binary target/x86_64-unknown-linux-gnu/release/main";
+pub(super) const CROSS: &str = "\n  help: the archive takes a binary for Linux on x86-64 with the GNU C library. \
+    `cargo xtask build --cross` makes one on every machine, with `cargo zigbuild`";
 
-type Version = (u32, u32);
+pub(super) type Version = (u32, u32);
 
 /// The newest version of the GNU C library that a binary asks for, and what it wants of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +75,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<Option<Glibc>> {
         let (major, minor) = BASE_IMAGE;
         bail!(
             "it needs glibc {glibc}, and the base image has {major}.{minor}\n  \
-             help: build on a system with glibc {major}.{minor} or older (Ubuntu 24.04, Debian 12), or with \
-             `cargo zigbuild --target x86_64-unknown-linux-gnu.{major}.{minor}` and `cargo xtask build --binary FILE`"
+             help: `cargo xtask build --cross` compiles it for an older one; or build on a system with glibc \
+             {major}.{minor} or older (Ubuntu 24.04, Debian 12)"
         );
     }
     Ok(newest)

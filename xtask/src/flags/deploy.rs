@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Declaration;
+use super::{Cross, Declaration};
 
 /// Which declaration, and where it goes.
 #[derive(Debug, Args)]
@@ -41,8 +41,10 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     pub(crate) write_snapshot: Option<PathBuf>,
     /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its root
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cross", "no_cross"])]
     pub(crate) archive: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cross: Cross,
     /// Exit with 2 if there are changes
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
@@ -65,8 +67,10 @@ pub(crate) struct Deploy {
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its root
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cross", "no_cross"])]
     pub(crate) archive: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cross: Cross,
     /// Print the outputs as JSON
     #[arg(long)]
     pub(crate) json: bool,

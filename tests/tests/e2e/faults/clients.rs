@@ -49,7 +49,8 @@ async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
     );
 }
 
-/// Connections at this port that the other side has closed and this one has not: CLOSE_WAIT in /proc/net/tcp.
+/// Connections at this port that the other side has closed and this one has not: CLOSE_WAIT in /proc/net/tcp. Where there is no
+/// such file they are not counted.
 fn half_closed(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let local = format!(":{port:04X}");

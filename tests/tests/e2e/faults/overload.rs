@@ -78,7 +78,13 @@ async fn five_times_its_capacity_is_refused_or_done_in_the_same_memory() {
     assert!(worst < Duration::from_secs(10), "an accepted message took {worst:?}, and Pub/Sub waits 10 s at least");
 }
 
-/// The most memory that a process has had, in KiB.
+/// The most memory that a process has had, in KiB. Linux counts it; elsewhere it is 0, so that its growth is not checked.
+#[cfg(not(target_os = "linux"))]
+fn peak(_id: u32) -> u64 {
+    0
+}
+
+#[cfg(target_os = "linux")]
 fn peak(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

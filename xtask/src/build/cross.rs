@@ -1,0 +1,240 @@
+//! Which compiler makes the deployed binary: this machine's own, or zig, which has Linux's C library in every version.
+
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::cargo::{Rust, TARGET};
+use super::elf::{BASE_IMAGE, Version};
+use super::zig::{Folder, GLIBC, Tool};
+use crate::terminal;
+
+#[cfg(test)]
+mod tests;
+
+/// What the flags ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// What this machine needs.
+    Auto,
+    Cross,
+    Native,
+}
+
+/// A machine that compiles.
+#[derive(Debug)]
+pub(super) struct Host {
+    triple: String,
+    /// `None`: it has none, or does not say.
+    glibc: Option<Version>,
+}
+
+/// What a cross build needs and this machine has.
+#[derive(Debug)]
+pub(super) struct Found {
+    standard_library: bool,
+    zigbuild: Option<Tool>,
+    zig: Option<Tool>,
+}
+
+/// What a cross build needs and this machine lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    StandardLibrary,
+    Zigbuild,
+    Zig,
+}
+
+/// How the binary is compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Native,
+    Cross {
+        zigbuild: Tool,
+        zig: Tool,
+    },
+    /// As a cross build, once these are installed.
+    Incomplete(Vec<Missing>),
+}
+
+/// How the binary is compiled, and why so.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(super) method: Method,
+    why: String,
+}
+
+impl Host {
+    pub(super) fn new(triple: &str) -> Self {
+        Self { triple: triple.to_owned(), glibc: if triple == TARGET { glibc() } else { None } }
+    }
+
+    /// Why what its own compiler makes would not run on the base image; `None` if it would, or if that cannot be known: then
+    /// the check of the finished binary says so.
+    fn unfit(&self) -> Option<String> {
+        let (major, minor) = BASE_IMAGE;
+        match self.glibc {
+            _ if self.triple != TARGET => Some(format!("this machine is {}", self.triple)),
+            Some(glibc) if glibc > BASE_IMAGE => {
+                Some(format!("this machine has glibc {}.{}, and the base image has {major}.{minor}", glibc.0, glibc.1))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this machine is {}", self.triple)?;
+        match self.glibc {
+            Some((major, minor)) => write!(f, " with glibc {major}.{minor}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Missing {
+    /// What it is, and the command that installs it.
+    fn fix(self) -> (&'static str, &'static str) {
+        match self {
+            Self::StandardLibrary => {
+                ("the standard library for x86_64-unknown-linux-gnu", "rustup target add x86_64-unknown-linux-gnu")
+            }
+            Self::Zigbuild => ("cargo-zigbuild", "cargo install --locked cargo-zigbuild"),
+            Self::Zig => ("zig", "python3 -m pip install ziglang"),
+        }
+    }
+}
+
+/// Decides. What is installed is looked for only where it counts.
+pub(super) fn decide(choice: Choice, host: &Host, found: impl FnOnce() -> Found) -> Decision {
+    let why = match choice {
+        Choice::Native => None,
+        Choice::Auto => host.unfit(),
+        Choice::Cross => Some(host.unfit().unwrap_or_else(|| "--cross".to_owned())),
+    };
+    let Some(why) = why else { return Decision { method: Method::Native, why: host.to_string() } };
+    let Found { standard_library, zigbuild, zig } = found();
+    let missing = [
+        (!standard_library).then_some(Missing::StandardLibrary),
+        zigbuild.is_none().then_some(Missing::Zigbuild),
+        zig.is_none().then_some(Missing::Zig),
+    ];
+    let method = match (zigbuild, zig) {
+        (Some(zigbuild), Some(zig)) if standard_library => Method::Cross { zigbuild, zig },
+        _ => Method::Incomplete(missing.into_iter().flatten().collect()),
+    };
+    Decision { method, why }
+}
+
+/// The decision for this machine.
+pub(super) fn here(choice: Choice, rust: &Rust, folder: &Folder) -> Decision {
+    decide(choice, &Host::new(&rust.host), || Found {
+        standard_library: rust.has_standard_library(TARGET),
+        zigbuild: folder.zigbuild(),
+        zig: folder.zig(),
+    })
+}
+
+/// The decision for this machine, with everything installed that it needs, after asking.
+///
+/// # Errors
+/// Something is missing, and there is nobody to ask, the answer is no, or it is the standard library, which is the toolchain's.
+pub(super) fn prepare(choice: Choice, yes: bool, rust: &Rust, target: &Path, root: &Path) -> Result<Decision> {
+    let folder = Folder::new(target);
+    let decision = here(choice, rust, &folder);
+    let Method::Incomplete(missing) = &decision.method else { return Ok(decision) };
+    if missing.contains(&Missing::StandardLibrary) || !(yes || terminal::can_ask()) {
+        bail!("{}", decision.refusal(missing));
+    }
+    let names: Vec<_> = missing.iter().map(|missing| missing.fix().0).collect();
+    let names = names.join(" and ");
+    let question =
+        format!("Compiling for linux/amd64 needs {names}: {}. Install into {}?", decision.why, folder.path().display());
+    terminal::confirm(&question, yes)?;
+    for missing in missing {
+        match missing {
+            Missing::Zigbuild => folder.install_zigbuild(root)?,
+            Missing::Zig => folder.install_zig()?,
+            Missing::StandardLibrary => {}
+        }
+    }
+    let decision = here(choice, rust, &folder);
+    ensure!(
+        !matches!(decision.method, Method::Incomplete(_)),
+        "what was installed into {} does not run\n  help: delete that folder, and try again or install {names} yourself",
+        folder.path().display()
+    );
+    Ok(decision)
+}
+
+impl Decision {
+    /// Whether the build can begin; after installing what `build` installs, if that is all that is missing.
+    pub(crate) fn readiness(&self) -> Readiness {
+        match &self.method {
+            Method::Incomplete(missing) if missing.contains(&Missing::StandardLibrary) => Readiness::Blocked,
+            Method::Incomplete(_) => Readiness::Installs,
+            Method::Native | Method::Cross { .. } => Readiness::Ready,
+        }
+    }
+
+    fn refusal(&self, missing: &[Missing]) -> String {
+        let mut text = format!("compiling for linux/amd64 needs what is not installed: {}", self.why);
+        for (what, fix) in missing.iter().map(|missing| missing.fix()) {
+            text.push_str(&format!("\n  {what}: `{fix}`"));
+        }
+        text + "\n  help: run the above; `cargo xtask build --yes` installs cargo-zigbuild and zig by itself"
+    }
+}
+
+/// What stands between a decision and a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    Installs,
+    Blocked,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = &self.why;
+        match &self.method {
+            Method::Native => write!(f, "with cargo alone: {why}"),
+            Method::Cross { zigbuild, zig } => {
+                write!(f, "with cargo-zigbuild {} and zig {} for glibc {GLIBC}: {why}", zigbuild.version, zig.version)
+            }
+            Method::Incomplete(missing) => {
+                write!(f, "with cargo-zigbuild and zig for glibc {GLIBC}: {why}; missing: ")?;
+                for (n, (what, fix)) in missing.iter().map(|missing| missing.fix()).enumerate() {
+                    write!(f, "{}{what} (`{fix}`)", if n == 0 { "" } else { ", " })?;
+                }
+                if self.readiness() == Readiness::Installs {
+                    f.write_str("; or `cargo xtask build --yes`, which installs into the target directory")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The C library that this machine's compiler links against.
+fn glibc() -> Option<Version> {
+    // `glibc 2.36`, or an error on systems with another C library.
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").stdin(Stdio::null()).output();
+    parse_glibc(&String::from_utf8_lossy(&output.ok()?.stdout))
+}
+
+fn parse_glibc(text: &str) -> Option<Version> {
+    let (major, rest) = text.trim().strip_prefix("glibc ")?.split_once('.')?;
+    let minor = rest.split('.').next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The decision of a build without flags, for `doctor`.
+pub(crate) fn report() -> Result<Decision> {
+    let root = crate::topology::root();
+    let metadata = super::cargo::Metadata::read(root, false).context("looking for the target directory")?;
+    Ok(here(Choice::Auto, &Rust::ask(root)?, &Folder::new(&metadata.target_directory)))
+}

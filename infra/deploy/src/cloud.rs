@@ -3,6 +3,7 @@
 //!
 //! - `settings`: project, region, endpoints and credentials, found as Google's own tools find them
 //! - `error`: what went wrong, and whether trying again helps
+//! - `patience`: what is worth waiting for, and for how long
 //! - `google`: which API has which resource
 //! - `eventarc`, `iam`, `project`, `pubsub`, `run`, `storage`: one file an API
 
@@ -10,6 +11,7 @@ mod error;
 mod eventarc;
 mod google;
 mod iam;
+mod patience;
 mod project;
 mod pubsub;
 mod run;
@@ -18,4 +20,5 @@ mod storage;
 
 pub use error::{CloudError, Fault};
 pub use google::Google;
+pub use patience::Cause;
 pub use settings::{Api, Endpoint, Found, Settings, SettingsError};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::cloud::{Cause, CloudError, Fault, Google};
+use crate::cloud::{Cause, CloudError, Fault, Google, Retry};
 use crate::plan::{self, Action, Id, Plan, Resource, State, Step};
 
 /// Steps at work at once.
@@ -91,30 +91,22 @@ async fn run(
     found: &State,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<(), CloudError> {
-    // A cause, since when it is waited for.
-    let mut waiting: Option<(Cause, Instant)> = None;
-    let mut pause = Duration::from_millis(if google.is_local() { 10 } else { 500 });
+    let (shortest, longest) = if google.is_local() { (10, 1_000) } else { (500, 10_000) };
+    let mut retry = Retry::new(Duration::from_millis(shortest), Duration::from_millis(longest));
+    let mut told: Option<Cause> = None;
     let mut answer = match &step.resource {
         Some(resource) => act(google, resource, &step.action, found.get(&step.id)).await,
         None => google.delete(&step.id).await,
     };
     loop {
         let Err(error) = answer else { return Ok(()) };
-        let Some(cause) = Cause::of(&error, !step.needs.is_empty()) else { return Err(error) };
-        let since = match waiting {
-            Some((same, since)) if same == cause => since,
-            _ => {
-                progress(Progress::Waiting(step, cause, &error));
-                Instant::now()
-            }
-        };
-        waiting = Some((cause, since));
-        let pause_now = error.retry_after.unwrap_or(pause).min(Duration::from_secs(30));
-        if since.elapsed() + pause_now > cause.patience() {
-            return Err(error);
+        let cause = Cause::of(&error, !step.needs.is_empty(), step.id.kind.api());
+        let pause = cause.and_then(|cause| retry.pause(cause, error.retry_after, Instant::now()));
+        let (Some(cause), Some(pause)) = (cause, pause) else { return Err(error) };
+        if told.replace(cause) != Some(cause) {
+            progress(Progress::Waiting(step, cause, &error));
         }
-        tokio::time::sleep(pause_now).await;
-        pause = (pause * 2).min(Duration::from_secs(if google.is_local() { 1 } else { 10 }));
+        tokio::time::sleep(pause).await;
         answer = match &step.resource {
             Some(resource) => again(google, resource).await,
             None => google.delete(&step.id).await,
@@ -126,7 +118,7 @@ async fn run(
 async fn again(google: &Google, resource: &Resource) -> Result<(), CloudError> {
     let found = google.read_for(resource).await?;
     if found.as_ref().is_some_and(|found| found["reconciling"] == true) {
-        return Err(CloudError::new(Fault::Passing, "it is still being made ready"));
+        return Err(CloudError::new(Fault::Busy, "it is still being made ready"));
     }
     let action = found.as_ref().map_or(Action::Create, |found| plan::compare(resource, found));
     act(google, resource, &action, found.as_ref()).await

@@ -1,13 +1,15 @@
 //! `cargo xtask` against Google's Pub/Sub emulator, fake-gcs-server, and stand-ins for the APIs that have none, which check every
 //! request against Google's own API descriptions.
 
+mod changes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use deploy::cloud::Api;
 use serde_json::{Value, json};
-use tests::{Emulator, Fault, FaultKind, Google, Ran, Storage, unique, xtask, xtask_command};
+use tests::{Behaviour, Emulator, Fault, FaultKind, Google, Ran, Storage, unique, xtask, xtask_command};
 
 /// A project to deploy to, and what is deployed.
 struct Project {
@@ -18,8 +20,12 @@ struct Project {
 
 impl Project {
     fn new() -> Option<Self> {
+        Self::start(Behaviour::default())
+    }
+
+    fn start(behaviour: Behaviour) -> Option<Self> {
         let (emulator, storage) = (Emulator::shared()?, Storage::shared()?);
-        let google = Google::start(emulator.host(), storage.host())?;
+        let google = Google::start_as(emulator.host(), storage.host(), behaviour)?;
         let folder = std::env::temp_dir().join(unique("deploy"));
         fs::create_dir_all(&folder).unwrap();
         let topology = folder.join("topology.toml");

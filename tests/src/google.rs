@@ -9,6 +9,7 @@ mod call;
 mod eventarc;
 mod fault;
 mod json;
+mod names;
 mod operation;
 mod policy;
 mod project;

@@ -8,6 +8,7 @@ use deploy::apply::{Outcome, Progress, apply};
 use deploy::cloud::Google;
 use deploy::plan::{Action, Plan, State};
 use indicatif::{ProgressBar, ProgressStyle};
+use infra::topology::human;
 
 use crate::build::Binary;
 use crate::plan::{Built, Compared, built, compare, connect};
@@ -72,7 +73,12 @@ fn show(progress: Progress<'_>) {
     };
     match progress {
         Progress::Started(_) => {}
-        Progress::Waiting(step, error) => eprintln!("  … {}: trying again, {error}", step.id),
+        Progress::Waiting(step, cause, error) => eprintln!(
+            "  … {} waits for {}, for up to {}: {error}",
+            step.id,
+            cause.waits_for(),
+            human(cause.patience().as_secs())
+        ),
         Progress::Done(step, took) => eprintln!("  ✓ {} {} ({})", step.id, word(&step.action), seconds(took)),
         Progress::Failed(step, error) => eprintln!("  ✗ {}: {error}", step.id),
     }

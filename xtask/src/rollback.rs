@@ -2,9 +2,10 @@
 
 use anyhow::{Result, bail, ensure};
 use deploy::cloud::Google;
-use deploy::plan::{self, ARCHIVES, Action, Archive, Id, Kind, Resource};
+use deploy::plan::{self, ARCHIVES, Action, Archive, Id, Kind, Plan, Resource, State, Step};
 use serde_json::{Value, json};
 
+use crate::deploy::run_steps;
 use crate::plan::connect;
 use crate::{flags, terminal, topology};
 
@@ -128,10 +129,14 @@ impl Service {
         let source = json!({"sourceCode": {"cloudStorageSource": {"object": object}}});
         let body = json!({"template": {"containers": [source]}});
         let resource = Resource { id: self.id.clone(), body, creation: json!({}), needs: Vec::new() };
-        if let Action::Update(changes) = plan::compare(&resource, &self.found) {
-            google.update(&resource, &self.found, &changes).await?;
+        let action = plan::compare(&resource, &self.found);
+        let (mut found, mut steps) = (State::default(), Vec::new());
+        found.insert(self.id.clone(), self.found.clone());
+        if action != Action::Nothing {
+            steps.push(Step { id: self.id.clone(), action, needs: Vec::new(), resource: Some(resource) });
         }
-        Ok(())
+        // As a deployment: Cloud Run may be busy.
+        run_steps(google, &Plan { steps, unchanged: 0 }, &found, "run `cargo xtask rollback` again").await
     }
 }
 

@@ -6,26 +6,19 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::cloud::{CloudError, Fault, Google};
+use crate::cloud::{Cause, CloudError, Fault, Google, Retry};
 use crate::plan::{self, Action, Id, Plan, Resource, State, Step};
 
 /// Steps at work at once.
 const STEPS: usize = 8;
-
-/// How long an attempt that failed for a passing reason is repeated.
-const PASSING: Duration = Duration::from_secs(60);
-
-/// How long to wait for what was just made to be known everywhere: Google says two minutes and more for a new service account,
-/// <https://cloud.google.com/iam/docs/access-change-propagation>.
-const EVENTUAL: Duration = Duration::from_secs(180);
 
 /// What happens, for a progress line.
 #[derive(Debug)]
 pub enum Progress<'p> {
     /// A step began.
     Started(&'p Step),
-    /// It is tried again, and why.
-    Waiting(&'p Step, &'p CloudError),
+    /// It is tried again, for this cause. Said once for each cause that follows another.
+    Waiting(&'p Step, Cause, &'p CloudError),
     /// It is done.
     Done(&'p Step, Duration),
     /// It failed for good.
@@ -98,27 +91,22 @@ async fn run(
     found: &State,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<(), CloudError> {
-    let began = Instant::now();
-    let mut pause = Duration::from_millis(if google.is_local() { 10 } else { 500 });
+    let (shortest, longest) = if google.is_local() { (10, 1_000) } else { (500, 10_000) };
+    let mut retry = Retry::new(Duration::from_millis(shortest), Duration::from_millis(longest));
+    let mut told: Option<Cause> = None;
     let mut answer = match &step.resource {
         Some(resource) => act(google, resource, &step.action, found.get(&step.id)).await,
         None => google.delete(&step.id).await,
     };
     loop {
         let Err(error) = answer else { return Ok(()) };
-        let patience = match error.fault {
-            Fault::Passing | Fault::Conflict | Fault::Exists => PASSING,
-            // What this plan has just made may not be known to every service yet.
-            _ if is_eventual(&error) && !step.needs.is_empty() => EVENTUAL,
-            _ => return Err(error),
-        };
-        let pause_now = error.retry_after.unwrap_or(pause).min(Duration::from_secs(30));
-        if began.elapsed() + pause_now > patience {
-            return Err(error);
+        let cause = Cause::of(&error, !step.needs.is_empty(), step.id.kind.api());
+        let pause = cause.and_then(|cause| retry.pause(cause, error.retry_after, Instant::now()));
+        let (Some(cause), Some(pause)) = (cause, pause) else { return Err(error) };
+        if told.replace(cause) != Some(cause) {
+            progress(Progress::Waiting(step, cause, &error));
         }
-        progress(Progress::Waiting(step, &error));
-        tokio::time::sleep(pause_now).await;
-        pause = (pause * 2).min(Duration::from_secs(if google.is_local() { 1 } else { 10 }));
+        tokio::time::sleep(pause).await;
         answer = match &step.resource {
             Some(resource) => again(google, resource).await,
             None => google.delete(&step.id).await,
@@ -126,21 +114,11 @@ async fn run(
     }
 }
 
-/// An answer that a service gives while something new is unknown to it.
-fn is_eventual(error: &CloudError) -> bool {
-    let unknown = ["does not exist", "not found", "not exist", "is not ready", "propagat"];
-    match error.fault {
-        Fault::Disabled | Fault::Denied | Fault::Missing => true,
-        Fault::Wrong => unknown.iter().any(|words| error.message.contains(words)),
-        _ => false,
-    }
-}
-
 /// An attempt that failed may have had its effect, or someone else was quicker: what is there is compared again.
 async fn again(google: &Google, resource: &Resource) -> Result<(), CloudError> {
     let found = google.read_for(resource).await?;
     if found.as_ref().is_some_and(|found| found["reconciling"] == true) {
-        return Err(CloudError::new(Fault::Passing, "it is still being made ready"));
+        return Err(CloudError::new(Fault::Busy, "it is still being made ready"));
     }
     let action = found.as_ref().map_or(Action::Create, |found| plan::compare(resource, found));
     act(google, resource, &action, found.as_ref()).await

@@ -3,6 +3,8 @@
 //!
 //! - `settings`: project, region, endpoints and credentials, found as Google's own tools find them
 //! - `error`: what went wrong, and whether trying again helps
+//! - `obstacle`: what has to be put right outside of the topology, and how
+//! - `patience`: what is worth waiting for, and for how long
 //! - `google`: which API has which resource
 //! - `eventarc`, `iam`, `project`, `pubsub`, `run`, `storage`: one file an API
 
@@ -10,6 +12,8 @@ mod error;
 mod eventarc;
 mod google;
 mod iam;
+mod obstacle;
+mod patience;
 mod project;
 mod pubsub;
 mod run;
@@ -18,4 +22,7 @@ mod storage;
 
 pub use error::{CloudError, Fault};
 pub use google::Google;
+pub use obstacle::Obstacle;
+pub use patience::Cause;
+pub(crate) use patience::Retry;
 pub use settings::{Api, Endpoint, Found, Settings, SettingsError};

@@ -7,6 +7,7 @@
 mod context;
 mod declared;
 mod difference;
+mod names;
 mod policy;
 mod print;
 mod state;
@@ -22,8 +23,10 @@ use crate::cloud::Api;
 pub use context::{ARCHIVES, Archive, Context, source};
 pub use declared::declared;
 pub(crate) use declared::{BASE_IMAGE, MESSAGE_PUBLISHED};
+pub(crate) use difference::narrowed;
 pub use difference::{Change, merged};
-pub(crate) use policy::{CONDITION, merged_policy, objects};
+pub(crate) use names::{Home, canonical};
+pub(crate) use policy::{CONDITION, POLICY_VERSION, merged_policy, objects};
 pub use policy::{additions_and_removals, bindings, no_access_control};
 pub use state::{SnapshotError, State};
 
@@ -288,13 +291,12 @@ pub fn compare(resource: &Resource, found: &Value) -> Action {
         let changes = policy::changes(&resource.body, found);
         return if changes.is_empty() { Action::Nothing } else { Action::Update(changes) };
     }
-    let mut changes = difference::changes(&resource.body, found);
-    let immutable = resource
-        .id
-        .kind
-        .immutable()
-        .iter()
-        .find(|(field, _)| changes.iter().any(|change| change.path.split(['.', '[']).next() == Some(field)));
+    let mut changes = match Home::of_resource(&resource.id) {
+        Some(home) => difference::changes(&canonical(&resource.body, home), &canonical(found, home)),
+        None => difference::changes(&resource.body, found),
+    };
+    let immutable =
+        resource.id.kind.immutable().iter().find(|(field, _)| changes.iter().any(|change| change.top() == *field));
     if let Some((_, why)) = immutable {
         return Action::Replace { why: (*why).to_owned(), changes };
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::call::{Answer, Call, Failure};
 use super::json::{apply, etag, next, now, page, text, uid, without_defaults};
 use super::operation::{Effect, any};
-use super::state::State;
+use super::state::{PROJECT_NUMBER, State};
 
 const TRIGGER: &str = "google.cloud.eventarc.v1.Trigger";
 const PUBLISHED: &str = "google.cloud.pubsub.topic.v1.messagePublished";
@@ -20,7 +20,10 @@ impl State {
             return answer;
         }
         let target = call.target();
-        let name = target.segments.join("/");
+        // It takes the names that it gives.
+        let named = target.segments.join("/");
+        let by_number = named.strip_prefix(&format!("projects/{PROJECT_NUMBER}/"));
+        let name = by_number.map(|rest| format!("projects/{}/{rest}", self.project)).unwrap_or(named.clone());
         match (call.method.as_str(), target.segments.as_slice()) {
             ("POST", ["projects", _, "locations", _, "triggers"]) => {
                 let id = call.query("triggerId").unwrap_or_default();

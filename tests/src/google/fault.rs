@@ -1,7 +1,7 @@
 //! What was asked, and what is made to go wrong.
 
 use deploy::cloud::Api;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::{Call, Failure};
 
@@ -42,6 +42,17 @@ pub enum FaultKind {
     /// The operation ends in an error (of a request that starts one; others are not troubled). A Cloud Run service is left with a
     /// revision that does not start, and stays so until it gets another one; elsewhere nothing happened.
     OperationFails,
+    /// It is refused so, and nothing happened.
+    Refused {
+        /// Of HTTP.
+        code: u16,
+        /// Of gRPC.
+        status: &'static str,
+        /// What Google says.
+        message: &'static str,
+        /// The reason in the error's details; none if it is empty.
+        reason: &'static str,
+    },
 }
 
 /// One fault, which strikes once.
@@ -90,6 +101,17 @@ impl FaultKind {
             Self::Unavailable => (503, "UNAVAILABLE", "The service is currently unavailable."),
             Self::TooMany => (429, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Write requests'."),
             Self::Conflict => (409, "ABORTED", "The operation was aborted."),
+            Self::Refused { code, status, message, reason } => {
+                let mut failure = Failure::new(code, status, message);
+                if !reason.is_empty() {
+                    failure.details.push(json!({
+                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                        "reason": reason,
+                        "domain": "googleapis.com",
+                    }));
+                }
+                return Some(failure);
+            }
             Self::DropBefore | Self::DropAfter | Self::OperationFails => return None,
         };
         Some(Failure::new(code, status, message))

@@ -16,6 +16,8 @@ pub(super) struct Operation {
     metadata: Value,
     effect: Effect,
     fails: bool,
+    /// The error in which it ends then, in place of its own.
+    failure: Option<Failure>,
     remaining: u32,
     result: Option<Answer>,
 }
@@ -47,12 +49,14 @@ impl State {
         metadata: Value,
         effect: Effect,
     ) -> Answer {
+        let failure = self.next_failure.take();
         let operation = Operation {
             name: format!("{parent}{}", next()),
             resource: resource.to_owned(),
             metadata,
             effect,
-            fails: call.fault == Some(FaultKind::OperationFails),
+            fails: call.fault == Some(FaultKind::OperationFails) || failure.is_some(),
+            failure,
             remaining: self.behaviour.polls,
             result: None,
         };
@@ -94,7 +98,8 @@ impl State {
             Effect::TriggerDeleted(name) => self.trigger_deleted(&name).await,
             Effect::Enabled(services, batch) => self.services_enabled(&services, batch),
         };
-        self.operations[index].result = Some(result);
+        let failure = self.operations[index].failure.clone();
+        self.operations[index].result = Some(failure.map_or(result, Err));
     }
 
     /// Get, wait and list; `None` if it is none of them.

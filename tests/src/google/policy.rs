@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use super::call::{Answer, Call, Failure};
-use super::json::{etag, without_defaults};
+use super::json::{etag, text, without_defaults};
 use super::state::State;
 
 /// The etag of a policy that was never set.
@@ -15,7 +15,11 @@ impl State {
     /// `:getIamPolicy`, `:setIamPolicy` and `:testIamPermissions` on a resource that exists; `None` for another verb.
     pub(super) fn iam_policy(&mut self, call: &Call, resource: &str) -> Option<Answer> {
         match call.target().verb? {
-            "getIamPolicy" => Some(Ok(self.policy(resource))),
+            "getIamPolicy" => {
+                let body = &call.body["options"]["requestedPolicyVersion"];
+                let asked = call.query("options.requestedPolicyVersion").and_then(|version| version.parse().ok());
+                Some(Ok(self.policy_as(resource, asked.or(body.as_u64()))))
+            }
             "setIamPolicy" => Some(self.set_policy(resource, &call.body["policy"]).map_err(|failure| match failure {
                 Stale => stale(),
                 Refused(failure) => failure,
@@ -27,6 +31,22 @@ impl State {
 
     pub(super) fn policy(&self, resource: &str) -> Value {
         self.policies.get(resource).cloned().unwrap_or_else(|| json!({"etag": NEVER_SET}))
+    }
+
+    /// The policy as a reader sees it who asked for this version: before the third, roles on a condition have other
+    /// names.
+    /// <https://cloud.google.com/iam/docs/troubleshooting-withcond>
+    pub(super) fn policy_as(&self, resource: &str, version: Option<u64>) -> Value {
+        let mut policy = self.policy(resource);
+        if version != Some(3) && policy["version"] == 3 {
+            policy["version"] = json!(1);
+            for binding in policy["bindings"].as_array_mut().into_iter().flatten() {
+                if binding.as_object_mut().and_then(|fields| fields.remove("condition")).is_some() {
+                    binding["role"] = json!(format!("{}_withcond_2b17cc25d2cd9e2c54d8", text(binding, "role")));
+                }
+            }
+        }
+        policy
     }
 
     /// Replaces the policy. Without an etag it replaces whatever is there, as Google does.
@@ -47,8 +67,9 @@ impl State {
         }
         let conditional = |binding: &Value| !binding["condition"].is_null();
         let conditional = policy["bindings"].as_array().is_some_and(|bindings| bindings.iter().any(conditional));
-        if conditional && policy["version"] != 3 {
-            let rule = "Policy version must be 3 or higher to set a policy with conditions.";
+        if (conditional || current["version"] == 3) && policy["version"] != 3 {
+            let rule = "Specified policy version is lower than the version of the existing policy, which has \
+                conditions: it must be 3.";
             return Err(Refused(Failure::invalid(rule.to_owned())));
         }
         let mut bindings = policy["bindings"].clone();

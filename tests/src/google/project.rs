@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::call::{Answer, Call, Failure};
 use super::json::{next, page};
 use super::operation::{Effect, any};
-use super::state::{PROJECT_NUMBER, State, consumer};
+use super::state::{PROJECT_NUMBER, State, consumer, service_disabled};
 
 /// What can be enabled beside the APIs that are here.
 const OTHERS: [&str; 6] = [
@@ -33,12 +33,8 @@ impl State {
         let mut failure = Failure::denied(format!(
             "{service} has not been used in project {PROJECT_NUMBER} before or it is disabled. Enable it, then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
         ));
-        failure.details.push(json!({
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "SERVICE_DISABLED",
-            "domain": "googleapis.com",
-            "metadata": {"service": service, "consumer": consumer()},
-        }));
+        let consumer = consumer();
+        failure.details.push(service_disabled(service, consumer.as_str().unwrap_or_default()));
         Err(failure)
     }
 

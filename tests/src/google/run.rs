@@ -132,9 +132,12 @@ impl State {
         without_defaults(&mut service.value);
         defaults::fill(&mut service.value)?;
         revision::check_traffic(&service)?;
-        self.check_service(&service.value).await?;
+        self.check_service(&mut service.value).await?;
 
         let changed = service.value != before;
+        if changed {
+            revision::check_name(name, &service, &call.body["template"], mask)?;
+        }
         let template = &service.value["template"];
         let force = call.is("forceNewRevision");
         let fresh = *template != before["template"] || force;
@@ -144,6 +147,9 @@ impl State {
         }
         if call.is("validateOnly") {
             return Ok(validated(&service.value));
+        }
+        if fresh && !service.value["template"]["containers"][0]["sourceCode"].is_null() {
+            self.use_capacity()?;
         }
         if changed || fresh {
             let generation = text(&service.value, "generation").parse::<u64>().unwrap_or_default() + 1;
@@ -158,24 +164,43 @@ impl State {
         self.operate(call, &operations(name), name, metadata, Effect::ServiceReady(name.to_owned())).await
     }
 
-    /// What a service refers to has to be there.
-    async fn check_service(&mut self, value: &Value) -> Result<(), Failure> {
-        let template = &value["template"];
+    /// Archives are made ready by few at a time.
+    fn use_capacity(&mut self) -> Result<(), Failure> {
+        let left = self.behaviour.exhausted;
+        if left == 0 {
+            return Ok(());
+        }
+        self.behaviour.exhausted -= 1;
+        let failure = Failure::new(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota).");
+        if left % 2 == 0 {
+            return Err(failure);
+        }
+        self.next_failure = Some(failure);
+        Ok(())
+    }
+
+    /// What a service refers to has to be there; an archive is given with its generation.
+    async fn check_service(&mut self, value: &mut Value) -> Result<(), Failure> {
+        let template = &mut value["template"];
         let email = text(template, "serviceAccount");
         if !self.use_account(email) {
             return Err(Failure::denied(format!(
                 "Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist)."
             )));
         }
-        for container in template["containers"].as_array().into_iter().flatten() {
-            let source = &container["sourceCode"]["cloudStorageSource"];
-            if source.is_null() {
-                continue;
-            }
+        for container in template["containers"].as_array_mut().into_iter().flatten() {
+            let Some(source) = container.pointer_mut("/sourceCode/cloudStorageSource") else { continue };
             let (bucket, object) = (text(source, "bucket"), text(source, "object"));
-            if self.generation(bucket, object).await == "0" {
+            let (there, given) = (self.generation(bucket, object).await, text(source, "generation"));
+            if there == "0" {
                 return Err(Failure::invalid(format!("The source code archive gs://{bucket}/{object} was not found.")));
             }
+            if !given.is_empty() && given != there {
+                return Err(Failure::invalid(format!(
+                    "The source code archive gs://{bucket}/{object}#{given} was not found: its generation is {there}."
+                )));
+            }
+            source["generation"] = json!(there);
         }
         Ok(())
     }

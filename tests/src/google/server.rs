@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::call::{Answer, Call, Failure};
 use super::fault::{FaultKind, Log};
+use super::names;
 use super::state::{Behaviour, Denied, State};
 use super::storage;
 use super::upstream::Upstream;
@@ -121,10 +122,12 @@ impl Shared {
         }
         // One at a time, so that a state is never seen half made.
         let mut state = self.state.lock().await;
-        if let Err(failure) = state.project_in(call).and_then(|()| state.enabled(call.api)) {
+        let admitted = state.quota_project(call).and_then(|()| state.project_in(call));
+        if let Err(failure) = admitted.and_then(|()| state.enabled(call.api)) {
             return Ok(json_reply(call.api, &Err(failure)));
         }
-        let answer = match call.api {
+        let numbers = state.behaviour.numbers.then(|| state.project.clone());
+        let mut answer = match call.api {
             Api::Run => state.run(call).await,
             Api::Eventarc => state.eventarc(call).await,
             Api::Iam => state.iam(call),
@@ -136,7 +139,10 @@ impl Shared {
                     drop(state);
                     let reply = self.upstream.pubsub(call).await?;
                     self.state.lock().await.pubsub_done(call, reply.status());
-                    return Ok(reply);
+                    return match numbers.filter(|_| call.method == http::Method::GET && reply.status().is_success()) {
+                        Some(project) => renamed(reply, &project).await,
+                        None => Ok(reply),
+                    };
                 }
             },
             Api::Storage => match state.storage(call).await {
@@ -147,6 +153,9 @@ impl Shared {
                 }
             },
         };
+        if let (Some(project), Ok(answer)) = (numbers, &mut answer) {
+            names::by_number(call.api, &project, answer);
+        }
         Ok(json_reply(call.api, &answer))
     }
 
@@ -218,6 +227,17 @@ async fn listen(listener: std::net::TcpListener, api: Api, shared: Arc<Shared>) 
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
+}
+
+/// An answer of the Pub/Sub behind with its names by number.
+async fn renamed(reply: Reply, project: &str) -> Result<Reply, Broken> {
+    let (parts, body) = reply.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    let Ok(mut value) = serde_json::from_slice::<Value>(&bytes) else {
+        return Ok(Response::from_parts(parts, Full::new(bytes).map_err(never).boxed_unsync()));
+    };
+    names::by_number(Api::PubSub, project, &mut value);
+    Ok(json_reply(Api::PubSub, &Ok(value)))
 }
 
 pub(super) fn json_reply(api: Api, answer: &Answer) -> Reply {

@@ -29,6 +29,13 @@ pub struct Behaviour {
     pub enabled: Vec<Api>,
     /// Whether a revision can be made from a zip file too.
     pub zip_archives: bool,
+    /// Whether Eventarc and Pub/Sub name resources with the project's number, and in full.
+    pub numbers: bool,
+    /// Deployments of an archive that end in `RESOURCE_EXHAUSTED`, by turns at once and as a failed operation.
+    pub exhausted: u32,
+    /// Whether a caller without `x-goog-user-project` has a quota project; credentials of `gcloud auth
+    /// application-default login` may lack one.
+    pub quota_project: bool,
 }
 
 impl Default for Behaviour {
@@ -40,6 +47,9 @@ impl Default for Behaviour {
             api_lag: 1,
             enabled: vec![Api::ServiceUsage, Api::Storage],
             zip_archives: false,
+            numbers: true,
+            exhausted: 0,
+            quota_project: true,
         }
     }
 }
@@ -55,6 +65,8 @@ pub(super) struct State {
     pub(super) behaviour: Behaviour,
     pub(super) upstream: Upstream,
     pub(super) operations: Vec<Operation>,
+    /// How the next operation fails, whatever it does.
+    pub(super) next_failure: Option<Failure>,
     /// By resource: a full name, `b/BUCKET` for a bucket.
     pub(super) policies: BTreeMap<String, Value>,
     /// By email.
@@ -84,6 +96,7 @@ impl State {
             behaviour,
             upstream,
             operations: Vec::new(),
+            next_failure: None,
             policies: BTreeMap::new(),
             accounts: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -91,6 +104,24 @@ impl State {
             buckets: BTreeMap::new(),
             denied,
         }
+    }
+
+    /// Refuses a caller whose credentials name no project to count its calls for.
+    pub(super) fn quota_project(&self, call: &Call) -> Result<(), Failure> {
+        // Cloud Storage counts for the bucket's own project.
+        if self.behaviour.quota_project || call.api == Api::Storage || call.headers.contains_key("x-goog-user-project")
+        {
+            return Ok(());
+        }
+        let service = call.api.service();
+        let mut failure = Failure::denied(format!(
+            "Your application is authenticating by using local Application Default Credentials. The {service} API \
+                requires a quota project, which is not set by default. To learn how to set your quota project, see \
+                https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds ."
+        ));
+        // The project of gcloud's own client.
+        failure.details.push(service_disabled(service, "projects/764086051850"));
+        Err(failure)
     }
 
     /// Refuses another project.
@@ -112,6 +143,16 @@ impl State {
             _ => Ok(()),
         }
     }
+}
+
+/// Why an API is not to be called, in an error's details.
+pub(super) fn service_disabled(service: &str, consumer: &str) -> Value {
+    json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "SERVICE_DISABLED",
+        "domain": "googleapis.com",
+        "metadata": {"service": service, "consumer": consumer},
+    })
 }
 
 /// The project, by its number.

@@ -116,7 +116,8 @@ impl State {
                 NotSet::Refused(failure) => failure,
             })?;
         }
-        let mut policy = self.policy(&resource);
+        let asked = call.query("optionsRequestedPolicyVersion").and_then(|version| version.parse().ok());
+        let mut policy = self.policy_as(&resource, asked.or((call.method == Method::PUT).then_some(3)));
         policy["kind"] = json!("storage#policy");
         policy["resourceId"] = json!(format!("projects/_/buckets/{bucket}"));
         Ok(policy)

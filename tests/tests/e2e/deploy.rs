@@ -2,6 +2,7 @@
 //! request against Google's own API descriptions.
 
 mod archive;
+mod changes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,10 @@ struct Project {
 
 impl Project {
     fn new() -> Option<Self> {
-        Self::new_as(Behaviour::default())
+        Self::start(Behaviour::default())
     }
 
-    fn new_as(behaviour: Behaviour) -> Option<Self> {
+    fn start(behaviour: Behaviour) -> Option<Self> {
         let (emulator, storage) = (Emulator::shared()?, Storage::shared()?);
         let google = Google::start_as(emulator.host(), storage.host(), behaviour)?;
         let folder = std::env::temp_dir().join(unique("deploy"));

@@ -18,9 +18,10 @@ struct Rig {
     client: reqwest::Client,
 }
 
-/// With every API enabled and new accounts usable at once; `None` where a part is missing.
+/// With every API enabled, new accounts usable at once, and names as they were sent; `None` where a part is missing.
 fn rig() -> Option<Rig> {
-    rig_as(Behaviour { account_lag: 0, api_lag: 0, enabled: Api::ALL.to_vec(), ..Behaviour::default() })
+    let enabled = Api::ALL.to_vec();
+    rig_as(Behaviour { account_lag: 0, api_lag: 0, enabled, numbers: false, ..Behaviour::default() })
 }
 
 fn rig_as(behaviour: Behaviour) -> Option<Rig> {

@@ -6,6 +6,9 @@ use std::time::Duration;
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::Code;
 
+use super::obstacle::Obstacle;
+use crate::plan::Context;
+
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -15,14 +18,18 @@ pub enum Fault {
     Exists,
     /// Someone else changed it in between.
     Conflict,
-    /// The service or the way to it; it may work in a moment.
+    /// The service or the connection to it; it may work in a moment.
     Passing,
+    /// The service is out of capacity, or a limit of calls in a time is reached: `RESOURCE_EXHAUSTED`, `UNAVAILABLE`.
+    Busy,
     /// The account may not do it, or may not yet.
     Denied,
     /// The API is not enabled in the project, or not yet.
     Disabled,
     /// The endpoint, a stand-in, cannot do it.
     Unsupported,
+    /// Something outside of the topology has to be put right first.
+    Setup(Obstacle),
     /// The request itself.
     Wrong,
 }
@@ -43,6 +50,17 @@ impl CloudError {
     /// A failure that is known without the service.
     pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
         Self { fault, message: message.into(), retry_after: None }
+    }
+
+    /// With what to do, where that is known of the cause, in this project and region.
+    pub(crate) fn explained(self, context: &Context) -> Self {
+        match self.fault {
+            Fault::Setup(obstacle) if !self.message.contains("\n  help: ") => {
+                let help = obstacle.help(&context.project, &context.region);
+                Self { message: format!("{}\n  help: {help}", self.message), ..self }
+            }
+            _ => self,
+        }
     }
 
     /// By the status of an HTTP answer, and Google's own message in it.
@@ -72,7 +90,7 @@ impl From<Error> for CloudError {
             (None, None) if error.is_serialization() || error.is_deserialization() || error.is_binding() => {
                 Fault::Wrong
             }
-            (None, None) if error.is_authentication() => Fault::Denied,
+            (None, None) if error.is_authentication() => Obstacle::of(&message).map_or(Fault::Denied, Fault::Setup),
             _ => fault_of(status, code, &format!("{message} {details}")),
         };
         let retry_after = error.http_headers().and_then(|headers| {
@@ -85,6 +103,9 @@ impl From<Error> for CloudError {
 
 /// <https://cloud.google.com/apis/design/errors>. No status at all is a connection that failed.
 fn fault_of(status: Option<u16>, code: Option<Code>, message: &str) -> Fault {
+    if let Some(obstacle) = Obstacle::of(message) {
+        return Fault::Setup(obstacle);
+    }
     let disabled = message.contains("SERVICE_DISABLED") || message.contains("has not been used in project");
     match (code, status) {
         (Some(Code::NotFound), _) | (None, Some(404)) => Fault::Missing,
@@ -98,10 +119,9 @@ fn fault_of(status: Option<u16>, code: Option<Code>, message: &str) -> Fault {
             }
         }
         (Some(Code::Unimplemented), _) | (None, Some(405 | 501)) => Fault::Unsupported,
-        (Some(Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Internal), _) => {
-            Fault::Passing
-        }
-        (_, Some(408 | 429 | 500 | 502..=504)) | (None, None) => Fault::Passing,
+        (Some(Code::Unavailable | Code::ResourceExhausted), _) | (_, Some(429 | 503)) => Fault::Busy,
+        (Some(Code::DeadlineExceeded | Code::Internal), _) => Fault::Passing,
+        (_, Some(408 | 500 | 502 | 504)) | (None, None) => Fault::Passing,
         _ => Fault::Wrong,
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
+use google_cloud_iam_v1::model::GetPolicyOptions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -13,15 +14,13 @@ use serde_json::{Value, json};
 use super::error::{CloudError, Fault};
 use super::eventarc::Eventarc;
 use super::iam::Iam;
+use super::patience::{Cause, Retry};
 use super::project::Project;
 use super::pubsub::PubSub;
 use super::run::Run;
 use super::settings::{Api, Settings, SettingsError};
 use super::storage::{Content, Storage};
-use crate::plan::{self, Change, Context, Id, Kind, Resource, State, Target};
-
-/// How long a read that may work in a moment is repeated.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::plan::{self, Change, Context, Home, Id, Kind, Resource, State, Target};
 
 /// Calls in flight while reading.
 const READS: usize = 32;
@@ -52,8 +51,9 @@ impl Google {
         let wrong = |error: SettingsError| CloudError::new(Fault::Wrong, error.to_string());
         let (id, region) = (settings.project().map_err(wrong)?, settings.region().map_err(wrong)?);
         let project = Project::new(settings, id).await?;
-        let number = persist(|| project.number()).await?;
-        let context = Context { project: id.to_owned(), number, region: region.to_owned(), archive: None };
+        let mut context =
+            Context { project: id.to_owned(), number: String::new(), region: region.to_owned(), archive: None };
+        context.number = persist(|| project.number()).await.map_err(|error| error.explained(&context))?;
         Ok(Self {
             eventarc: Eventarc::new(settings).await?,
             iam: Iam::new(settings).await?,
@@ -103,7 +103,7 @@ impl Google {
     /// # Errors
     /// The call failed.
     pub async fn missing_permissions<'p>(&self, permissions: &[&'p str]) -> Result<Vec<&'p str>, CloudError> {
-        self.project.missing(permissions).await
+        self.project.missing(permissions).await.map_err(|error| error.explained(&self.context))
     }
 
     /// Which of these APIs are enabled.
@@ -111,7 +111,7 @@ impl Google {
     /// # Errors
     /// The call failed.
     pub async fn enabled(&self, apis: &[&str]) -> Result<Vec<String>, CloudError> {
-        self.project.enabled(apis).await
+        self.project.enabled(apis).await.map_err(|error| error.explained(&self.context))
     }
 
     /// Finds what there is of the declared resources, and what else carries the deployment's label.
@@ -124,7 +124,7 @@ impl Google {
         let names: Vec<&str> = apis.iter().map(|id| id.name.as_str()).collect();
         let enabled = persist(|| self.project.enabled(&names))
             .await
-            .map_err(|error| tried("list", "the project's APIs", error))?;
+            .map_err(|error| tried("list", "the project's APIs", error.explained(&self.context)))?;
         for id in apis.iter().filter(|id| enabled.contains(&id.name)) {
             state.insert((*id).clone(), json!({"state": "ENABLED"}));
         }
@@ -144,6 +144,7 @@ impl Google {
             .filter(|kind| on(*kind))
             .map(|kind| async move { (kind, persist(|| self.list(kind)).await) });
         for (kind, listed) in join_all(lists).await {
+            let listed = listed.map_err(|error| error.explained(&self.context));
             let listed = listed.map_err(|error| tried("list", &format!("every {}", kind.noun()), error))?;
             for (name, value) in listed {
                 let id = Id::new(kind, name);
@@ -196,9 +197,10 @@ impl Google {
             Kind::Policy(target) => self.read_policy(target, name).await,
         };
         match answer {
-            Ok(value) => Ok(Some(value)),
+            Ok(value) if matches!(id.kind, Kind::Policy(_)) => Ok(Some(value)),
+            Ok(value) => Ok(Some(plan::canonical(&value, Home::of(&self.context)))),
             Err(error) if error.fault == Fault::Missing => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.explained(&self.context)),
         }
     }
 
@@ -214,8 +216,11 @@ impl Google {
             Kind::Trigger => self.eventarc.list(&place).await,
             _ => Ok(Vec::new()),
         };
-        let named = |value: Value| (value["name"].as_str().unwrap_or_default().to_owned(), value);
-        Ok(listed?.into_iter().map(named).collect())
+        let named = |value: &Value| {
+            let value = plan::canonical(value, Home::of(&self.context));
+            (value["name"].as_str().unwrap_or_default().to_owned(), value)
+        };
+        Ok(listed?.iter().map(named).collect())
     }
 
     /// Makes a resource. That of an API enables it.
@@ -223,6 +228,10 @@ impl Google {
     /// # Errors
     /// The call failed; [`Fault::Exists`] if it is there.
     pub async fn create(&self, resource: &Resource) -> Result<(), CloudError> {
+        self.create_once(resource).await.map_err(|error| error.explained(&self.context))
+    }
+
+    async fn create_once(&self, resource: &Resource) -> Result<(), CloudError> {
         let name = &resource.id.name;
         let body = plan::merged(&resource.creation, &resource.body);
         match resource.id.kind {
@@ -240,9 +249,10 @@ impl Google {
             // Eventarc has made it: what is declared is laid over that.
             Kind::TriggerSubscription => {
                 let subscription = self.subscription_of(name).await?;
-                let found = self.changeable(resource, self.pubsub.read_subscription(&subscription).await?);
+                let found = self.pubsub.read_subscription(&subscription).await?;
+                let found = self.changeable(resource, plan::canonical(&found, Home::of(&self.context)));
                 match plan::compare(resource, &found) {
-                    plan::Action::Update(changes) => self.update(resource, &found, &changes).await,
+                    plan::Action::Update(changes) => self.update_once(resource, &found, &changes).await,
                     _ => Ok(()),
                 }
             }
@@ -258,8 +268,14 @@ impl Google {
     /// # Errors
     /// The call failed; [`Fault::Conflict`] if someone changed it since.
     pub async fn update(&self, resource: &Resource, found: &Value, changes: &[Change]) -> Result<(), CloudError> {
+        self.update_once(resource, found, changes).await.map_err(|error| error.explained(&self.context))
+    }
+
+    async fn update_once(&self, resource: &Resource, found: &Value, changes: &[Change]) -> Result<(), CloudError> {
         let name = &resource.id.name;
-        let body = plan::merged(found, &resource.body);
+        // Nothing that was found goes back beside what changes: an old revision's name, a launch stage, what only the
+        // server sets.
+        let body = plan::narrowed(&plan::merged(found, &resource.body), changes);
         match resource.id.kind {
             // Neither has a field that could differ.
             Kind::Api | Kind::Archive => Ok(()),
@@ -269,9 +285,7 @@ impl Google {
             Kind::Subscription | Kind::TriggerSubscription => self.pubsub.update_subscription(&body, changes).await,
             Kind::Service => {
                 let generation = found["generation"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
-                let renewed = changes.iter().any(|change| change.path.starts_with("template"));
-                let revision = renewed.then(|| self.context.revision(resource.id.short(), generation));
-                self.run.update(name, body, revision.as_deref()).await
+                self.run.update(body, changes, &self.context.revision(resource.id.short(), generation)).await
             }
             Kind::Trigger => self.eventarc.update(&body, changes).await,
             Kind::Policy(target) => self.update_policy(target, name, found, &resource.body).await,
@@ -283,6 +297,10 @@ impl Google {
     /// # Errors
     /// The call failed. That there is none any more is no error.
     pub async fn delete(&self, id: &Id) -> Result<(), CloudError> {
+        self.delete_once(id).await.map_err(|error| error.explained(&self.context))
+    }
+
+    async fn delete_once(&self, id: &Id) -> Result<(), CloudError> {
         let name = &id.name;
         let answer = match id.kind {
             Kind::ServiceAccount => self.iam.delete(name).await,
@@ -300,7 +318,7 @@ impl Google {
 
     /// The subscription that Eventarc made for a trigger.
     async fn subscription_of(&self, trigger: &str) -> Result<String, CloudError> {
-        let found = self.eventarc.read(trigger).await?;
+        let found = plan::canonical(&self.eventarc.read(trigger).await?, Home::of(&self.context));
         let subscription = found["transport"]["pubsub"]["subscription"].as_str().unwrap_or_default();
         if subscription.is_empty() {
             return Err(CloudError::new(Fault::Missing, "Eventarc has not made the trigger's subscription yet"));
@@ -350,17 +368,14 @@ impl Google {
 
 /// Reads again while a service is busy, or does not know yet that its API was enabled.
 async fn persist<T, F: Future<Output = Result<T, CloudError>>>(read: impl Fn() -> F) -> Result<T, CloudError> {
-    let began = Instant::now();
-    let mut pause = Duration::from_millis(50);
+    let mut retry = Retry::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
         match read().await {
-            Err(error) if matches!(error.fault, Fault::Passing | Fault::Disabled) => {
-                let wait = error.retry_after.unwrap_or(pause).min(PATIENCE);
-                if began.elapsed() + wait > PATIENCE {
-                    return Err(error);
+            Err(error) if matches!(error.fault, Fault::Passing | Fault::Busy | Fault::Disabled) => {
+                match retry.pause(Cause::Read, error.retry_after, Instant::now()) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(error),
                 }
-                tokio::time::sleep(wait).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
             }
             answer => return answer,
         }
@@ -385,10 +400,16 @@ pub(super) fn value(model: &impl Serialize) -> Result<Value, CloudError> {
 
 /// The fields of an update mask: the first part of each path.
 pub(super) fn mask(changes: &[Change]) -> google_cloud_wkt::FieldMask {
-    let mut paths: Vec<&str> = changes.iter().filter_map(|change| change.path.split(['.', '[']).next()).collect();
+    let mut paths: Vec<&str> = changes.iter().map(Change::top).collect();
     paths.sort_unstable();
     paths.dedup();
     google_cloud_wkt::FieldMask::default().set_paths(paths)
+}
+
+/// Policies are read with their conditions, or a write would lose somebody else's:
+/// <https://cloud.google.com/iam/docs/policies#versions>.
+pub(super) fn requested_version() -> GetPolicyOptions {
+    GetPolicyOptions::new().set_requested_policy_version(plan::POLICY_VERSION)
 }
 
 /// Makes ring the TLS provider of this process, unless there is one: the clients bring none.

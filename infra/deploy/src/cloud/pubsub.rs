@@ -7,7 +7,7 @@ use google_cloud_pubsub::model::{Subscription, Topic};
 use serde_json::Value;
 
 use super::error::CloudError;
-use super::google::{all, install, mask, model, value};
+use super::google::{all, install, mask, model, requested_version, value};
 use super::settings::{Api, Settings};
 use crate::plan::Change;
 
@@ -80,7 +80,8 @@ impl PubSub {
     }
 
     pub(super) async fn read_policy(&self, resource: &str) -> Result<Value, CloudError> {
-        value(&self.policies.get_iam_policy().set_resource(resource).send().await?)
+        let request = self.policies.get_iam_policy().set_resource(resource).set_options(requested_version());
+        value(&request.send().await?)
     }
 
     pub(super) async fn write_policy(&self, resource: &str, body: Value) -> Result<(), CloudError> {

@@ -9,34 +9,9 @@ use google_cloud_run_v2::model::{Revision, Service};
 use serde_json::Value;
 
 use super::error::{CloudError, Fault};
-use super::google::{all, install, model, value};
+use super::google::{all, install, mask, model, requested_version, value};
 use super::settings::{Api, Settings};
-use crate::plan;
-
-/// Fields that only the server writes.
-/// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service>
-const OUTPUT_ONLY: [&str; 20] = [
-    "uid",
-    "generation",
-    "createTime",
-    "updateTime",
-    "deleteTime",
-    "expireTime",
-    "creator",
-    "lastModifier",
-    "client",
-    "clientVersion",
-    "observedGeneration",
-    "terminalCondition",
-    "conditions",
-    "latestReadyRevision",
-    "latestCreatedRevision",
-    "trafficStatuses",
-    "uri",
-    "urls",
-    "reconciling",
-    "threatDetectionEnabled",
-];
+use crate::plan::{self, Change};
 
 /// Cloud Run, for what a plan does not say.
 #[derive(Debug)]
@@ -97,17 +72,17 @@ impl Run {
         Ok(())
     }
 
-    /// Replaces a service with `body`, which is what was found and what is declared over it. Its etag guards against others.
-    pub(super) async fn update(&self, name: &str, body: Value, revision: Option<&str>) -> Result<(), CloudError> {
+    /// Changes the fields of these changes, and no other: with a mask that covers the template Cloud Run makes a
+    /// revision, which needs a name of its own, and without it none. `body` holds those fields as they shall be, and
+    /// the etag, which guards against others.
+    /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/patch>
+    pub(super) async fn update(&self, body: Value, changes: &[Change], revision: &str) -> Result<(), CloudError> {
         let mut body = body;
-        if let Some(fields) = body.as_object_mut() {
-            OUTPUT_ONLY.iter().for_each(|field| drop(fields.remove(*field)));
-        }
-        if let Some(revision) = revision {
+        if body.get("template").is_some() {
             body["template"]["revision"] = revision.into();
         }
-        let service = model::<Service>(body)?.set_name(name);
-        self.services.update_service().set_service(service).poller().until_done().await?;
+        let request = self.services.update_service().set_service(model::<Service>(body)?);
+        request.set_update_mask(mask(changes)).poller().until_done().await?;
         Ok(())
     }
 
@@ -117,7 +92,8 @@ impl Run {
     }
 
     pub(super) async fn read_policy(&self, name: &str) -> Result<Value, CloudError> {
-        value(&self.services.get_iam_policy().set_resource(name).send().await?)
+        let request = self.services.get_iam_policy().set_resource(name).set_options(requested_version());
+        value(&request.send().await?)
     }
 
     pub(super) async fn write_policy(&self, name: &str, body: Value) -> Result<(), CloudError> {

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Change, Kind, Resource};
+use super::{Change, Kind, Resource, names};
 
 /// Roles, each with its condition if it has one ([`within`]), and who has each.
 pub(crate) type Bindings = BTreeMap<String, BTreeSet<String>>;
+
+/// The version with conditions. A write without it is refused where a condition is set, whoever set it.
+/// <https://cloud.google.com/iam/docs/policies#versions>
+pub(crate) const POLICY_VERSION: i32 = 3;
 
 /// Anyone at all, with or without a Google account. Never right here.
 const PUBLIC: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
@@ -100,8 +104,10 @@ pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<
     let empty = Map::new();
     let grants = body["grants"].as_object().unwrap_or(&empty);
     let mut added = Vec::new();
+    let means =
+        |all: &BTreeSet<String>, wanted: &str| all.iter().any(|one| names::member(one) == names::member(wanted));
     for (role, members) in grants {
-        let has = |member: &String| found.get(role).is_some_and(|found| found.contains(member));
+        let has = |member: &String| found.get(role).is_some_and(|found| means(found, member));
         added.extend(list(members).into_iter().filter(|member| !has(member)).map(|member| (role.clone(), member)));
     }
     let (managed, roles) = (list(&body["managed"]), list(&body["roles"]));
@@ -111,8 +117,8 @@ pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<
         let goes = |member: &&String| {
             PUBLIC.contains(&member.as_str())
                 || (roles.contains(role.split(IF).next().unwrap_or(role))
-                    && managed.contains(*member)
-                    && !granted.contains(*member))
+                    && means(&managed, member)
+                    && !means(&granted, member))
         };
         removed.extend(members.iter().filter(goes).map(|member| (role.clone(), member.clone())));
     }
@@ -148,10 +154,7 @@ pub(crate) fn merged_policy(body: &Value, found: &Value) -> Option<Value> {
             all.push(new);
         }
     }
-    let conditional = |each: &Value| !each["condition"].is_null();
-    if policy["bindings"].as_array().is_some_and(|all| all.iter().any(conditional)) {
-        policy["version"] = json!(3);
-    }
+    policy["version"] = json!(POLICY_VERSION);
     Some(policy)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Archive, Context, DEPLOYMENT_LABEL, Id, Kind, Target};
+use super::{Archive, Context, DEPLOYMENT_LABEL, Home, Id, Kind, Target, canonical};
 
 /// The resources that were found, each as its API shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,7 +86,12 @@ impl State {
             let (Some(kind), Some(name)) = (kind, resource["name"].as_str()) else {
                 return Err(wrong("a resource has no known `kind` or no `name`"));
             };
-            state.insert(Id::new(*kind, name), resource["found"].clone());
+            // A name with the project's number is the one with its id.
+            let (home, named) = (Home::of(&context), json!({"name": name}));
+            let id = Id::new(*kind, canonical(&named, home)["name"].as_str().unwrap_or(name));
+            let found = &resource["found"];
+            let found = if matches!(kind, Kind::Policy(_)) { found.clone() } else { canonical(found, home) };
+            state.insert(id, found);
         }
         Ok((state, context))
     }

@@ -257,6 +257,45 @@ fn a_snapshot_gives_the_same_plan_later() {
     }
 }
 
+/// A snapshot in which every name has the project's number, and some are written in full.
+fn by_number(state: &State, number: &str) -> State {
+    let text = state.to_snapshot(&context('a')).to_string();
+    let text = text
+        .replace("projects/my-project/", &format!("projects/{number}/"))
+        .replace(r#""service":"ai-"#, &format!(r#""service":"projects/{number}/locations/europe-west1/services/ai-"#))
+        .replace(r#""serviceAccount":""#, &format!(r#""serviceAccount":"projects/{number}/serviceAccounts/"#));
+    State::from_snapshot(&text).unwrap().0
+}
+
+#[test]
+fn a_name_with_the_projects_number_is_no_change() {
+    let topology = shipped();
+    let state = deployed(&topology);
+    let plan = plan(&wanted(&topology), &by_number(&state, "123456789"));
+    assert!(plan.is_empty(), "{}", plan.text(false));
+    // Nor is a resource that is ours taken for another that nobody declares.
+    assert_eq!(by_number(&state, "123456789").ids().collect::<Vec<_>>(), state.ids().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_topic_of_another_project_is_a_change() {
+    for theirs in ["projects/987654321/topics/ai-workloads-topic", "projects/123456789/topics/another"] {
+        let drift = drifted(Kind::Trigger, "ai-workloads-function", |found| {
+            found["transport"]["pubsub"]["topic"] = json!(theirs);
+        });
+        assert_eq!(drift.counts()[2], 1, "{theirs}: {}", drift.text(false));
+    }
+}
+
+#[test]
+fn a_member_in_capitals_has_its_role() {
+    let drift = drifted(Kind::Policy(Target::Service), "ai-workloads-function", |found| {
+        let member = &mut found["bindings"][0]["members"][0];
+        *member = json!(member.as_str().unwrap().replace("ai-workloads", "AI-Workloads"));
+    });
+    assert!(drift.is_empty(), "{}", drift.text(false));
+}
+
 #[test]
 fn revisions_have_the_archive_in_their_names_and_never_the_same_one_twice() {
     let context = context('c');

@@ -58,6 +58,24 @@ pub(super) fn check_traffic(service: &Service) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A change that covers the template and names a revision that is there is refused, even if the template is as it was.
+/// <https://github.com/hashicorp/terraform-provider-google/issues/14569>
+pub(super) fn check_name(name: &str, service: &Service, template: &Value, mask: Option<&str>) -> Result<(), Failure> {
+    let covers = |path: &str| path == "*" || path.split('.').next() == Some("template");
+    let covered = mask.filter(|mask| !mask.is_empty()).is_none_or(|mask| mask.split(',').any(covers));
+    let given = text(template, "revision");
+    let full = format!("{name}/revisions/{given}");
+    if covered && !given.is_empty() && service.revisions.iter().any(|revision| revision.name() == full) {
+        return Err(exists(given));
+    }
+    Ok(())
+}
+
+fn exists(revision: &str) -> Failure {
+    let message = format!("Revision named '{revision}' with different configuration already exists.");
+    Failure::new(409, "ALREADY_EXISTS", message)
+}
+
 /// Adds a revision of the service's template. A name that was used before has to mean the same template; with `force` it may not
 /// be used again at all. With a `fault` it will not start.
 pub(super) fn add(name: &str, service: &mut Service, force: bool, fault: Option<String>) -> Result<(), Failure> {
@@ -79,8 +97,7 @@ pub(super) fn add(name: &str, service: &mut Service, force: bool, fault: Option<
     let full = format!("{name}/revisions/{revision}");
     if let Some(other) = service.revisions.iter().find(|other| other.name() == full) {
         if force || other.template != template {
-            let message = format!("Revision named '{revision}' with different configuration already exists.");
-            return Err(Failure::new(409, "ALREADY_EXISTS", message));
+            return Err(exists(&revision));
         }
     } else {
         let mut value = template.clone();

@@ -78,7 +78,7 @@ fn a_change_that_the_function_does_not_read_uploads_and_rolls_out_nothing() {
 
 #[test]
 fn the_form_of_an_archive_is_seen_by_its_content() {
-    let Some(project) = Project::new_as(Behaviour { zip_archives: true, ..Behaviour::default() }) else {
+    let Some(project) = Project::start(Behaviour { zip_archives: true, ..Behaviour::default() }) else {
         return;
     };
     let deploy = |content: Vec<u8>, name: &str| {

@@ -88,3 +88,29 @@ async fn a_policy_is_written_only_over_the_one_that_was_read_and_goes_with_its_r
     assert_eq!(rig.get(Run, &get).await, never);
     assert_eq!(rig.google.violations(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_condition_is_read_and_written_at_version_3() {
+    let Some(rig) = rig() else { return };
+    rig.service("s", hello()).await;
+    let (get, set) = (format!("{SERVICES}/s:getIamPolicy"), format!("{SERVICES}/s:setIamPolicy"));
+    let conditional = json!({
+        "role": "roles/run.invoker", "members": ["user:a@example.com"],
+        "condition": {"title": "t", "expression": "true"},
+    });
+    let first = json!({"policy": {"version": 1, "bindings": [conditional]}});
+    assert_eq!(rig.refused(Run, Method::POST, &set, first).await.0, 400);
+    let third = json!({"policy": {"version": 3, "bindings": [conditional]}});
+    rig.ok(Run, Method::POST, &set, third).await;
+
+    // A reader that does not ask for version 3 sees no condition, and cannot write what it saw.
+    let seen = rig.get(Run, &get).await;
+    assert_eq!((&seen["version"], &seen["bindings"][0]["condition"]), (&json!(1), &Value::Null));
+    let role = seen["bindings"][0]["role"].as_str().unwrap();
+    assert!(role.starts_with("roles/run.invoker_withcond_"), "{role}");
+    let (status, why) = rig.refused(Run, Method::POST, &set, json!({"policy": seen})).await;
+    assert!(status == 400 && why.contains("version"), "{status} {why}");
+    let whole = rig.get(Run, &format!("{get}?options.requestedPolicyVersion=3")).await;
+    assert_eq!(whole["bindings"], json!([conditional]));
+    assert_eq!(rig.google.violations(), Vec::<String>::new());
+}

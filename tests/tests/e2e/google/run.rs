@@ -63,8 +63,13 @@ async fn a_change_makes_a_revision_whose_name_is_used_once() {
     assert_eq!((&labelled["labels"], &labelled["ingress"]), (&json!({"a": "3"}), &json!("INGRESS_TRAFFIC_ALL")));
     assert_eq!(labelled["latestReadyRevision"], first["latestReadyRevision"]);
     assert_eq!(labelled["generation"], "2");
-    // Without one, the given fields replace.
-    let closed = patch("", json!({"ingress": 2, "template": first["template"]})).await;
+    // Without one, the given fields replace; a template that names its revision is refused, even if it is as it was.
+    let whole = json!({"ingress": 2, "template": first["template"]});
+    let (status, why) = rig.refused(Run, Method::PATCH, &one, whole.clone()).await;
+    assert!(status == 409 && why.contains("different configuration already exists"), "{status} {why}");
+    let masked = format!("{one}?updateMask=ingress,template");
+    assert_eq!(rig.refused(Run, Method::PATCH, &masked, whole).await.0, 409);
+    let closed = patch("", json!({"ingress": 2})).await;
     assert_eq!((&closed["labels"], &closed["ingress"]), (&json!({"a": "3"}), &json!("INGRESS_TRAFFIC_INTERNAL_ONLY")));
     // Nothing is changed: no generation.
     assert_eq!(patch("?updateMask=ingress", json!({"ingress": 2})).await["generation"], closed["generation"]);
@@ -113,11 +118,20 @@ async fn what_a_service_refers_to_is_there() {
     assert!(status == 400 && why.contains("a/b.zip"), "{status} {why}");
     storage.write(&bucket, "a/b.zip", tests::tar_gz(&[("main", b"archive", 0o755)])).await;
 
+    // It is made from this generation of the object, and from no other.
+    let mut other = service.clone();
+    other["template"]["containers"][0]["sourceCode"]["cloudStorageSource"]["generation"] = json!("1");
+    let (status, why) = rig.refused(Run, Method::POST, &create, other).await;
+    assert!(status == 400 && why.contains("#1 was not found"), "{status} {why}");
+
     // A dry run says yes and makes nothing.
     let dry = rig.ok(Run, Method::POST, &format!("{create}&validateOnly=true"), service.clone()).await;
     assert_eq!((&dry["done"], &dry["response"]["template"]["timeout"]), (&json!(true), &json!("300s")));
     assert_eq!(rig.get(Run, SERVICES).await, json!({}));
-    assert_eq!(rig.service("s", service).await["terminalCondition"]["state"], "CONDITION_SUCCEEDED");
+    let made = rig.service("s", service).await;
+    assert_eq!(made["terminalCondition"]["state"], "CONDITION_SUCCEEDED");
+    let source = &made["template"]["containers"][0]["sourceCode"]["cloudStorageSource"];
+    assert!(source["generation"].as_str().is_some_and(|generation| generation.len() > 1), "{source}");
     assert!(rig.google.mutations().iter().all(|request| request.query.len() < 2), "{:?}", rig.google.mutations());
     assert_eq!(rig.google.violations(), Vec::<String>::new());
 }

@@ -178,7 +178,6 @@ mod tests {
             ("\u{200b}{\"input\": \"x\"}", "line 1 column 1"),
             ("{\"input\": \"a\u{1}\"}", "control character"),
             ("{\"input\": \"x\"}\0", "trailing characters"),
-            (r#"{"input": "\ud800"}"#, "`input`: "),
         ] {
             let said = detail(&message(data, ""));
             assert!(said.contains(says) && said.contains("text/plain"), "{data}: {said}");
@@ -192,6 +191,8 @@ mod tests {
             message.attributes.insert("content-type".to_owned(), "text/plain".to_owned());
             assert!(matches!(read::<Fields>(&message), Ok(Payload::Text(_))), "{data}");
         }
+        // JSON's grammar allows half of a surrogate pair: this is an object, with a field that cannot be read.
+        assert!(detail(&message(r#"{"input": "\ud800"}"#, "")).contains("`input`: "));
         let deep = format!("{{\"input\": {}", "[".repeat(100_000));
         assert!(detail(&message(deep, "")).contains("recursion limit"));
     }

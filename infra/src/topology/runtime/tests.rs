@@ -305,6 +305,7 @@ proptest! {
                 Table::from_iter([
                     ("labels".to_owned(), vec![label].into()),
                     ("task".to_owned(), task.as_str().into()),
+                    ("tasks".to_owned(), vec![task.clone()].into()),
                     ("timeout".to_owned(), format!("{seconds}s").into()),
                     ("routes".to_owned(), Value::Array(vec![Table::from_iter([
                         ("filter".to_owned(), filter.into()), ("task".to_owned(), task.as_str().into()),

@@ -49,7 +49,7 @@ fn a_change_that_the_function_does_not_read_uploads_and_rolls_out_nothing() {
         ("ack-deadline = \"60s\"   # at least", "ack-deadline = \"62s\"   # at least", "subscriptions/eventarc-"),
         (
             "[topics.ai-workloads-results]",
-            "[topics.ai-workloads-results]\nlabels = { team = \"search\" }",
+            "[topics.ai-workloads-results]\nretention = \"7d\"",
             "topics/ai-workloads-results",
         ),
         ("[topics.ai-workloads-topic]", "[topics.extra]\n[topics.ai-workloads-topic]", "topics/extra"),
@@ -115,19 +115,6 @@ fn the_form_of_an_archive_is_seen_by_its_content() {
     project.edit("[archive]", "[archive]\nformat = \"zip\"");
     assert_eq!(project.pack(&[]).path, packed.path);
     assert!(fs::read(project.pack(&["--format", "tar.gz"]).path).unwrap().starts_with(&[0x1f, 0x8b]));
-}
-
-#[test]
-fn a_zip_is_no_revision_where_google_takes_none() {
-    let Some(project) = Project::new() else {
-        return;
-    };
-    let path = project.folder.join("archive");
-    fs::write(&path, tests::zip(&[("main", b"#!/bin/sh\n", 0o755)])).unwrap();
-    let failed = project.run(&["deploy", "--yes", "--archive", path.to_str().unwrap()]);
-    let failed = failed.failed(1, "it is no gzipped tar");
-    assert!(failed.stderr.contains("warning: the archive is a zip file"), "{}", failed.stderr);
-    project.check();
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn what_was_packed_is_opened_whatever_its_name_is() {
     for format in ArchiveFormat::ALL {
         let folder = Folder::new(&format!("open-{}", format.extension()));
         let archive = folder.pack(format, SystemTime::now(), 0o644).unwrap();
-        for name in ["archive.zip", "archive.tar.gz", "archive"] {
+        for name in ["named.zip", "named.tar.gz", "named"] {
             let path = folder.0.join(name);
             std::fs::copy(&archive.path, &path).unwrap();
             let (bytes, found, warning) = open(&path).unwrap();
@@ -161,7 +161,7 @@ fn what_was_packed_is_opened_whatever_its_name_is() {
 #[test]
 fn a_program_for_another_machine_is_warned_of() {
     let folder = Folder::new("warned");
-    let path = folder.0.join("archive");
+    let path = folder.0.join("named");
     for (main, expected) in [
         (elf::tests::program(), None),
         (b"#!/bin/sh\n".to_vec(), None),

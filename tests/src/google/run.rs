@@ -172,7 +172,7 @@ impl State {
         }
         self.behaviour.exhausted -= 1;
         let failure = Failure::new(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota).");
-        if left % 2 == 0 {
+        if left.is_multiple_of(2) {
             return Err(failure);
         }
         self.next_failure = Some(failure);

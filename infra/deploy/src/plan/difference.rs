@@ -33,7 +33,7 @@ const SENT_WHOLE: [&str; 2] = ["traffic", "pushConfig"];
 /// <https://cloud.google.com/run/docs/reference/rest/v2/Container>
 const REWRITTEN: [&str; 2] = ["image", "baseImageUri"];
 
-/// Fields of which a message has one at most: a declared one takes the place of another that was found.
+/// Fields of which a message has one at most: a declared one replaces another that was found.
 const ONE_OF: [&[&str]; 3] =
     [&["httpGet", "tcpSocket", "grpc"], &["cloudStorageSource", "inlinedSource"], &["value", "valueSource"]];
 

@@ -58,7 +58,7 @@ impl<'a> Home<'a> {
         project == self.project || Some(project) == self.number
     }
 
-    /// A full name with the project's id in place of its number, and without the API's host.
+    /// A full name with the project's id instead of its number, and without the API's host.
     fn with_id(self, name: &str) -> String {
         let name = name.strip_prefix("//").and_then(|rest| rest.split_once('/')).map_or(name, |(_, path)| path);
         match name.strip_prefix("projects/").and_then(|rest| rest.split_once('/')) {
@@ -71,7 +71,7 @@ impl<'a> Home<'a> {
         let name = self.with_id(name);
         let parts: Vec<&str> = name.split('/').collect();
         match (form, parts.as_slice()) {
-            // What Pub/Sub writes in place of a deleted topic is no name: `_deleted-topic_`.
+            // What Pub/Sub writes for a deleted topic is no name: `_deleted-topic_`.
             (Form::Full(collection), [short]) if !short.is_empty() && !short.starts_with('_') => {
                 format!("projects/{}/{collection}/{short}", self.project)
             }

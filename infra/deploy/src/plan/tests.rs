@@ -273,7 +273,7 @@ fn a_name_with_the_projects_number_is_no_change() {
     let state = deployed(&topology);
     let plan = plan(&wanted(&topology), &by_number(&state, "123456789"));
     assert!(plan.is_empty(), "{}", plan.text(false));
-    // Nor is a resource that is ours taken for another that nobody declares.
+    // Nor is a resource that is ours mistaken for one that is not declared.
     assert_eq!(by_number(&state, "123456789").ids().collect::<Vec<_>>(), state.ids().collect::<Vec<_>>());
 }
 

@@ -2,7 +2,6 @@
 //! request. Both open streams of protocol version 1, send empty requests on them as keep-alives, and acknowledge by
 //! unary calls.
 
-use std::future::ready;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -93,8 +92,16 @@ impl Pull {
         // The emulator answers the opening of a stream with the first message.
         tokio::spawn(async move {
             match opened.streaming_pull(request).await {
-                Ok(stream) => stream.into_inner().for_each(|response| ready(drop(responder.send(response)))).await,
-                Err(status) => drop(responder.send(Err(status))),
+                Ok(stream) => {
+                    let mut stream = stream.into_inner();
+                    while let Some(response) = stream.next().await {
+                        // An error says that the test has dropped the stream.
+                        let _ = responder.send(response);
+                    }
+                }
+                Err(status) => {
+                    let _ = responder.send(Err(status));
+                }
             }
         });
         Self { subscriber, subscription: subscription.to_owned(), requests, responses }

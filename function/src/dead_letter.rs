@@ -110,24 +110,27 @@ impl DeadLetter {
         let time = Timestamp::now().to_string();
         let labels = labels(message, reason, detail, service, &time);
         let original = Original::of_message(message);
-        let (mut stored, mut last, mut refusal) = (None, None, None);
+        let (mut stored, mut tried, mut refusal) = (None, Vec::new(), None);
         for form in FORMS {
             let mut letter = Letter::new(&original, &labels, form, &Data::Whole);
             if letter.data_room() < message.data.len() {
                 letter = Letter::new(&original, &labels, form, &self.place(message, &mut stored).await?);
             }
-            if last.as_ref() == Some(&letter) {
+            let data = letter.data(&message.data);
+            // What was refused once is refused again.
+            let same = |(other, length): &(Letter, usize)| other.is_sent_as(&letter) && *length == data.len();
+            if tried.iter().any(same) {
                 continue;
             }
             if let Some(lost) = letter.attributes.get(LOST) {
                 tracing::warn!(message_id = message.id, lost, "a dead letter cannot hold all of its message");
             }
-            let data = letter.data(&message.data);
+            let length = data.len();
             match self.topic.publish(data, letter.attributes.clone(), &letter.ordering_key).await {
                 Err(error @ SinkError::Permanent { .. }) => refusal = Some(error),
                 answer => return answer,
             }
-            last = Some(letter);
+            tried.push((letter, length));
         }
         Err(SinkError::Passing {
             destination: self.topic.name().to_owned(),

@@ -29,10 +29,12 @@ impl fmt::Display for JsonError {
 pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
     serde_json::from_str(text).map_err(|error| {
         let again = serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_str(text));
-        let path = again.err().map(|error| error.path().to_string()).filter(|path| path != ".").unwrap_or_default();
+        // `?` is a part that has no name yet, and `.` the whole.
+        let path = again.err().map(|error| error.path().to_string()).unwrap_or_default();
+        let path = path.trim_end_matches(['?', '.']);
         JsonError {
             is_data: error.classify() == Category::Data,
-            path: shorten(&path, SHOWN[0]),
+            path: shorten(path, SHOWN[0]),
             detail: shorten(&error.to_string(), SHOWN[1]),
         }
     })
@@ -81,6 +83,8 @@ mod tests {
         let (_, text) = error(&format!(r#"{{"list": [{{"{long}": "{long}"}}]}}"#)).unwrap_or_default();
         assert!(text.chars().count() < 400 && text.ends_with(|c: char| c.is_ascii_digit()), "{text}");
         assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+        let (_, text) = error("{'list': []}").unwrap_or_default();
+        assert!(text.starts_with("key must be a string"), "{text}");
         assert_eq!(error("[]").map(|(_, text)| text.contains('`')), Some(false));
     }
 }

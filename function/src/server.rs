@@ -106,14 +106,14 @@ async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
         let detail = "this instance is shutting down; another one takes the event";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail).into_response();
     }
-    let (parts, body) = request.into_parts();
-    // Whoever may not call costs no body.
+    let (parts, mut body) = request.into_parts();
+    // Whoever may not call costs no memory.
     let admitted = match allowed(&flow, &parts.headers).await {
         Ok(()) => not_encoded(&parts.headers),
         refused => refused,
     };
     let refused = match admitted {
-        Ok(()) => match flow.bodies.read(body).await {
+        Ok(()) => match flow.bodies.read(&mut body).await {
             Ok((body, _held)) => match decode(&parts.headers, body) {
                 Ok(Incoming::One(message)) => return flow.answer(&parts.headers, &message).await.into_response(),
                 Ok(Incoming::Batch(events)) => return answer_batch(&flow, &parts.headers, events).await,
@@ -123,6 +123,10 @@ async fn events(State(flow): State<Arc<Flow>>, request: Request) -> Response {
         },
         Err(problem) => problem,
     };
+    // Who waits for `100 Continue` sends nothing now, and reading would ask for it.
+    if !parts.headers.contains_key(header::EXPECT) {
+        body::discard(body);
+    }
     flow.metrics.refused(refused.status().as_u16());
     tracing::warn!(status = refused.status().as_u16(), detail = refused.detail(), "refused request");
     refused.into_response()

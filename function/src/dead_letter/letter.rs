@@ -53,7 +53,7 @@ impl Data {
 }
 
 /// A dead letter, but for its data.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Letter {
     pub(super) attributes: BTreeMap<String, String>,
     pub(super) ordering_key: String,
@@ -124,6 +124,11 @@ impl Letter {
             }
         }
         Self { attributes, ordering_key, strict: form.strict, stored }
+    }
+
+    /// Whether the two are the same message for Pub/Sub, where they have the same data.
+    pub(super) fn is_sent_as(&self, other: &Self) -> bool {
+        self.attributes == other.attributes && self.ordering_key == other.ordering_key
     }
 
     /// How much data it can have.

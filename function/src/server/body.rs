@@ -15,6 +15,9 @@ use super::answer::Problem;
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bodies of the largest size that are held at once. Pub/Sub sends far more small messages than large ones.
 const LARGEST_AT_ONCE: usize = 8;
+/// After a refusal, how long the rest of a body is read and thrown away: in all, and without a byte of it coming.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_PAUSE: Duration = Duration::from_millis(500);
 /// What a request costs at least, in units of 1 KiB: headers, message, answer. It bounds the requests in flight.
 const LEAST: usize = 16;
 
@@ -41,7 +44,7 @@ impl Bodies {
     /// Reads a body to its end. Memory is claimed as bytes arrive: announcing a length costs nothing, and holds nothing up.
     /// A body that announces more than the bound is refused before a byte of it is waited for; a client that waits for
     /// `100 Continue` gets the refusal instead.
-    pub(super) async fn read(&self, body: Body) -> Result<(Bytes, Held), Problem> {
+    pub(super) async fn read(&self, body: &mut Body) -> Result<(Bytes, Held), Problem> {
         let announced = body.size_hint().lower();
         if announced > self.max_bytes as u64 {
             return Err(self.too_large(&format!("this one has {announced}")));
@@ -56,7 +59,7 @@ impl Bodies {
         }
     }
 
-    async fn collect(&self, mut body: Body) -> Result<(Bytes, Held), Problem> {
+    async fn collect(&self, body: &mut Body) -> Result<(Bytes, Held), Problem> {
         let mut permit = self.claim(LEAST).map_err(|full| *full)?;
         let mut first = Bytes::new();
         let mut whole = BytesMut::new(); // only if there is more than one frame
@@ -102,6 +105,16 @@ impl Bodies {
     }
 }
 
+/// Throws away the rest of a body whose request is refused, while its sender goes on sending. Many clients look for an answer only
+/// when they have sent everything, and one whose connection is closed before that never sees why.
+pub(super) fn discard(mut body: Body) {
+    if body.is_end_stream() {
+        return;
+    }
+    let rest = async move { while let Ok(Some(Ok(_))) = tokio::time::timeout(DISCARD_PAUSE, body.frame()).await {} };
+    tokio::spawn(tokio::time::timeout(DISCARD_TIME, rest));
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -119,26 +132,26 @@ mod tests {
         let bodies = Bodies::new(32 << 10); // room for 8 × 32 KiB
         let mut held = Vec::new();
         for _ in 0..7 {
-            held.push(bodies.read(Body::from(vec![0; 32 << 10])).await.unwrap());
+            held.push(bodies.read(&mut Body::from(vec![0; 32 << 10])).await.unwrap());
         }
-        held.push(bodies.read(Body::from("small")).await.unwrap());
+        held.push(bodies.read(&mut Body::from("small")).await.unwrap());
         // 16 KiB are left: a large body ends where they do, a small one fits.
-        let refused = bodies.read(frames(vec![vec![0; 10 << 10]; 3])).await.err().unwrap();
+        let refused = bodies.read(&mut frames(vec![vec![0; 10 << 10]; 3])).await.err().unwrap();
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        held.push(bodies.read(Body::from("small")).await.unwrap());
-        assert!(bodies.read(Body::empty()).await.is_err());
+        held.push(bodies.read(&mut Body::from("small")).await.unwrap());
+        assert!(bodies.read(&mut Body::empty()).await.is_err());
         held.clear();
-        assert!(bodies.read(frames(vec![vec![0; 10 << 10]; 3])).await.is_ok());
+        assert!(bodies.read(&mut frames(vec![vec![0; 10 << 10]; 3])).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_arriving_is_given_up() {
         let bodies = Bodies::new(1024);
         let stalled = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
-        let refused = bodies.read(Body::from_stream(stalled)).await.err().unwrap();
+        let refused = bodies.read(&mut Body::from_stream(stalled)).await.err().unwrap();
         assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
         let broken = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]);
-        let refused = bodies.read(Body::from_stream(broken)).await.err().unwrap();
+        let refused = bodies.read(&mut Body::from_stream(broken)).await.err().unwrap();
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
         assert_eq!(bodies.room.available_permits(), 8 * LEAST);
     }
@@ -148,7 +161,7 @@ mod tests {
         fn bodies_arrive_whole_or_are_too_large(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..12)) {
             let whole = chunks.concat();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            match runtime.block_on(Bodies::new(1000).read(frames(chunks))) {
+            match runtime.block_on(Bodies::new(1000).read(&mut frames(chunks))) {
                 Ok((body, _held)) => prop_assert_eq!(body, whole),
                 Err(problem) => {
                     prop_assert!(whole.len() > 1000);

@@ -272,7 +272,7 @@ async fn a_rule_that_is_not_documented_keeps_no_message_from_its_letter() {
         (sent("poison", "*key*", 10_000_000), 4),
     ] {
         let answer = function.post(&[("content-type", "application/json")], body).await;
-        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.status(), 200, "after {tries} tries: {}", answer.text().await.unwrap());
         let all = std::mem::take(&mut *requests.lock().unwrap());
         let taken: Vec<bool> = all.iter().map(|(_, taken)| *taken).collect();
         assert_eq!(taken, [vec![false; tries - 1], vec![true]].concat());

@@ -141,7 +141,7 @@ async fn a_body_that_is_encoded_is_415_with_what_is_taken() {
     let push = wrapped("hello", &[]).to_string();
     let event = event(&json!({"data": "hello"})).to_string();
     for (headers, body) in
-        [(&JSON[..], push.clone()), (&STRUCTURED, event), (&[("x-goog-pubsub-message-id", "1")], push.clone())]
+        [(&JSON[..], push.clone()), (&STRUCTURED, event), (&[("x-goog-pubsub-message-id", "1")], "hello".to_owned())]
     {
         for coding in ["gzip", "br", "identity, gzip", "GZIP"] {
             let answer = function.post(&[headers, &[("content-encoding", coding)]].concat(), body.clone()).await;
@@ -192,6 +192,15 @@ async fn a_length_beyond_the_bound_is_refused_before_a_byte_of_the_body() {
         assert!(text.contains("application/problem+json") && text.contains("at most 1000 bytes"), "{text}");
         assert!(!text.contains("100 Continue"), "{text}");
     }
+    // Clients that look for the answer when they have sent everything see it, too.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n").await.unwrap();
+    for _ in 0..50 {
+        stream.write_all(&[b' '; 100_000]).await.unwrap();
+    }
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 413");
     // One that fits is waited for.
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream

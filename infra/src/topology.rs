@@ -7,6 +7,7 @@
 //! An environment changes the declaration: its `prefix` and `suffix` go around every name, and its sections lay themselves over
 //! those of the same name, key by key. [`Topology::parse`] checks every environment too.
 
+mod bucket;
 mod error;
 #[cfg(test)]
 mod fuzzed;
@@ -24,6 +25,7 @@ mod variants;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use bucket::BucketNameError;
 pub use error::{Error, Errors};
 pub use values::{Cpu, Destination, Memory, Secret};
 pub use values::{PROJECT, human};
@@ -76,6 +78,8 @@ pub struct Archive {
     pub bucket: String,
     /// What `build` makes.
     pub format: ArchiveFormat,
+    /// How long Cloud Storage keeps, and bills, deleted objects: 7 to 90 days; `deploy` turns it off unless it is declared.
+    pub soft_delete: Option<Duration>,
 }
 
 /// The form of an archive.
@@ -245,6 +249,8 @@ pub struct Service {
     pub memory: Option<Memory>,
     /// Requests that an instance takes at once: 1 to 1000.
     pub concurrency: Option<u32>,
+    /// Whether an instance gets more processor time while it starts; `deploy` asks for it unless told otherwise.
+    pub startup_cpu_boost: Option<bool>,
     /// How long a request may take: 1 second to 1 hour, Cloud Run's default 5 minutes.
     pub timeout: Option<Duration>,
     /// Instances that are kept running.
@@ -398,6 +404,11 @@ impl Topology {
             *days = ledger.days().max(*days);
         }
         all
+    }
+
+    /// Whether a service reads a secret.
+    pub fn declares_secrets(&self) -> bool {
+        self.services.iter().any(|service| !service.secrets.is_empty())
     }
 
     /// How messages reach this service: its trigger, then the push subscriptions in the order of the file.

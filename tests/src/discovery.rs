@@ -22,7 +22,7 @@ use crate::process::found;
 pub(crate) struct Documents(Vec<(Api, Document)>);
 
 /// One API.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Document {
     methods: Vec<Described>,
     schemas: Map<String, Value>,
@@ -69,10 +69,14 @@ impl Documents {
     fn load() -> Result<Self, String> {
         let folder = fetch::folder()?;
         let documents = Api::ALL.into_iter().map(|api| {
-            let path = folder.join(format!("{}.json", fetch::file(api)));
-            let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let value = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok((api, Document::read(api, &value)))
+            let mut document = Document::default();
+            for file in fetch::files(api) {
+                let path = folder.join(format!("{file}.json"));
+                let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let value = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+                document.read(api, &value);
+            }
+            Ok((api, document))
         });
         Ok(Self(documents.collect::<Result<_, String>>()?))
     }
@@ -89,16 +93,16 @@ impl Documents {
 }
 
 impl Document {
-    fn read(api: Api, value: &Value) -> Self {
+    /// Adds what a version of the API describes.
+    fn read(&mut self, api: Api, value: &Value) {
         let object = |value: &Value| value.as_object().cloned().unwrap_or_default();
-        let mut document =
-            Self { methods: Vec::new(), schemas: object(&value["schemas"]), parameters: object(&value["parameters"]) };
+        self.schemas.extend(object(&value["schemas"]));
+        self.parameters.extend(object(&value["parameters"]));
         let base = format!("/{}", value["servicePath"].as_str().unwrap_or_default());
-        document.resource(value, &base);
+        self.resource(value, &base);
         if api == Api::Storage {
-            document.parameters.insert("upload_id".into(), serde_json::json!({"type": "string"}));
+            self.parameters.insert("upload_id".into(), serde_json::json!({"type": "string"}));
         }
-        document
     }
 
     fn resource(&mut self, resource: &Value, base: &str) {

@@ -1,10 +1,11 @@
 //! Google Cloud as a deployment sees it: state, long-running operations, etags, and what is only true after a while.
 //!
-//! Cloud Run, Eventarc, IAM, Service Usage and Resource Manager live in this process; Pub/Sub and Cloud Storage are proxies that
+//! Cloud Run, Eventarc, IAM, Secret Manager, Service Usage and Resource Manager live in this process; Pub/Sub and Cloud Storage are proxies that
 //! add what the stand-ins behind them lack. Time passes with requests: an operation is done after so many looks at it or at its
 //! resource, so nothing here waits for a clock.
 
 mod account;
+mod agent;
 mod call;
 mod eventarc;
 mod fault;
@@ -15,12 +16,14 @@ mod policy;
 mod project;
 mod pubsub;
 mod run;
+mod secret;
 mod server;
 mod snapshot;
 mod state;
 mod storage;
 mod upstream;
 
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
@@ -35,6 +38,7 @@ pub use state::Behaviour;
 use crate::discovery::Documents;
 use crate::{PubSub, unique};
 use server::Shared;
+use state::State;
 
 /// A running stand-in for Google Cloud, with one project; ends when dropped.
 #[derive(Debug)]
@@ -116,6 +120,7 @@ impl Google {
                 Api::Iam => "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM",
                 Api::ResourceManager => "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER",
                 Api::ServiceUsage => "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE",
+                Api::SecretManager => "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER",
             };
             (name, self.url(api, "/"))
         }));
@@ -176,13 +181,46 @@ impl Google {
     /// names of their objects, topics and subscriptions. Etags, times, generations and what else the server draws are left out,
     /// so that two states compare.
     pub fn snapshot(&self) -> Value {
+        let snapshot = self.with_state(|state| Box::pin(async move { state.snapshot().await }));
+        snapshot.unwrap_or_else(|error| panic!("no snapshot: {error}"))
+    }
+
+    /// The pushes and triggers whose tokens nobody can sign, because Pub/Sub's agent lacks its role on their account.
+    pub fn undeliverable(&self) -> Vec<String> {
+        let found = self.with_state(|state| Box::pin(async move { state.undeliverable().await }));
+        found.unwrap_or_else(|error| panic!("the subscriptions cannot be listed: {error}"))
+    }
+
+    /// Creates a bucket that another project owns; the caller may do anything with it if it is `open`, else nothing.
+    pub fn create_foreign_bucket(&self, name: &str, open: bool) {
+        let name = name.to_owned();
+        let created =
+            self.with_state(move |state| Box::pin(async move { state.create_foreign_bucket(&name, open).await }));
+        created.unwrap_or_else(|failure| panic!("no foreign bucket: {failure:?}"));
+    }
+
+    /// Someone else has this bucket now.
+    pub fn give_bucket_away(&self, name: &str) {
+        let name = name.to_owned();
+        self.with_state(move |state| Box::pin(async move { state.give_bucket_away(&name) }));
+    }
+
+    /// Makes Eventarc refuse so many more triggers, as if its agent had lost its role.
+    pub fn refuse_triggers(&self, times: u32) {
+        self.with_state(move |state| Box::pin(async move { state.eventarc_lag = times }));
+    }
+
+    fn with_state<T: Send + 'static>(
+        &self,
+        work: impl for<'s> FnOnce(&'s mut State) -> Pin<Box<dyn Future<Output = T> + Send + 's>> + Send + 'static,
+    ) -> T {
         let (send, receive) = std::sync::mpsc::channel();
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
-            let _ = send.send(shared.state.lock().await.snapshot().await);
+            let mut state = shared.state.lock().await;
+            let _ = send.send(work(&mut state).await);
         });
-        let snapshot = receive.recv().unwrap_or_else(|error| panic!("the stand-in has ended: {error}"));
-        snapshot.unwrap_or_else(|error| panic!("no snapshot: {error}"))
+        receive.recv().unwrap_or_else(|error| panic!("the stand-in has ended: {error}"))
     }
 }
 

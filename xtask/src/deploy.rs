@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use deploy::apply::{Outcome, Progress, apply};
 use deploy::cloud::Google;
 use deploy::plan::{Action, Plan, State};
@@ -27,8 +27,9 @@ pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
         // The lines of other steps want the place of a full bar.
         let sent = move |so_far| if so_far < size { shown.set_position(so_far) } else { shown.finish_and_clear() };
         google.set_archive_content(archive, bytes, sent);
-        let Compared { google, found, plan } = compare(google, &topology).await?;
+        let Compared { google, found, plan, missing } = compare(google, &topology).await?;
         eprint!("{}", plan.text(terminal::colour()));
+        ensure!(missing.is_empty(), "{}", missing.join("\n"));
         if !plan.is_empty() {
             let context = google.context();
             let place = format!("project `{}`, region `{}`", context.project, context.region);

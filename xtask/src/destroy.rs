@@ -1,12 +1,15 @@
 //! `cargo xtask destroy`: removes what the topology declares and the deployment's label marks, and nothing else.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, bail};
 use deploy::cloud::Google;
-use deploy::plan::{self, ARCHIVES, Id, Kind, Plan, State, Step, deletions};
+use deploy::plan::{self, ARCHIVES, Action, Id, Kind, Plan, Resource, State, Step, Target, deletions};
 use infra::topology::Topology;
+use serde_json::Value;
 
 use crate::deploy::run_steps;
-use crate::plan::connect;
+use crate::plan::{connect, declared};
 use crate::{flags, terminal, topology};
 
 /// So many foreign objects are named in the refusal.
@@ -16,11 +19,15 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
     let topology = topology::read(&flags.place.declaration)?;
     terminal::block_on(async {
         let google = connect(&flags.place).await?;
-        // What is part of something goes with it; which APIs there are decides what can be looked for.
-        let mut declared = plan::declared(&topology, google.context());
+        // What is part of something goes with it; which APIs there are decides what can be looked for. A policy of something that
+        // stays is looked at: what the deployment's accounts may do there is taken back.
+        let mut declared = declared(&topology, google.context())?;
         let part = |kind| matches!(kind, Kind::Archive | Kind::TriggerSubscription | Kind::Policy(_));
-        declared.retain(|resource| !part(resource.id.kind));
+        let lasting = |kind| matches!(kind, Kind::Policy(Target::Bucket | Target::Secret | Target::ServiceAccount));
+        declared.retain(|resource| !part(resource.id.kind) || lasting(resource.id.kind));
         let found = google.find(&declared, &topology.name).await?;
+        let (policies, declared): (Vec<Resource>, Vec<Resource>) =
+            declared.into_iter().partition(|resource| part(resource.id.kind));
         let there = declared.iter().map(|resource| &resource.id);
         let there = there.filter(|id| id.kind != Kind::Api && found.get(id).is_some());
         let (ours, foreign): (Vec<&Id>, Vec<&Id>) = there.partition(|id| found.is_ours(id));
@@ -28,7 +35,9 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
             eprintln!("left alone: {id} does not carry the label of deployment `{}`", topology.name);
         }
         let archives = archives(&google, &ours, &topology).await?;
-        let steps = deletions(ours.iter().copied().chain(&archives).collect(), &[]);
+        let mut steps = revocations(&policies, &ours, &found);
+        let before: Vec<Id> = steps.iter().map(|step| step.id.clone()).collect();
+        steps.extend(deletions(ours.iter().copied().chain(&archives).collect(), &before));
         let plan = Plan { steps, unchanged: 0 };
         if plan.is_empty() {
             eprintln!("Nothing to destroy in project `{}`.", google.context().project);
@@ -50,14 +59,43 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
             );
             terminal::confirm(&question, flags.yes)?;
             let help = "run `cargo xtask destroy` again: it goes on from what there is";
-            run_steps(&google, &plan, &State::new(&topology.name), help).await?;
+            run_steps(&google, &plan, &found, help).await?;
         }
         if flags.json {
-            let deleted: Vec<&str> = plan.steps.iter().map(|step| step.id.name.as_str()).collect();
+            let deleted = plan.steps.iter().filter(|step| step.action == Action::Delete);
+            let deleted: Vec<&str> = deleted.map(|step| step.id.name.as_str()).collect();
             println!("{}", serde_json::json!({ "deleted": deleted }));
         }
         Ok(())
     })
+}
+
+/// Steps that take from the deployment's own accounts what they may do with things that stay: secrets, and buckets and accounts that
+/// are not the deployment's. What others were granted there is theirs.
+fn revocations(policies: &[Resource], ours: &[&Id], found: &State) -> Vec<Step> {
+    let accounts = ours.iter().filter(|id| id.kind == Kind::ServiceAccount);
+    let members: BTreeSet<String> = accounts.map(|id| format!("serviceAccount:{}", id.short())).collect();
+    let mut steps = Vec::new();
+    for policy in policies {
+        let Kind::Policy(target) = policy.id.kind else { continue };
+        if ours.iter().any(|id| id.kind == target.kind() && id.name == policy.id.name) {
+            continue;
+        }
+        let Some(policy_found) = found.get(&policy.id) else { continue };
+        let granted = policy.body["grants"].as_object().into_iter().flatten();
+        for (role, others) in granted {
+            let others = others.as_array().into_iter().flatten().filter_map(Value::as_str);
+            for other in others.filter(|member| !members.contains(*member)) {
+                eprintln!("left alone: {} keeps {role} for {other}, which is no account of this deployment", policy.id);
+            }
+        }
+        let resource = Resource { body: plan::revocation(&members), ..policy.clone() };
+        let action = plan::compare(&resource, policy_found);
+        if action != Action::Nothing {
+            steps.push(Step { id: policy.id.clone(), action, needs: Vec::new(), resource: Some(resource) });
+        }
+    }
+    steps
 }
 
 /// The archives in a bucket that is to go, and the entries of ledgers. Any other object in it is somebody's, and ends all of this before it begins.

@@ -1,37 +1,19 @@
 //! `cargo xtask doctor`: what deploying needs, a line each, with the fix. Without credentials it says what it can.
 
+mod permissions;
+
+use std::collections::BTreeSet;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
-use deploy::cloud::{Api, Google, Settings};
-use deploy::plan::{self, Kind};
+use deploy::cloud::{Api, Fault, Google, Settings};
+use deploy::plan::{Kind, Resource, Target, plan};
+use infra::topology::Topology;
 use serde_json::json;
 
 use crate::build::{self, Readiness};
+use crate::plan::declared;
 use crate::{flags, terminal, topology};
-
-/// What `deploy` and `destroy` do in a project, and the predefined role that allows it.
-/// <https://cloud.google.com/iam/docs/permissions-reference>
-const PERMISSIONS: [(&str, &str); 18] = [
-    ("resourcemanager.projects.get", "roles/browser"),
-    ("serviceusage.services.enable", "roles/serviceusage.serviceUsageAdmin"),
-    ("serviceusage.services.list", "roles/serviceusage.serviceUsageAdmin"),
-    ("iam.serviceAccounts.create", "roles/iam.serviceAccountAdmin"),
-    ("iam.serviceAccounts.delete", "roles/iam.serviceAccountAdmin"),
-    ("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser"),
-    ("storage.buckets.create", "roles/storage.admin"),
-    ("storage.buckets.setIamPolicy", "roles/storage.admin"),
-    ("storage.objects.create", "roles/storage.admin"),
-    ("pubsub.topics.create", "roles/pubsub.admin"),
-    ("pubsub.topics.setIamPolicy", "roles/pubsub.admin"),
-    ("pubsub.subscriptions.create", "roles/pubsub.admin"),
-    ("pubsub.subscriptions.update", "roles/pubsub.admin"),
-    ("pubsub.subscriptions.setIamPolicy", "roles/pubsub.admin"),
-    ("run.services.create", "roles/run.admin"),
-    ("run.services.setIamPolicy", "roles/run.admin"),
-    ("eventarc.triggers.create", "roles/eventarc.admin"),
-    ("eventarc.triggers.delete", "roles/eventarc.admin"),
-];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Mark {
@@ -85,7 +67,8 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
         }
     }
     terminal::block_on(async {
-        let remote = Api::ALL.into_iter().find(|api| !settings.endpoint(*api).is_local());
+        let secrets = topology.as_ref().is_ok_and(Topology::declares_secrets).then_some(Api::SecretManager);
+        let remote = Api::always().chain(secrets).find(|api| !settings.endpoint(*api).is_local());
         match remote.map(|api| settings.credentials(api)).transpose() {
             Ok(Some(_)) => report.add(Mark::Good, "credentials", settings.credentials_source()),
             Ok(None) => report.add(Mark::Good, "credentials", "none needed: every API is a stand-in on this machine"),
@@ -155,36 +138,85 @@ fn archive(report: &mut Report) {
 }
 
 /// What only the project can say.
-async fn cloud(google: &Google, topology: Option<&infra::topology::Topology>, report: &mut Report) {
+async fn cloud(google: &Google, topology: Option<&Topology>, report: &mut Report) {
     let context = google.context();
     report.add(Mark::Good, "access", format!("project number {}", context.number));
-    if let Some(topology) = topology {
-        let declared = plan::declared(topology, context);
-        let apis = declared.iter().map(|resource| &resource.id).filter(|id| id.kind == Kind::Api);
-        let apis: Vec<&str> = apis.map(|id| id.name.as_str()).collect();
-        match google.enabled(&apis).await {
-            Ok(enabled) if enabled.len() == apis.len() => {
-                report.add(Mark::Good, "APIs", format!("{} enabled", apis.len()));
+    let Some(topology) = topology else { return };
+    let declared = match declared(topology, context) {
+        Ok(declared) => declared,
+        Err(error) => return report.add(Mark::Bad, "bucket", error.to_string()),
+    };
+    let apis = declared.iter().map(|resource| &resource.id).filter(|id| id.kind == Kind::Api);
+    let apis: Vec<&str> = apis.map(|id| id.name.as_str()).collect();
+    let enabled = match google.enabled(&apis).await {
+        Ok(enabled) => enabled,
+        Err(error) => return report.add(Mark::Bad, "APIs", error.to_string()),
+    };
+    let missing: Vec<&str> = apis.iter().filter(|api| !enabled.iter().any(|other| other == *api)).copied().collect();
+    if missing.is_empty() {
+        report.add(Mark::Good, "APIs", format!("{} enabled", apis.len()));
+    } else {
+        let list = missing.join(" ");
+        let text = format!("deploy will enable {list}\n  or: gcloud services enable {list}");
+        report.add(Mark::Note, "APIs", text);
+    }
+    buckets(google, &declared, report).await;
+    secrets(google, &declared, report).await;
+    // Creating a service agent is part of enabling its service. Where that cannot be told, it is taken for needed.
+    let agent = match google.find(&declared, &topology.name).await {
+        Ok(found) => plan(&declared, &found).steps.iter().any(|step| step.id.kind == Kind::ServiceAgent),
+        Err(_) => true,
+    };
+    permissions(google, &declared, !missing.is_empty() || agent, report).await;
+}
+
+/// Whether the buckets that deploying writes to are the project's.
+async fn buckets(google: &Google, declared: &[Resource], report: &mut Report) {
+    let named =
+        declared.iter().filter(|resource| matches!(resource.id.kind, Kind::Bucket | Kind::Policy(Target::Bucket)));
+    let names: BTreeSet<&str> = named.map(|resource| resource.id.name.as_str()).collect();
+    for name in names {
+        match google.own_bucket(name).await {
+            Ok(_) => report.add(Mark::Good, "bucket", format!("{name} is this project's")),
+            Err(error) if error.fault == Fault::Missing => {
+                let ours = declared.iter().any(|resource| resource.id.kind == Kind::Bucket && resource.id.name == name);
+                match ours {
+                    true => report.add(Mark::Good, "bucket", format!("{name} is free; deploy creates it")),
+                    false => {
+                        let help = format!("gcloud storage buckets create gs://{name}");
+                        report.add(Mark::Bad, "bucket", format!("{name} is not there\n  help: {help}"));
+                    }
+                }
             }
-            Ok(enabled) => {
-                let missing = apis.iter().filter(|api| !enabled.iter().any(|enabled| enabled == *api));
-                let list = missing.copied().collect::<Vec<_>>().join(" ");
-                let text = format!("deploy will enable {list}\n  or: gcloud services enable {list}");
-                report.add(Mark::Note, "APIs", text);
-            }
-            Err(error) => report.add(Mark::Bad, "APIs", error.to_string()),
+            // Cloud Storage tells nothing before its API is enabled.
+            Err(error) if error.fault == Fault::Disabled => {}
+            Err(error) => report.add(Mark::Bad, "bucket", error.to_string()),
         }
     }
-    let permissions: Vec<&str> = PERMISSIONS.iter().map(|(permission, _)| *permission).collect();
-    match google.missing_permissions(&permissions).await {
+}
+
+async fn secrets(google: &Google, declared: &[Resource], report: &mut Report) {
+    let count = declared.iter().filter(|resource| resource.id.kind == Kind::Secret).count();
+    match google.missing_secrets(declared).await {
+        Ok(missing) if missing.is_empty() && count == 0 => {}
         Ok(missing) if missing.is_empty() => {
-            report.add(Mark::Good, "permissions", format!("all {} that deploying needs", permissions.len()));
+            report.add(Mark::Good, "secrets", format!("none of {count} is missing"));
+        }
+        Ok(missing) => missing.into_iter().for_each(|text| report.add(Mark::Bad, "secrets", text)),
+        Err(error) => report.add(Mark::Bad, "secrets", error.to_string()),
+    }
+}
+
+async fn permissions(google: &Google, declared: &[Resource], enables: bool, report: &mut Report) {
+    let needed = permissions::needed(declared, enables);
+    let asked: Vec<&str> = needed.iter().map(|(permission, _)| *permission).collect();
+    match google.missing_permissions(&asked).await {
+        Ok(missing) if missing.is_empty() => {
+            report.add(Mark::Good, "permissions", format!("all {} that deploying needs", asked.len()));
         }
         Ok(missing) => {
-            let mut roles: Vec<&str> =
-                PERMISSIONS.iter().filter(|(p, _)| missing.contains(p)).map(|(_, role)| *role).collect();
-            roles.dedup();
-            let text = format!("missing {}\n  help: ask for {}", missing.join(", "), roles.join(", "));
+            let roles = permissions::roles(&missing).join(", ");
+            let text = format!("missing {}\n  help: ask for {roles}", missing.join(", "));
             report.add(Mark::Bad, "permissions", text);
         }
         Err(error) => report.add(Mark::Note, "permissions", format!("could not be asked for: {error}")),

@@ -1,7 +1,7 @@
 //! `cargo xtask outputs`: names and addresses of what is deployed.
 
 use anyhow::{Result, bail};
-use deploy::cloud::Google;
+use deploy::cloud::{Fault, Google};
 use deploy::plan::{self, Id, Kind};
 use infra::topology::{Service, Topology};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,11 @@ pub(crate) async fn read(google: &Google, topology: &Topology) -> Result<Value> 
         if outputs["object"].is_null()
             && let Some((bucket, object)) = plan::source(&found["template"])
         {
-            (outputs["bucket"], outputs["object"]) = (bucket.into(), object.into());
+            // What runs came out of it, and what runs next will.
+            match google.own_bucket(bucket).await {
+                Err(error) if error.fault != Fault::Missing => return Err(error.into()),
+                _ => (outputs["bucket"], outputs["object"]) = (bucket.into(), object.into()),
+            }
         }
     }
     outputs["service_urls"] = urls.into();

@@ -15,6 +15,9 @@ use crate::{build, terminal, topology};
 /// Exit code of `--detailed-exitcode` when there are changes.
 const CHANGES: u8 = 2;
 
+/// Stands for the project's id where none is set.
+const UNKNOWN: &str = "PROJECT";
+
 /// The archive that is deployed: the file, and its digest.
 pub(crate) struct Built {
     pub(crate) bytes: bytes::Bytes,
@@ -26,6 +29,8 @@ pub(crate) struct Compared {
     pub(crate) google: Google,
     pub(crate) found: State,
     pub(crate) plan: Plan,
+    /// Secrets that someone has to create first.
+    pub(crate) missing: Vec<String>,
 }
 
 pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
@@ -43,7 +48,7 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let settings = Settings::find(flags.place.project.as_deref(), flags.place.region.as_deref());
     let archive = flags.archive.as_deref().map(read).transpose()?.map(|built| built.archive);
     let mut context = Context {
-        project: settings.project().unwrap_or("PROJECT").to_owned(),
+        project: settings.project().unwrap_or(UNKNOWN).to_owned(),
         number: "PROJECT_NUMBER".to_owned(),
         region: settings.region().unwrap_or("REGION").to_owned(),
         archive,
@@ -58,7 +63,9 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         }
         None => State::new(&topology.name),
     };
-    Ok(plan::plan(&plan::declared(topology, &context), &found))
+    let declared =
+        if context.project == UNKNOWN { plan::declared(topology, &context) } else { declared(topology, &context)? };
+    Ok(plan::plan(&declared, &found))
 }
 
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
@@ -72,6 +79,9 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
             let snapshot = compared.found.to_snapshot(compared.google.context());
             let text = serde_json::to_string_pretty(&snapshot).context("writing the snapshot")?;
             std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+        }
+        for missing in &compared.missing {
+            eprintln!("note: `deploy` will stop: {missing}");
         }
         Ok(compared.plan)
     })
@@ -106,12 +116,22 @@ fn read(path: &Path) -> Result<Built> {
     Ok(Built { bytes: bytes.into(), archive: Archive { sha256, format } })
 }
 
+/// What is declared, in a project whose id is known.
+///
+/// # Errors
+/// A bucket's name is impossible there.
+pub(crate) fn declared(topology: &Topology, context: &Context) -> Result<Vec<Resource>> {
+    topology.check_buckets(&context.project)?;
+    Ok(plan::declared(topology, context))
+}
+
 /// Looks at the project.
 pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compared> {
-    let declared: Vec<Resource> = plan::declared(topology, google.context());
+    let declared = declared(topology, google.context())?;
     let found = google.find(&declared, &topology.name).await?;
+    let missing = google.missing_secrets(&declared).await?;
     let plan = plan::plan(&declared, &found);
-    Ok(Compared { google, found, plan })
+    Ok(Compared { google, found, plan, missing })
 }
 
 /// Clients for the project and region that are meant.

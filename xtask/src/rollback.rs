@@ -38,6 +38,9 @@ pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
         let mut changes = Vec::new();
         for service in &services {
             let target = service.target(flags.to.as_deref())?;
+            let bucket = target.split_once('/').map_or(target, |(bucket, _)| bucket);
+            // None at all is no archive either; another project's would have its code run here.
+            google.read(&Id::new(Kind::Bucket, bucket)).await?;
             if google.read(&Id::new(Kind::Archive, target)).await?.is_none() {
                 bail!("the archive gs://{target} of service `{}` is not there any more", service.name);
             }

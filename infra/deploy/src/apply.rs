@@ -17,7 +17,7 @@ const STEPS: usize = 8;
 pub enum Progress<'p> {
     /// A step began.
     Started(&'p Step),
-    /// It is tried again, for this cause. Said once for each cause that follows another.
+    /// It is tried again, for this cause. Said once for each cause.
     Waiting(&'p Step, Cause, &'p CloudError),
     /// It is done.
     Done(&'p Step, Duration),

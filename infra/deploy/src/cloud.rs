@@ -6,17 +6,23 @@
 //! - `obstacle`: what has to be put right outside of the topology, and how
 //! - `patience`: what is worth waiting for, and for how long
 //! - `google`: which API has which resource
-//! - `eventarc`, `iam`, `project`, `pubsub`, `run`, `storage`: one file an API
+//! - `agent`, `eventarc`, `iam`, `project`, `pubsub`, `run`, `secret`, `storage`: one file an API
+//! - `ownership`: whose a bucket is
+//! - `rest`: calls that the official clients lack
 
+mod agent;
 mod error;
 mod eventarc;
 mod google;
 mod iam;
 mod obstacle;
+mod ownership;
 mod patience;
 mod project;
 mod pubsub;
+mod rest;
 mod run;
+mod secret;
 mod settings;
 mod storage;
 

@@ -22,12 +22,12 @@ use crate::cloud::Api;
 
 pub use context::{ARCHIVES, Archive, Context, source};
 pub use declared::declared;
-pub(crate) use declared::{BASE_IMAGE, MESSAGE_PUBLISHED};
+pub(crate) use declared::{BASE_IMAGE, LIVENESS, MESSAGE_PUBLISHED, Probe, SECRET_ACCESSOR, STARTUP, TOKEN_CREATOR};
 pub(crate) use difference::narrowed;
 pub use difference::{Change, merged};
 pub(crate) use names::{Home, canonical};
 pub(crate) use policy::{CONDITION, POLICY_VERSION, merged_policy, objects};
-pub use policy::{additions_and_removals, bindings, no_access_control};
+pub use policy::{additions_and_removals, bindings, no_access_control, revocation};
 pub use state::{SnapshotError, State};
 
 /// The label that says whose a resource is: its value is the deployment's name.
@@ -38,8 +38,12 @@ pub const DEPLOYMENT_LABEL: &str = "ai-workloads-deployment";
 pub enum Kind {
     /// A Google API of the project; its name is `run.googleapis.com` for example.
     Api,
+    /// `projects/P/services/pubsub.googleapis.com`: the account as which a Google service acts in the project.
+    ServiceAgent,
     /// `projects/P/serviceAccounts/EMAIL`
     ServiceAccount,
+    /// `projects/P/secrets/S`, which a deployment grants and never creates.
+    Secret,
     /// A bucket's name.
     Bucket,
     /// `BUCKET/OBJECT`: what is deployed.
@@ -61,6 +65,10 @@ pub enum Kind {
 /// What an IAM policy belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
+    /// A service account: who may act as it.
+    ServiceAccount,
+    /// A secret.
+    Secret,
     /// A bucket.
     Bucket,
     /// A topic.
@@ -142,7 +150,9 @@ impl Kind {
     pub fn noun(self) -> &'static str {
         match self {
             Self::Api => "API",
+            Self::ServiceAgent => "service agent",
             Self::ServiceAccount => "service account",
+            Self::Secret => "secret",
             Self::Bucket => "bucket",
             Self::Archive => "archive",
             Self::Topic => "topic",
@@ -150,6 +160,8 @@ impl Kind {
             Self::Subscription => "subscription",
             Self::Trigger => "trigger",
             Self::TriggerSubscription => "subscription of trigger",
+            Self::Policy(Target::ServiceAccount) => "access to service account",
+            Self::Policy(Target::Secret) => "access to secret",
             Self::Policy(Target::Bucket) => "access to bucket",
             Self::Policy(Target::Topic) => "access to topic",
             Self::Policy(Target::Service) => "access to service",
@@ -162,9 +174,14 @@ impl Kind {
     pub(crate) fn api(self) -> Api {
         match self {
             Self::Api => Api::ServiceUsage,
-            Self::ServiceAccount => Api::Iam,
+            Self::ServiceAccount | Self::Policy(Target::ServiceAccount) => Api::Iam,
+            Self::Secret | Self::Policy(Target::Secret) => Api::SecretManager,
             Self::Bucket | Self::Archive | Self::Policy(Target::Bucket) => Api::Storage,
-            Self::Topic | Self::Subscription | Self::Policy(Target::Topic | Target::Subscription) => Api::PubSub,
+            // The agent is that of Pub/Sub, and of an API that is enabled.
+            Self::ServiceAgent
+            | Self::Topic
+            | Self::Subscription
+            | Self::Policy(Target::Topic | Target::Subscription) => Api::PubSub,
             Self::Service | Self::Policy(Target::Service) => Api::Run,
             Self::Trigger | Self::TriggerSubscription | Self::Policy(Target::TriggerSubscription) => Api::Eventarc,
         }
@@ -194,6 +211,8 @@ impl Target {
     /// The kind of the resource that the policy belongs to.
     pub fn kind(self) -> Kind {
         match self {
+            Self::ServiceAccount => Kind::ServiceAccount,
+            Self::Secret => Kind::Secret,
             Self::Bucket => Kind::Bucket,
             Self::Topic => Kind::Topic,
             Self::Service => Kind::Service,
@@ -232,12 +251,18 @@ impl Plan {
 }
 
 /// Compares what is declared with what was found.
+///
+/// Google tells of a service agent only where it is named, so one is there if a policy names it, or if none is going to. A secret is
+/// only looked for: it is no step.
 pub fn plan(declared: &[Resource], found: &State) -> Plan {
     let mut plan = Plan::default();
     let mut remade: Vec<&Id> = Vec::new();
-    for resource in declared {
+    for resource in declared.iter().filter(|resource| resource.id.kind != Kind::Secret) {
         let action = match found.get(&resource.id).filter(|_| !renewed(resource, &remade)) {
             Some(found) => compare(resource, found),
+            None if resource.id.kind == Kind::ServiceAgent && policy::agent_is_there(resource, declared, found) => {
+                Action::Nothing
+            }
             None if policy::grants_nothing(resource) => Action::Nothing,
             None => Action::Create,
         };

@@ -1,7 +1,7 @@
 //! The topology as Terraform JSON, <https://developer.hashicorp.com/terraform/language/syntax/json>.
 //!
-//! Resources and arguments are those of the providers `hashicorp/google` and, for the service alone, `hashicorp/google-beta`
-//! 7.15: a service from an archive without a build (`source_code`) is in beta there. What no resource can say, the dead-letter policy
+//! Resources and arguments are those of the providers `hashicorp/google` and, for services and Pub/Sub's service agent,
+//! `hashicorp/google-beta` 7.15: a service from an archive without a build (`source_code`) is in beta there. What no resource can say, the dead-letter policy
 //! and deadlines of the subscription that Eventarc makes for a trigger, is the output `after_apply`: commands to run once.
 
 mod access;
@@ -98,7 +98,7 @@ impl<'t> Document<'t> {
     }
 
     fn apis(&mut self) {
-        let secrets = self.topology.services.iter().any(|service| !service.secrets.is_empty());
+        let secrets = self.topology.declares_secrets();
         let apis = ["cloudresourcemanager", "eventarc", "iam", "pubsub", "run", "serviceusage", "storage"];
         for api in apis.into_iter().chain(secrets.then_some("secretmanager")) {
             let body = json!({"service": format!("{api}.googleapis.com"), "disable_on_destroy": false});
@@ -126,6 +126,9 @@ impl<'t> Document<'t> {
                 "location": "${var.region}",
                 "uniform_bucket_level_access": true,
                 "public_access_prevention": "enforced",
+                // What the function writes there is unknown to Terraform, and would keep the bucket from going.
+                "force_destroy": true,
+                "soft_delete_policy": {"retention_duration_seconds": archive.soft_delete.unwrap_or_default().as_secs()},
                 "depends_on": ["google_project_service.storage"],
             });
             self.add("google_storage_bucket", "archive", bucket);
@@ -167,7 +170,6 @@ impl<'t> Document<'t> {
             "terraform": {"required_version": ">= 1.5", "required_providers": providers},
             "provider": {"google": provider, "google-beta": provider},
             "variable": without_nulls(variables),
-            "data": {"google_project": {"this": {"project_id": "${var.project}", "depends_on": ["google_project_service.cloudresourcemanager"]}}},
             "resource": self.resources,
             "output": outputs,
         })

@@ -51,6 +51,7 @@ impl Service {
             environment: _,
             secrets: _,
             resource_labels: _,
+            startup_cpu_boost: _,
         } = self;
         Self {
             name: name.clone(),

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::bucket::bucket_name;
 use super::error::Log;
 use super::overlay::Names;
 use super::read::{Table, Wrong};
-use super::values::{DAY, bucket_name, dns_name, duration, human, label, pubsub_name};
+use super::values::{DAY, dns_name, duration, human, label, pubsub_name};
 use super::*;
 
 const MINUTE: u64 = 60;
@@ -80,8 +81,19 @@ fn archive(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Option<Archive
         let help = "write \"tar.gz\", which is the default, or \"zip\"";
         found.ok_or_else(|| Wrong::new("not a format of archives").help(help))
     });
+    let soft_delete = table.parsed("soft-delete", log, soft_delete);
     table.finish(log);
-    Some(Archive { bucket, format: format.unwrap_or_default() })
+    Some(Archive { bucket, format: format.unwrap_or_default(), soft_delete })
+}
+
+/// <https://cloud.google.com/storage/docs/soft-delete#retention-duration>
+fn soft_delete(text: &str) -> Result<Duration, Wrong> {
+    let kept = duration((0, 90 * DAY), "Cloud Storage")(text)?;
+    if kept.is_zero() || kept.as_secs() >= 7 * DAY {
+        return Ok(kept);
+    }
+    Err(Wrong::new("Cloud Storage keeps deleted objects for 7d to 90d, or not at all")
+        .help("write \"7d\", or leave the key out: deleted objects are not kept then"))
 }
 
 fn topics(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Topic> {

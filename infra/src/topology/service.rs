@@ -42,6 +42,7 @@ fn service(name: &str, table: &mut Table<'_>, log: &mut Log) -> Service {
         cpu: processors(table, log),
         memory: table.parsed("memory", log, memory),
         concurrency: table.number("concurrency", (1, 1000), "Cloud Run", log),
+        startup_cpu_boost: table.boolean("startup-cpu-boost", log),
         timeout: timeout(table, log),
         min_instances: table.number("min-instances", (0, 1000), "Cloud Run", log),
         max_instances: table.number("max-instances", (1, 1000), "Cloud Run", log),
@@ -200,5 +201,11 @@ impl Secret {
     /// `NAME:VERSION`, as gcloud writes it.
     pub fn reference(&self) -> String {
         format!("{}:{}", self.secret, self.version)
+    }
+
+    /// The secret's name, and its project where the declaration names one.
+    pub fn name_and_project(&self) -> (&str, Option<&str>) {
+        let named = self.secret.strip_prefix("projects/").and_then(|rest| rest.split_once("/secrets/"));
+        named.map_or((&self.secret, None), |(project, name)| (name, Some(project)))
     }
 }

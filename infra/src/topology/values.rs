@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::bucket::bucket_name;
 use super::read::Wrong;
 use crate::nearest;
 
@@ -195,26 +196,6 @@ pub(super) fn dns_name((low, high): (usize, usize), who: &'static str) -> impl F
         };
         Err(Wrong::new(rule))
     }
-}
-
-/// Cloud Storage's rule, with the longest project id, 30 characters, in the place of `{project}`.
-pub(super) fn bucket_name(name: &str) -> Result<(), Wrong> {
-    let full = name.replace(PROJECT, &"p".repeat(30));
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let rule = if !(3..=63).contains(&full.len()) && name.contains(PROJECT) {
-        "with a project id of 30 characters this leaves Cloud Storage's 3 to 63 characters"
-    } else if !(3..=63).contains(&full.len()) {
-        "Cloud Storage allows 3 to 63 characters"
-    } else if !full.bytes().all(|b| edge(b.into()) || b"-_.".contains(&b)) {
-        "Cloud Storage allows lower-case letters, digits and `-` `_` `.`, here also `{project}`"
-    } else if !full.starts_with(edge) || !full.ends_with(edge) {
-        "a bucket's name begins and ends with a letter or digit"
-    } else if full.starts_with("goog") || full.contains("google") {
-        "names with `google` are Google's"
-    } else {
-        return Ok(());
-    };
-    Err(Wrong::new(rule))
 }
 
 /// Google's rule for resource labels; `true` with the value's error.

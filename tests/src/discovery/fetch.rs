@@ -16,16 +16,18 @@ const UNPACK: &str = "import pathlib, sys, zipfile\n\
     \x20   text = wheel.read('googleapiclient/discovery_cache/documents/' + name + '.json')\n\
     \x20   (folder / (name + '.json')).write_bytes(text)\n";
 
-/// The document's name.
-pub(super) fn file(api: Api) -> &'static str {
+/// The names of an API's documents, one a version.
+pub(super) fn files(api: Api) -> &'static [&'static str] {
     match api {
-        Api::Run => "run.v2",
-        Api::Eventarc => "eventarc.v1",
-        Api::PubSub => "pubsub.v1",
-        Api::Storage => "storage.v1",
-        Api::Iam => "iam.v1",
-        Api::ResourceManager => "cloudresourcemanager.v3",
-        Api::ServiceUsage => "serviceusage.v1",
+        Api::Run => &["run.v2"],
+        Api::Eventarc => &["eventarc.v1"],
+        Api::PubSub => &["pubsub.v1"],
+        Api::Storage => &["storage.v1"],
+        Api::Iam => &["iam.v1"],
+        Api::ResourceManager => &["cloudresourcemanager.v3"],
+        // Service agents are in the beta alone.
+        Api::ServiceUsage => &["serviceusage.v1", "serviceusage.v1beta1"],
+        Api::SecretManager => &["secretmanager.v1"],
     }
 }
 
@@ -33,13 +35,16 @@ pub(super) fn file(api: Api) -> &'static str {
 pub(super) fn folder() -> Result<PathBuf, String> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/discovery");
     let folder = tools.join(VERSION);
-    if !folder.is_dir() {
+    let files = || Api::ALL.into_iter().flat_map(files).map(|file| format!("{file}.json"));
+    if !files().all(|file| folder.join(file).is_file()) {
         // Filled beside it and renamed: another process may be at the same.
         let filling = tools.join(format!("{VERSION}-{}", std::process::id()));
-        let filled = fill(&filling);
-        if filled.is_ok() {
-            let _ = std::fs::rename(&filling, &folder);
-        }
+        let filled = fill(&filling).and_then(|()| {
+            std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            files().try_for_each(|file| {
+                std::fs::rename(filling.join(&file), folder.join(&file)).map_err(|error| format!("{file}: {error}"))
+            })
+        });
         let _ = std::fs::remove_dir_all(&filling);
         filled?;
     }
@@ -54,7 +59,7 @@ fn fill(folder: &Path) -> Result<(), String> {
         ["-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--dest", &place, &package];
     python(&pip)?;
     let mut unpack = vec!["-c", UNPACK, &place];
-    unpack.extend(Api::ALL.map(file));
+    unpack.extend(Api::ALL.into_iter().flat_map(|api| files(api).iter().copied()));
     python(&unpack)?;
     let wheels = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     for wheel in wheels.filter(|path| path.extension().is_some_and(|extension| extension == "whl")) {

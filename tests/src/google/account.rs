@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use super::agent::pubsub_agent;
 use super::call::{Answer, Call, Failure};
 use super::json::{apply, etag, next, page, text};
 use super::state::{PROJECT_NUMBER, State};
@@ -23,7 +24,10 @@ impl State {
             account.lag = account.lag.saturating_sub(1);
             return usable;
         }
-        // Google's own: the agents of its services and the default account of Compute Engine.
+        if email == pubsub_agent() {
+            return self.use_agent();
+        }
+        // Google's other own: the agents of its services and the default account of Compute Engine.
         let agent = email.strip_prefix(&format!("service-{PROJECT_NUMBER}@gcp-sa-"));
         agent.is_some_and(|rest| rest.ends_with(".iam.gserviceaccount.com")) || email == default_account()
     }
@@ -46,7 +50,7 @@ impl State {
     }
 
     fn account(&mut self, call: &Call, email: &str) -> Answer {
-        let resource = format!("projects/{}/serviceAccounts/{email}", self.project);
+        let resource = self.account_name(email);
         if let Some(answer) = self.iam_policy(call, &resource) {
             return answer;
         }
@@ -73,6 +77,10 @@ impl State {
             }
             _ => Err(Failure::unknown(call)),
         }
+    }
+
+    pub(super) fn account_name(&self, email: &str) -> String {
+        format!("projects/{}/serviceAccounts/{email}", self.project)
     }
 
     fn create_account(&mut self, body: &Value) -> Answer {

@@ -6,6 +6,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use super::agent::Refusal;
 use super::call::{Answer, Call, Failure};
 use super::json::{apply, etag, next, now, page, text, uid, without_defaults};
 use super::operation::{Effect, any};
@@ -121,14 +122,19 @@ impl State {
         if call.is("validateOnly") {
             return Ok(json!({"done": true, "response": any(TRIGGER, &trigger)}));
         }
+        let effect = match self.refusal() {
+            None => Effect::TriggerReady(name.to_owned()),
+            Some(Refusal::InTheOperation) => Effect::TriggerRefused(name.to_owned()),
+            Some(Refusal::AtOnce(failure)) => return Err(failure),
+        };
         self.triggers.insert(name.to_owned(), trigger);
-        self.operate_trigger(call, name, Effect::TriggerReady(name.to_owned())).await
+        self.operate_trigger(call, name, effect).await
     }
 
     async fn operate_trigger(&mut self, call: &Call, name: &str, effect: Effect) -> Answer {
         let place: Vec<&str> = name.split('/').take(4).collect();
         let verb = match effect {
-            Effect::TriggerReady(_) => "create",
+            Effect::TriggerReady(_) | Effect::TriggerRefused(_) => "create",
             Effect::TriggerDeleted(_) => "delete",
             _ => "update",
         };

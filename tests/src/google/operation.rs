@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::agent::refused_by_the_agent;
 use super::call::{Answer, Call, Failure};
 use super::fault::FaultKind;
 use super::json::{next, page};
@@ -35,6 +36,10 @@ pub(super) enum Effect {
     TriggerUpdated(String, Box<Value>),
     /// The trigger and its subscription are gone.
     TriggerDeleted(String),
+    /// The trigger is refused, since Eventarc's agent has no role yet.
+    TriggerRefused(String),
+    /// Pub/Sub's service agent is there.
+    AgentCreated,
     /// These APIs can be called, in a while; whether they were enabled as a batch.
     Enabled(Vec<String>, bool),
 }
@@ -91,11 +96,16 @@ impl State {
         let result = match self.operations[index].effect.clone() {
             Effect::ServiceReady(name) => self.service_ready(&name, fails),
             Effect::TriggerReady(name) => self.trigger_ready(&name, fails).await,
+            Effect::TriggerRefused(name) => {
+                self.triggers.remove(&name);
+                Err(refused_by_the_agent())
+            }
             Effect::ServiceDeleted(name) if fails => self.service_kept(&name),
             _ if fails => Err(Failure::internal("Internal error occurred.")),
             Effect::ServiceDeleted(name) => self.service_deleted(&name),
             Effect::TriggerUpdated(name, value) => self.trigger_updated(&name, *value).await,
             Effect::TriggerDeleted(name) => self.trigger_deleted(&name).await,
+            Effect::AgentCreated => self.agent_created(),
             Effect::Enabled(services, batch) => self.services_enabled(&services, batch),
         };
         let failure = self.operations[index].failure.clone();

@@ -9,13 +9,12 @@ use super::operation::{Effect, any};
 use super::state::{PROJECT_NUMBER, State, consumer, service_disabled};
 
 /// What can be enabled beside the APIs that are here.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 5] = [
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "compute.googleapis.com",
     "logging.googleapis.com",
     "monitoring.googleapis.com",
-    "secretmanager.googleapis.com",
 ];
 
 /// No request enables more at once.
@@ -64,6 +63,9 @@ impl State {
                 self.enable(call, ids, true).await
             }
             ("GET", ["projects", _, "services", service], None) => self.service(service),
+            ("POST", ["projects", _, "services", service], Some("generateServiceIdentity")) => {
+                self.generate_identity(call, service).await
+            }
             ("POST", ["projects", _, "services", service], Some("enable")) => {
                 self.enable(call, vec![(*service).to_owned()], false).await
             }

@@ -188,6 +188,7 @@ impl State {
                 "Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist)."
             )));
         }
+        self.check_secrets(template)?;
         for container in template["containers"].as_array_mut().into_iter().flatten() {
             let Some(source) = container.pointer_mut("/sourceCode/cloudStorageSource") else { continue };
             let (bucket, object) = (text(source, "bucket"), text(source, "object"));

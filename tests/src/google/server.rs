@@ -133,6 +133,7 @@ impl Shared {
             Api::Iam => state.iam(call),
             Api::ResourceManager => state.resource_manager(call),
             Api::ServiceUsage => state.service_usage(call).await,
+            Api::SecretManager => state.secrets(call),
             Api::PubSub => match state.pubsub_iam(call).await {
                 Some(answer) => answer,
                 None => {

@@ -10,6 +10,7 @@ use super::account::Account;
 use super::call::{Call, Failure};
 use super::operation::Operation;
 use super::run::Service;
+use super::secret::Secret;
 use super::upstream::Upstream;
 use crate::discovery::Documents;
 
@@ -36,10 +37,18 @@ pub struct Behaviour {
     /// Whether a caller without `x-goog-user-project` has a quota project; credentials of `gcloud auth
     /// application-default login` may lack one.
     pub quota_project: bool,
+    /// Whether Google's service agents are there, with their roles, as in a project that has used the services for long. Else
+    /// Pub/Sub's agent is created on request alone, without a role.
+    pub agents: bool,
+    /// Grants to a service agent that fail after it was created, as if it did not exist.
+    pub agent_lag: u32,
+    /// Triggers that Eventarc refuses at first, because its agent has no permissions yet: in turns with 403, with 400, and in an
+    /// operation that fails.
+    pub eventarc_lag: u32,
 }
 
 impl Default for Behaviour {
-    /// A new project: two looks, two failing uses, one failing call.
+    /// A new project: two looks, two failing uses, one failing call, no agents.
     fn default() -> Self {
         Self {
             polls: 2,
@@ -50,7 +59,17 @@ impl Default for Behaviour {
             numbers: true,
             exhausted: 0,
             quota_project: true,
+            agents: false,
+            agent_lag: 2,
+            eventarc_lag: 3,
         }
+    }
+}
+
+impl Behaviour {
+    /// A project that has used every service before: all APIs are enabled, and Google's agents are there.
+    pub fn old_project() -> Self {
+        Self { api_lag: 0, enabled: Api::ALL.to_vec(), agents: true, agent_lag: 0, eventarc_lag: 0, ..Self::default() }
     }
 }
 
@@ -75,8 +94,16 @@ pub(super) struct State {
     pub(super) enabled: BTreeMap<String, u32>,
     pub(super) services: BTreeMap<String, Service>,
     pub(super) triggers: BTreeMap<String, Value>,
+    /// By full name, with the project's number.
+    pub(super) secrets: BTreeMap<String, Secret>,
+    /// Pub/Sub's service agent: grants to it that still fail; `None` before it is created.
+    pub(super) agent: Option<u32>,
+    /// Triggers that Eventarc still refuses.
+    pub(super) eventarc_lag: u32,
     /// What Cloud Storage keeps of a bucket and fake-gcs-server does not.
     pub(super) buckets: BTreeMap<String, Value>,
+    /// Buckets that the caller may not read.
+    pub(super) closed: BTreeSet<String>,
     pub(super) denied: Denied,
 }
 
@@ -93,6 +120,9 @@ impl State {
             documents,
             project: project.to_owned(),
             enabled: enabled.map(|api| (api.service().to_owned(), 0)).collect(),
+            agent: behaviour.agents.then_some(0),
+            eventarc_lag: behaviour.eventarc_lag,
+            secrets: BTreeMap::new(),
             behaviour,
             upstream,
             operations: Vec::new(),
@@ -102,6 +132,7 @@ impl State {
             services: BTreeMap::new(),
             triggers: BTreeMap::new(),
             buckets: BTreeMap::new(),
+            closed: BTreeSet::new(),
             denied,
         }
     }

@@ -11,6 +11,9 @@ use super::json::{default, etag, now, text};
 use super::policy::NotSet;
 use super::state::{PROJECT_NUMBER, State};
 
+/// The number of the project that owns foreign buckets.
+pub(super) const FOREIGN_NUMBER: &str = "999999999999";
+
 impl State {
     /// Answers a request about buckets; `None` for one about objects, which fake-gcs-server answers.
     pub(super) async fn storage(&mut self, call: &Call) -> Option<Answer> {
@@ -123,7 +126,31 @@ impl State {
         Ok(policy)
     }
 
+    /// Creates a bucket of another project; the caller may do anything with it, or nothing.
+    pub(super) async fn create_foreign_bucket(&mut self, name: &str, open: bool) -> Result<(), Failure> {
+        let path = format!("/storage/v1/b?project={}", self.project);
+        self.ask(Method::POST, &path, &json!({"name": name})).await?;
+        let mut bucket = json!({"name": name, "projectNumber": FOREIGN_NUMBER});
+        complete(&mut bucket);
+        self.buckets.insert(name.to_owned(), bucket);
+        if !open {
+            self.closed.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_bucket_away(&mut self, name: &str) {
+        if let Some(bucket) = self.buckets.get_mut(name) {
+            bucket["projectNumber"] = json!(FOREIGN_NUMBER);
+        }
+    }
+
     async fn found_bucket(&mut self, name: &str) -> Answer {
+        if self.closed.contains(name) {
+            return Err(Failure::denied(format!(
+                "deployer@example.com does not have storage.buckets.get access to the Google Cloud Storage bucket. Permission 'storage.buckets.get' denied on resource '{name}' (or it may not exist)."
+            )));
+        }
         let found = self.ask(Method::GET, &path_of(name), &Value::Null).await?;
         Ok(self.kept(name, &found))
     }

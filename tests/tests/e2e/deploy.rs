@@ -1,8 +1,11 @@
 //! `cargo xtask` against Google's Pub/Sub emulator, fake-gcs-server, and stand-ins for the APIs that have none, which check every
 //! request against Google's own API descriptions.
 
+mod agents;
 mod archive;
+mod buckets;
 mod changes;
+mod secrets;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,7 @@ struct Project {
 }
 
 impl Project {
+    /// A new one, as Google makes it.
     fn new() -> Option<Self> {
         Self::start(Behaviour::default())
     }
@@ -80,10 +84,12 @@ impl Project {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// No request was one that Google would not have understood.
+    /// No request was one that Google would not have understood, and every push that was deployed can have its token.
     fn check(&self) {
         let violations = self.google.violations();
         assert!(violations.is_empty(), "{violations:#?}");
+        let undeliverable = self.google.undeliverable();
+        assert!(undeliverable.is_empty(), "{undeliverable:#?}");
     }
 }
 

@@ -20,8 +20,7 @@ struct Rig {
 
 /// With every API enabled, new accounts usable at once, and names as they were sent; `None` where a part is missing.
 fn rig() -> Option<Rig> {
-    let enabled = Api::ALL.to_vec();
-    rig_as(Behaviour { account_lag: 0, api_lag: 0, enabled, numbers: false, ..Behaviour::default() })
+    rig_as(Behaviour { account_lag: 0, numbers: false, ..Behaviour::old_project() })
 }
 
 fn rig_as(behaviour: Behaviour) -> Option<Rig> {

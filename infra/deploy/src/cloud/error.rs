@@ -28,6 +28,8 @@ pub enum Fault {
     Disabled,
     /// The endpoint, a stand-in, cannot do it.
     Unsupported,
+    /// Someone has to provide something first, or declare it differently; the message says what.
+    Required,
     /// Something outside of the topology has to be put right first.
     Setup(Obstacle),
     /// The request itself.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::agent::Agents;
 use super::error::{CloudError, Fault};
 use super::eventarc::Eventarc;
 use super::iam::Iam;
@@ -18,6 +19,7 @@ use super::patience::{Cause, Retry};
 use super::project::Project;
 use super::pubsub::PubSub;
 use super::run::Run;
+use super::secret::{Secrets, absent};
 use super::settings::{Api, Settings, SettingsError};
 use super::storage::{Content, Storage};
 use crate::plan::{self, Change, Context, Home, Id, Kind, Resource, State, Target};
@@ -28,15 +30,17 @@ const READS: usize = 32;
 /// The project in which a topology is deployed.
 #[derive(Debug)]
 pub struct Google {
-    context: Context,
+    pub(super) context: Context,
+    agents: Agents,
     eventarc: Eventarc,
     iam: Iam,
-    project: Project,
+    pub(super) project: Project,
     pubsub: PubSub,
     run: Run,
-    storage: Storage,
+    pub(super) secrets: Secrets,
+    pub(super) storage: Storage,
     /// The APIs that are stand-ins on this machine.
-    local: Vec<Api>,
+    pub(super) local: Vec<Api>,
     /// What the archive holds, if it is here.
     content: Option<Content>,
 }
@@ -55,10 +59,12 @@ impl Google {
             Context { project: id.to_owned(), number: String::new(), region: region.to_owned(), archive: None };
         context.number = persist(|| project.number()).await.map_err(|error| error.explained(&context))?;
         Ok(Self {
+            agents: Agents::new(settings)?,
             eventarc: Eventarc::new(settings).await?,
             iam: Iam::new(settings).await?,
             pubsub: PubSub::new(settings).await?,
             run: Run::new(settings).await?,
+            secrets: Secrets::new(settings),
             storage: Storage::new(settings).await?,
             local: Api::ALL.into_iter().filter(|api| settings.endpoint(*api).is_local()).collect(),
             content: None,
@@ -88,9 +94,9 @@ impl Google {
         self.content = Some(Content { bytes: content, sent: Arc::new(sent) });
     }
 
-    /// Whether every API is a stand-in on this machine.
+    /// Whether every API that deployments call is a stand-in on this machine.
     pub fn is_local(&self) -> bool {
-        self.local.len() == Api::ALL.len()
+        Api::always().all(|api| self.local.contains(&api))
     }
 
     /// Cloud Storage, for what a plan does not say: which objects a bucket holds.
@@ -184,7 +190,9 @@ impl Google {
         let answer = match id.kind {
             Kind::Api => return Ok(self.project.enabled(&[name]).await?.first().map(|_| json!({"state": "ENABLED"}))),
             Kind::ServiceAccount => self.iam.read(name).await,
-            Kind::Bucket => self.storage.read(name).await,
+            // A plan tells of the agent by what names it, and `missing_secrets` of secrets.
+            Kind::ServiceAgent | Kind::Secret => return Ok(None),
+            Kind::Bucket => self.own_bucket(name).await,
             Kind::Archive => self.storage.read_object(name).await,
             Kind::Topic => self.pubsub.read_topic(name).await,
             Kind::Subscription => self.pubsub.read_subscription(name).await,
@@ -236,7 +244,12 @@ impl Google {
         let body = plan::merged(&resource.creation, &resource.body);
         match resource.id.kind {
             Kind::Api => self.project.enable(name).await,
+            Kind::ServiceAgent => {
+                let service = resource.id.short();
+                self.agents.create(&format!("projects/{}/services/{service}", self.context.number)).await
+            }
             Kind::ServiceAccount => self.iam.create(name, &body).await,
+            Kind::Secret => Ok(()),
             Kind::Bucket => self.storage.create(&self.context.project, name, &body).await,
             Kind::Archive => match self.content.clone() {
                 Some(content) => self.storage.upload(name, content).await,
@@ -257,7 +270,10 @@ impl Google {
                 }
             }
             Kind::Policy(target) => {
-                let found = self.read_policy(target, name).await?;
+                let found = self.read_policy(target, name).await.map_err(|error| match target {
+                    Target::Secret => absent(name, error),
+                    _ => error,
+                })?;
                 self.update_policy(target, name, &found, &body).await
             }
         }
@@ -277,8 +293,8 @@ impl Google {
         // server sets.
         let body = plan::narrowed(&plan::merged(found, &resource.body), changes);
         match resource.id.kind {
-            // Neither has a field that could differ.
-            Kind::Api | Kind::Archive => Ok(()),
+            // None has a field that could differ.
+            Kind::Api | Kind::ServiceAgent | Kind::Secret | Kind::Archive => Ok(()),
             Kind::ServiceAccount => self.iam.update(&body, changes).await,
             Kind::Bucket => self.storage.update(name, found, &resource.body).await,
             Kind::Topic => self.pubsub.update_topic(&body, changes).await,
@@ -310,8 +326,8 @@ impl Google {
             Kind::Subscription => self.pubsub.delete_subscription(name).await,
             Kind::Service => self.run.delete(name).await,
             Kind::Trigger => self.eventarc.delete(name).await,
-            // They go with what they belong to, and an API may serve others.
-            Kind::Api | Kind::TriggerSubscription | Kind::Policy(_) => Ok(()),
+            // They go with what they belong to, or serve others too.
+            Kind::Api | Kind::ServiceAgent | Kind::Secret | Kind::TriggerSubscription | Kind::Policy(_) => Ok(()),
         };
         answer.or_else(|error| if error.fault == Fault::Missing { Ok(()) } else { Err(error) })
     }
@@ -329,7 +345,18 @@ impl Google {
     /// The IAM policy of a resource. Stand-ins without access control have an empty one, which says so.
     async fn read_policy(&self, target: Target, name: &str) -> Result<Value, CloudError> {
         let answer = match target {
-            Target::Bucket => self.storage.read_policy(name).await,
+            Target::Bucket => {
+                self.own_bucket(name).await?;
+                self.storage.read_policy(name).await
+            }
+            Target::ServiceAccount => self.iam.read_policy(name).await,
+            Target::Secret => match self.secrets.read_policy(name).await {
+                // Whoever owns it may have granted it, and nothing here can tell.
+                Err(error) if error.fault == Fault::Denied && !self.context.is_own(name) => {
+                    return Ok(plan::no_access_control());
+                }
+                answer => answer,
+            },
             Target::Topic | Target::Subscription => self.pubsub.read_policy(name).await,
             Target::Service => self.run.read_policy(name).await,
             Target::TriggerSubscription => self.pubsub.read_policy(&self.subscription_of(name).await?).await,
@@ -354,6 +381,8 @@ impl Google {
         let Some(policy) = plan::merged_policy(body, found) else { return Ok(()) };
         match target {
             Target::Bucket => self.storage.write_policy(name, &policy).await,
+            Target::ServiceAccount => self.iam.write_policy(name, policy).await,
+            Target::Secret => self.secrets.write_policy(name, policy).await,
             Target::Topic | Target::Subscription => self.pubsub.write_policy(name, policy).await,
             Target::Service => self.run.write_policy(name, policy).await,
             Target::TriggerSubscription => self.pubsub.write_policy(&self.subscription_of(name).await?, policy).await,
@@ -367,7 +396,9 @@ impl Google {
 }
 
 /// Reads again while a service is busy, or does not know yet that its API was enabled.
-async fn persist<T, F: Future<Output = Result<T, CloudError>>>(read: impl Fn() -> F) -> Result<T, CloudError> {
+pub(super) async fn persist<T, F: Future<Output = Result<T, CloudError>>>(
+    read: impl Fn() -> F,
+) -> Result<T, CloudError> {
     let mut retry = Retry::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
         match read().await {
@@ -382,7 +413,7 @@ async fn persist<T, F: Future<Output = Result<T, CloudError>>>(read: impl Fn() -
     }
 }
 
-fn tried(verb: &str, what: &str, error: CloudError) -> CloudError {
+pub(super) fn tried(verb: &str, what: &str, error: CloudError) -> CloudError {
     CloudError { message: format!("cannot {verb} {what}: {}", error.message), ..error }
 }
 

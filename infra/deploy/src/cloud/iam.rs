@@ -1,12 +1,13 @@
-//! Service accounts.
+//! Service accounts, and who may act as them.
 
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_admin_v1::client::Iam as Client;
 use google_cloud_iam_admin_v1::model::ServiceAccount;
+use google_cloud_iam_v1::model::Policy;
 use serde_json::Value;
 
 use super::error::{CloudError, Fault};
-use super::google::{all, install, mask, model, value};
+use super::google::{all, install, mask, model, requested_version, value};
 use super::settings::{Api, Settings};
 use crate::plan::Change;
 
@@ -45,5 +46,14 @@ impl Iam {
 
     pub(super) async fn delete(&self, name: &str) -> Result<(), CloudError> {
         Ok(self.client.delete_service_account().set_name(name).send().await?)
+    }
+    /// With conditions, which version 3 of policies has: <https://cloud.google.com/iam/docs/policies#versions>.
+    pub(super) async fn read_policy(&self, name: &str) -> Result<Value, CloudError> {
+        value(&self.client.get_iam_policy().set_resource(name).set_options(requested_version()).send().await?)
+    }
+
+    pub(super) async fn write_policy(&self, name: &str, body: Value) -> Result<(), CloudError> {
+        self.client.set_iam_policy().set_resource(name).set_policy(model::<Policy>(body)?).send().await?;
+        Ok(())
     }
 }

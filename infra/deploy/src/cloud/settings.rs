@@ -30,8 +30,10 @@ pub enum Api {
     Iam,
     /// Resource Manager v3: the project.
     ResourceManager,
-    /// Service Usage v1: which APIs are enabled.
+    /// Service Usage v1: which APIs are enabled; v1beta1: service agents.
     ServiceUsage,
+    /// Secret Manager v1: needed only where a topology declares secrets.
+    SecretManager,
 }
 
 /// A value, and where it was found.
@@ -94,8 +96,21 @@ pub enum SettingsError {
 
 impl Api {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Run, Self::Eventarc, Self::PubSub, Self::Storage, Self::Iam, Self::ResourceManager, Self::ServiceUsage];
+    pub const ALL: [Self; 8] = [
+        Self::Run,
+        Self::Eventarc,
+        Self::PubSub,
+        Self::Storage,
+        Self::Iam,
+        Self::ResourceManager,
+        Self::ServiceUsage,
+        Self::SecretManager,
+    ];
+
+    /// Those that every deployment calls.
+    pub fn always() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|api| *api != Self::SecretManager)
+    }
 
     /// The name under which Service Usage enables it, `run.googleapis.com` for example.
     pub fn service(self) -> &'static str {
@@ -107,6 +122,7 @@ impl Api {
             Self::Iam => "iam.googleapis.com",
             Self::ResourceManager => "cloudresourcemanager.googleapis.com",
             Self::ServiceUsage => "serviceusage.googleapis.com",
+            Self::SecretManager => "secretmanager.googleapis.com",
         }
     }
 
@@ -120,6 +136,7 @@ impl Api {
             Self::Iam => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM"],
             Self::ResourceManager => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER"],
             Self::ServiceUsage => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE"],
+            Self::SecretManager => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"],
         }
     }
 }
@@ -373,7 +390,7 @@ mod tests {
         assert_eq!(found.endpoint(Api::Run).url.as_deref(), Some("http://127.0.0.1:9"));
         assert_eq!(found.endpoint(Api::Eventarc).url, None);
         let local = Api::ALL.map(|api| found.endpoint(api).is_local());
-        assert_eq!(local, [true, false, true, false, false, false, false]);
+        assert_eq!(local, [true, false, true, false, false, false, false, false]);
         assert!(found.credentials(Api::Run).is_ok());
     }
 }

@@ -7,76 +7,43 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage as Objects;
 use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::error::{CloudError, Fault};
+use super::rest::Rest;
 use super::settings::{Api, Settings};
 use crate::plan::Archive;
-use infra::causes;
 
 /// Objects up to this many bytes, that is all, are sent in one request: stand-ins ignore preconditions on resumable uploads.
 const ONE_REQUEST: usize = 1 << 30;
 
-const GOOGLE: &str = "https://storage.googleapis.com";
-
 /// Cloud Storage, for archives.
 #[derive(Debug)]
 pub struct Storage {
-    base: String,
-    credentials: Credentials,
-    http: Client,
+    buckets: Rest,
     objects: Objects,
 }
 
 impl Storage {
     pub(super) async fn new(settings: &Settings) -> Result<Self, CloudError> {
-        let wrong = |cause: &dyn std::fmt::Display| {
-            CloudError::new(Fault::Wrong, format!("cannot make a client for {}: {cause}", Api::Storage.service()))
-        };
-        let credentials = settings.credentials(Api::Storage).map_err(|error| wrong(&error))?;
-        let endpoint = settings.endpoint(Api::Storage).url.unwrap_or_else(|| GOOGLE.to_owned());
+        let buckets = Rest::new(settings, Api::Storage)?;
         let objects = Objects::builder()
-            .with_credentials(credentials.clone())
+            .with_credentials(buckets.credentials().clone())
             .with_retry_policy(NeverRetry)
             .with_resumable_upload_threshold(ONE_REQUEST)
-            .with_endpoint(&endpoint);
-        let objects = objects.build().await.map_err(|error| wrong(&error))?;
-        Ok(Self {
-            base: endpoint,
-            credentials,
-            http: Client::builder().build().map_err(|error| wrong(&error))?,
-            objects,
-        })
+            .with_endpoint(buckets.base());
+        let objects = objects.build().await.map_err(|error| {
+            CloudError::new(Fault::Wrong, format!("cannot make a client for {}: {error}", Api::Storage.service()))
+        })?;
+        Ok(Self { buckets, objects })
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CloudError> {
-        let headers = match self.credentials.headers(http::Extensions::new()).await {
-            Ok(CacheableResource::New { data, .. }) => data,
-            Ok(CacheableResource::NotModified) => http::HeaderMap::new(),
-            Err(error) => return Err(CloudError::new(Fault::Denied, error.to_string())),
-        };
-        let mut request = self.http.request(method, format!("{}/storage/v1/b{path}", self.base)).headers(headers);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let passing = |error: reqwest::Error| CloudError::new(Fault::Passing, causes(&error));
-        let answer = request.send().await.map_err(passing)?;
-        let status = answer.status();
-        let text = answer.bytes().await.map_err(passing)?;
-        let parsed: Value = serde_json::from_slice(&text).unwrap_or_default();
-        if status.is_success() {
-            return Ok(parsed);
-        }
-        let message = match parsed["error"]["message"].as_str() {
-            Some(message) => message.to_owned(),
-            None => format!("{status}: {}", String::from_utf8_lossy(&text[..text.len().min(300)])),
-        };
-        Err(CloudError::http(status.as_u16(), message))
+        self.buckets.send(method, &format!("/storage/v1/b{path}"), body).await
     }
 
     pub(super) async fn read(&self, bucket: &str) -> Result<Value, CloudError> {
@@ -89,14 +56,8 @@ impl Storage {
         let answer = self.send(Method::POST, &format!("?project={project}"), Some(&body)).await;
         match answer {
             Ok(_) => Ok(()),
-            Err(error) if error.fault == Fault::Conflict => Err(match self.read(bucket).await {
-                // The names of buckets are shared by everyone.
-                Err(theirs) if theirs.fault == Fault::Denied => {
-                    let help = "the name is another project's\n  help: change `archive.bucket` in the topology";
-                    CloudError::new(Fault::Wrong, format!("{}: {help}", error.message))
-                }
-                _ => CloudError { fault: Fault::Exists, ..error },
-            }),
+            // Someone created it since it was looked for: whose it is, the next look tells.
+            Err(error) if error.fault == Fault::Conflict => Err(CloudError { fault: Fault::Exists, ..error }),
             Err(error) => Err(error),
         }
     }

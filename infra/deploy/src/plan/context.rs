@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
+use crate::cloud::Api;
+
 /// The longest name of a revision.
 const REVISION_LENGTH: usize = 63;
 
 pub use infra::topology::ARCHIVES;
-use infra::topology::ArchiveFormat;
+use infra::topology::{ArchiveFormat, Secret};
 
 /// Where a topology is deployed to, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,19 @@ impl Context {
         format!("projects/{}/serviceAccounts/{email}", self.project)
     }
 
+    /// `projects/P/secrets/S`; a secret without a project is this one's.
+    pub fn secret(&self, secret: &Secret) -> String {
+        let (name, project) = secret.name_and_project();
+        let other = project.filter(|project| *project != self.number);
+        format!("projects/{}/secrets/{name}", other.unwrap_or(&self.project))
+    }
+
+    /// Whether the resource of this full name, `projects/P/…`, is of this project.
+    pub fn is_own(&self, name: &str) -> bool {
+        let project = name.strip_prefix("projects/").and_then(|rest| rest.split('/').next());
+        project.is_some_and(|project| project == self.project || project == self.number)
+    }
+
     /// The email of a declared account; an email stays as it is.
     pub fn email(&self, account: &str) -> String {
         if account.contains('@') {
@@ -99,13 +114,26 @@ impl Context {
         format!("{account}@{domain}.iam.gserviceaccount.com")
     }
 
+    /// Whether an account is one of this project: declared here or there, or the one that Compute Engine or App Engine gave it.
+    pub(super) fn is_own_account(&self, email: &str) -> bool {
+        let domain = self.email("x").split_off(1);
+        email.ends_with(&domain)
+            || email == format!("{}-compute@developer.gserviceaccount.com", self.number)
+            || email == format!("{}@appspot.gserviceaccount.com", self.project)
+    }
+
     /// The address of a service, which Cloud Run makes of its name.
     /// <https://cloud.google.com/run/docs/triggering/https-request#deterministic>
     pub fn url(&self, service: &str) -> String {
         format!("https://{service}-{}.{}.run.app", self.number, self.region)
     }
 
-    /// The email of Pub/Sub's own agent, which forwards dead letters.
+    /// `projects/P/services/pubsub.googleapis.com`: Pub/Sub's own agent, by the service that it belongs to.
+    pub(super) fn pubsub_identity(&self) -> String {
+        format!("projects/{}/services/{}", self.project, Api::PubSub.service())
+    }
+
+    /// The email of Pub/Sub's own agent, which forwards dead letters and signs the tokens of pushes.
     pub(super) fn pubsub_agent(&self) -> String {
         format!("service-{}@gcp-sa-pubsub.iam.gserviceaccount.com", self.number)
     }

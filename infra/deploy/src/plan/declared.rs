@@ -4,15 +4,16 @@ mod access;
 mod pubsub;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::{Context, DEPLOYMENT_LABEL, Id, Kind, Resource, Target};
 use crate::cloud::Api;
+pub(crate) use access::{SECRET_ACCESSOR, TOKEN_CREATOR};
 use infra::topology::Topology;
-pub(crate) use service::{BASE_IMAGE, MESSAGE_PUBLISHED};
+pub(crate) use service::{BASE_IMAGE, LIVENESS, MESSAGE_PUBLISHED, Probe, STARTUP};
 
 /// Everything that a topology declares, each after what it needs.
 pub fn declared(topology: &Topology, context: &Context) -> Vec<Resource> {
@@ -29,7 +30,11 @@ impl Declared<'_> {
         let policies = self.policies();
         let access = |target| policies.iter().filter(move |policy| policy.id.kind == Kind::Policy(target)).cloned();
         let mut all = self.apis();
+        all.extend(self.agent(&policies));
         all.extend(self.accounts());
+        all.extend(self.secrets());
+        all.extend(access(Target::ServiceAccount));
+        all.extend(access(Target::Secret));
         all.extend(self.topics());
         all.extend(self.bucket());
         all.extend(access(Target::Bucket));
@@ -61,12 +66,33 @@ impl Declared<'_> {
                 self.topology.archive.is_some()
                     || services.iter().any(|service| !self.written_buckets(service).is_empty())
             }
+            Api::SecretManager => self.topology.declares_secrets(),
             Api::PubSub | Api::Iam | Api::ResourceManager | Api::ServiceUsage => true,
         };
         let mut names: Vec<&str> = Api::ALL.iter().filter(|api| needed(api)).map(|api| api.service()).collect();
         names.sort_unstable();
         let api = |name: &str| self.resource(Kind::Api, name.to_owned(), json!({"state": "ENABLED"}), Vec::new());
         names.into_iter().map(api).collect()
+    }
+
+    /// Pub/Sub's service agent, where a policy grants it something.
+    fn agent(&self, policies: &[Resource]) -> Option<Resource> {
+        let name = self.context.pubsub_identity();
+        let id = Id::new(Kind::ServiceAgent, name.clone());
+        let email = self.context.pubsub_agent();
+        let body = json!({"email": email, "member": format!("serviceAccount:{email}")});
+        let needed = policies.iter().any(|policy| policy.needs.contains(&id));
+        needed.then(|| self.resource(Kind::ServiceAgent, name, body, Vec::new()))
+    }
+
+    /// The secrets that services read, each with the versions that they name.
+    fn secrets(&self) -> Vec<Resource> {
+        let mut all: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for secret in self.topology.services.iter().flat_map(|service| service.secrets.values()) {
+            all.entry(self.context.secret(secret)).or_default().insert(&secret.version);
+        }
+        let secret = |(name, versions)| self.resource(Kind::Secret, name, json!({ "versions": versions }), Vec::new());
+        all.into_iter().map(secret).collect()
     }
 
     fn bucket(&self) -> Vec<Resource> {
@@ -78,6 +104,8 @@ impl Declared<'_> {
                 "uniformBucketLevelAccess": {"enabled": true},
                 "publicAccessPrevention": "enforced",
             },
+            // Every deleted archive and entry of a ledger would be kept, and billed, for a week.
+            "softDeletePolicy": {"retentionDurationSeconds": archive.soft_delete.unwrap_or_default().as_secs()},
         });
         let rules: Vec<Value> = self.topology.expiries().into_iter().map(|(prefix, days)| {
             json!({"action": {"type": "Delete"}, "condition": {"age": days, "matchesPrefix": [prefix]}})

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Change, Kind, Resource, names};
+use super::{Change, Kind, Resource, State, names};
 
 /// Roles, each with its condition if it has one ([`within`]), and who has each.
 pub(crate) type Bindings = BTreeMap<String, BTreeSet<String>>;
@@ -67,9 +67,35 @@ pub(super) fn grants_nothing(resource: &Resource) -> bool {
     matches!(resource.id.kind, Kind::Policy(_)) && resource.body["grants"].as_object().is_none_or(Map::is_empty)
 }
 
+/// Whether the service agent that `agent` describes exists: a policy that was found names it, or every grant to it is there, as
+/// where there is no access control.
+pub(super) fn agent_is_there(agent: &Resource, declared: &[Resource], found: &State) -> bool {
+    let member = agent.body["member"].as_str().unwrap_or_default();
+    let names_it = |policy: &Value| bindings(policy).values().any(|members| members.contains(member));
+    if found.ids().any(|id| matches!(id.kind, Kind::Policy(_)) && found.get(id).is_some_and(names_it)) {
+        return true;
+    }
+    let policies = declared.iter().filter(|resource| matches!(resource.id.kind, Kind::Policy(_)));
+    policies.into_iter().all(|policy| {
+        let (added, _) = additions_and_removals(&policy.body, found.get(&policy.id).unwrap_or(&Value::Null));
+        !added.iter().any(|(_, added)| added == member)
+    })
+}
+
+/// A body that takes every role of a deployment from these members, and leaves everyone else's.
+pub fn revocation(members: &BTreeSet<String>) -> Value {
+    json!({ "grants": {}, "managed": members, "roles": ROLES, "public": "stays" })
+}
+
 /// The roles that a deployment gives, and takes back from its own accounts.
-const ROLES: [&str; 4] =
-    ["roles/pubsub.publisher", "roles/pubsub.subscriber", "roles/run.invoker", "roles/storage.objectUser"];
+const ROLES: [&str; 6] = [
+    "roles/iam.serviceAccountOpenIdTokenCreator",
+    "roles/pubsub.publisher",
+    "roles/pubsub.subscriber",
+    "roles/run.invoker",
+    "roles/secretmanager.secretAccessor",
+    "roles/storage.objectUser",
+];
 
 /// Stands for the policy of a resource in a stand-in that has none.
 pub fn no_access_control() -> Value {
@@ -115,7 +141,7 @@ pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<
     for (role, members) in &found {
         let granted = grants.get(role).map(list).unwrap_or_default();
         let goes = |member: &&String| {
-            PUBLIC.contains(&member.as_str())
+            (PUBLIC.contains(&member.as_str()) && body["public"] != "stays")
                 || (roles.contains(role.split(IF).next().unwrap_or(role))
                     && means(&managed, member)
                     && !means(&granted, member))

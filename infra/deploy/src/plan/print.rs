@@ -171,7 +171,8 @@ impl Step {
                     }
                 }
             }
-            Kind::Api | Kind::ServiceAccount | Kind::Bucket | Kind::Archive | Kind::Topic => {}
+            Kind::ServiceAgent => parts.push(body["email"].as_str().unwrap_or_default().to_owned()),
+            Kind::Api | Kind::ServiceAccount | Kind::Secret | Kind::Bucket | Kind::Archive | Kind::Topic => {}
         }
         parts.join(", ")
     }

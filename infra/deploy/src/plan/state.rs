@@ -48,7 +48,12 @@ impl State {
             Kind::Bucket | Kind::Topic | Kind::Service | Kind::Subscription | Kind::Trigger => {
                 found["labels"][DEPLOYMENT_LABEL].as_str() == Some(&self.deployment)
             }
-            Kind::Api | Kind::Archive | Kind::TriggerSubscription | Kind::Policy(_) => false,
+            Kind::Api
+            | Kind::ServiceAgent
+            | Kind::Secret
+            | Kind::Archive
+            | Kind::TriggerSubscription
+            | Kind::Policy(_) => false,
         }
     }
 
@@ -102,9 +107,11 @@ pub(super) fn description(deployment: &str) -> String {
     format!("{DEPLOYMENT_LABEL}={deployment}")
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 18] = [
     Kind::Api,
+    Kind::ServiceAgent,
     Kind::ServiceAccount,
+    Kind::Secret,
     Kind::Bucket,
     Kind::Archive,
     Kind::Topic,
@@ -112,6 +119,8 @@ const KINDS: [Kind; 14] = [
     Kind::Subscription,
     Kind::Trigger,
     Kind::TriggerSubscription,
+    Kind::Policy(Target::ServiceAccount),
+    Kind::Policy(Target::Secret),
     Kind::Policy(Target::Bucket),
     Kind::Policy(Target::Topic),
     Kind::Policy(Target::Service),
@@ -123,7 +132,9 @@ const KINDS: [Kind; 14] = [
 pub(super) fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::Api => "api",
+        Kind::ServiceAgent => "service-agent",
         Kind::ServiceAccount => "service-account",
+        Kind::Secret => "secret",
         Kind::Bucket => "bucket",
         Kind::Archive => "archive",
         Kind::Topic => "topic",
@@ -131,6 +142,8 @@ pub(super) fn code(kind: Kind) -> &'static str {
         Kind::Subscription => "subscription",
         Kind::Trigger => "trigger",
         Kind::TriggerSubscription => "trigger-subscription",
+        Kind::Policy(Target::ServiceAccount) => "service-account-access",
+        Kind::Policy(Target::Secret) => "secret-access",
         Kind::Policy(Target::Bucket) => "bucket-access",
         Kind::Policy(Target::Topic) => "topic-access",
         Kind::Policy(Target::Service) => "service-access",

@@ -1,13 +1,15 @@
 //! Service accounts, and who may do what: nothing in the whole project that need not be.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
 
 use super::{Document, in_project, literal};
-use crate::plan::{CONDITION, objects};
-use infra::topology::{Destination, PushTarget};
+use crate::plan::{CONDITION, SECRET_ACCESSOR, TOKEN_CREATOR, objects};
+use infra::topology::{Destination, PushTarget, Secret, Service};
 
-/// Forwards dead letters for Pub/Sub.
-const AGENT: &str = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com";
+/// Pub/Sub's service agent: forwards dead letters, and signs the tokens of pushes.
+const AGENT: &str = "${google_project_service_identity.pubsub.member}";
 
 impl Document<'_> {
     pub(super) fn access(&mut self) {
@@ -23,6 +25,53 @@ impl Document<'_> {
         self.invokers();
         self.runtime();
         self.agent();
+        self.tokens();
+        let agent = |body: &Value| body["member"] == AGENT;
+        if self.resources.values().flat_map(Map::values).any(agent) {
+            // The agent is there only after its first use, and its grants before.
+            let body = json!({
+                "provider": "google-beta",
+                "project": "${var.project}",
+                "service": "pubsub.googleapis.com",
+                "depends_on": ["google_project_service.pubsub"],
+            });
+            self.add("google_project_service_identity", "pubsub", body);
+        }
+    }
+
+    /// Pub/Sub may sign tokens as the accounts of pushes and triggers.
+    fn tokens(&mut self) {
+        let topology = self.topology;
+        let pushes = topology.subscriptions.iter().filter_map(|subscription| subscription.push.as_ref());
+        let pushes = pushes.filter_map(|push| push.service_account.as_ref());
+        let triggers = topology.services.iter().filter_map(|service| service.trigger.as_ref());
+        for account in pushes.chain(triggers.filter_map(|trigger| trigger.service_account.as_ref())) {
+            let kind = "google_service_account";
+            if account.contains('@') {
+                // Whose it is, is not known here.
+                let email = literal(account);
+                let grant = format!(
+                    "gcloud iam service-accounts add-iam-policy-binding {email} --member={AGENT} --role={TOKEN_CREATOR}"
+                );
+                if !self.after_apply.contains(&grant) {
+                    self.after_apply.push(grant);
+                }
+                continue;
+            }
+            let body = json!({
+                "service_account_id": self.attribute(kind, account, "name"),
+                "role": TOKEN_CREATOR,
+                "member": AGENT,
+            });
+            let name = self.name(kind, account).to_owned();
+            self.add("google_service_account_iam_member", &name, body);
+        }
+    }
+
+    /// The grant that a push or trigger with this account waits for.
+    pub(super) fn token_need(&self, account: Option<&String>) -> Option<String> {
+        let declared = account.filter(|account| !account.contains('@'))?;
+        Some(format!("google_service_account_iam_member.{}", self.name("google_service_account", declared)))
     }
 
     /// Triggers and pushes may invoke their service.
@@ -77,16 +126,25 @@ impl Document<'_> {
             if let Some(topic) = &service.dead_letter_topic {
                 self.publisher(&name, topic, &member);
             }
-            for (variable, secret) in &service.secrets {
+            for secret in service.secrets.values() {
                 let body = json!({
                     "secret_id": secret.secret,
-                    "role": "roles/secretmanager.secretAccessor",
+                    "role": SECRET_ACCESSOR,
                     "member": member,
                     "depends_on": ["google_project_service.secretmanager"],
                 });
-                self.add("google_secret_manager_secret_iam_member", &format!("{name}_{variable}"), body);
+                // Two variables with the same secret have one grant.
+                self.add("google_secret_manager_secret_iam_member", &secret_grant(&name, secret), body);
             }
         }
+    }
+
+    /// The grants that a service waits for.
+    pub(super) fn secret_needs(&self, service: &Service) -> Vec<String> {
+        let name = self.name("google_cloud_run_v2_service", &service.name);
+        let secrets = service.secrets.values().filter(|_| service.service_account.is_some());
+        let grants: BTreeSet<String> = secrets.map(|secret| secret_grant(name, secret)).collect();
+        grants.into_iter().map(|grant| format!("google_secret_manager_secret_iam_member.{grant}")).collect()
     }
 
     fn publisher(&mut self, who: &str, topic: &str, member: &str) {
@@ -140,4 +198,9 @@ impl Document<'_> {
     fn member(&self, account: &str) -> String {
         format!("serviceAccount:{}", self.email(account))
     }
+}
+
+/// The name within the file of the grant of a secret to a service.
+fn secret_grant(service: &str, secret: &Secret) -> String {
+    format!("{service}_{}", secret.secret.replace('/', "_"))
 }

@@ -36,6 +36,7 @@ impl Document<'_> {
                 let topic = self.topic(&dead_letter.topic);
                 json!({"dead_letter_topic": topic, "max_delivery_attempts": dead_letter.max_attempts})
             });
+            let token = self.token_need(subscription.push.as_ref().and_then(|push| push.service_account.as_ref()));
             let body = json!({
                 "name": subscription.name,
                 "topic": self.topic(&subscription.topic),
@@ -50,6 +51,7 @@ impl Document<'_> {
                 "enable_exactly_once_delivery": subscription.exactly_once,
                 "labels": labels(&subscription.labels),
                 "push_config": subscription.push.as_ref().map(|push| self.push(push)),
+                "depends_on": token.map(|token| [token]),
             });
             let name = self.name("google_pubsub_subscription", &subscription.name).to_owned();
             self.add("google_pubsub_subscription", &name, body);

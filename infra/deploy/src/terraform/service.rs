@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::pubsub::seconds;
 use super::{Document, in_project, labels, literal};
-use crate::plan::{BASE_IMAGE, MESSAGE_PUBLISHED};
+use crate::plan::{BASE_IMAGE, LIVENESS, MESSAGE_PUBLISHED, Probe, STARTUP};
 use infra::topology::{Destination, Expiry, Service, Trigger};
 
 /// Where the base images of a region are.
@@ -30,7 +30,14 @@ impl Document<'_> {
         let limited = service.cpu.is_some() || service.memory.is_some();
         let scaled = service.min_instances.is_some() || service.max_instances.is_some();
         let scaling = json!({"min_instance_count": service.min_instances, "max_instance_count": service.max_instances});
-        let probe = |path: &str| json!({"path": path});
+        let probe = |probe: Probe| {
+            json!({
+                "http_get": {"path": probe.path},
+                "period_seconds": probe.period_seconds,
+                "timeout_seconds": probe.timeout_seconds,
+                "failure_threshold": probe.failures,
+            })
+        };
         let object = "${google_storage_bucket_object.archive.name}";
         let archive = json!({"cloud_storage_source": {"bucket": self.bucket(), "object": object}});
         let container = json!({
@@ -40,10 +47,16 @@ impl Document<'_> {
             "source_code": archive,
             "env": self.environment(service),
             // Without `cpu_idle` limits would change how it is billed.
-            "resources": limited.then(|| json!({"limits": limits, "cpu_idle": true})),
-            "startup_probe": {"http_get": probe("/health/ready"), "period_seconds": 1, "failure_threshold": 30},
-            "liveness_probe": {"http_get": probe("/health/live")},
+            "resources": {
+                "limits": limited.then_some(limits),
+                "cpu_idle": true,
+                "startup_cpu_boost": service.startup_cpu_boost.unwrap_or(true),
+            },
+            "startup_probe": probe(STARTUP),
+            "liveness_probe": probe(LIVENESS),
         });
+        let needs: Vec<String> =
+            ["google_project_service.run".to_owned()].into_iter().chain(self.secret_needs(service)).collect();
         json!({
             "provider": "google-beta",
             "name": service.name,
@@ -58,7 +71,7 @@ impl Document<'_> {
                 "max_instance_request_concurrency": service.concurrency,
                 "scaling": scaled.then_some(scaling),
             },
-            "depends_on": ["google_project_service.run"],
+            "depends_on": needs,
         })
     }
 
@@ -98,6 +111,7 @@ impl Document<'_> {
             trigger.service_account.as_ref().map(|_| format!("google_cloud_run_v2_service_iam_member.{name}__trigger"));
         let mut needs = vec!["google_project_service.eventarc".to_owned()];
         needs.extend(invoker);
+        needs.extend(self.token_need(trigger.service_account.as_ref()));
         let body = json!({
             "//": "Of the subscription that Eventarc makes, Terraform can say nothing: see the output after_apply.",
             "name": service.name,

@@ -28,7 +28,7 @@ fn soon() -> ExponentialBackoff {
 
 #[tokio::test]
 async fn googles_clients_deploy() {
-    let behaviour = Behaviour { account_lag: 0, api_lag: 0, ..Behaviour::default() };
+    let behaviour = Behaviour { account_lag: 0, enabled: Behaviour::default().enabled, ..Behaviour::old_project() };
     let Some(rig) = rig_as(behaviour) else { return };
     let google = &rig.google;
     let project = format!("projects/{}", google.project());

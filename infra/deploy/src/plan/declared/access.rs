@@ -9,6 +9,13 @@ use crate::plan::policy::{self, Bindings};
 use crate::plan::{Id, Kind, Resource, Target, state};
 use infra::topology::{Destination, PROJECT, PushTarget, Service};
 
+/// Pub/Sub signs the tokens of pushes, Eventarc's own among them, as the account that they are from.
+/// <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>
+pub(crate) const TOKEN_CREATOR: &str = "roles/iam.serviceAccountOpenIdTokenCreator";
+
+/// Reads a secret.
+pub(crate) const SECRET_ACCESSOR: &str = "roles/secretmanager.secretAccessor";
+
 /// Of each policy: who has which role, and the accounts among them that have to be there first.
 type Policies = BTreeMap<Target, BTreeMap<String, (Bindings, BTreeSet<Id>)>>;
 
@@ -62,6 +69,18 @@ impl Declared<'_> {
         results.chain(ledger).collect()
     }
 
+    /// The secrets that a service reads, by their full names.
+    pub(super) fn read_secrets<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = String> + 's {
+        service.secrets.values().map(|secret| self.context.secret(secret))
+    }
+
+    /// The policy of the account that a push or trigger uses, if the account is of this project.
+    pub(super) fn token_policy(&self, account: Option<&String>) -> Option<Id> {
+        let email = self.context.email(account?);
+        let own = self.context.is_own_account(&email);
+        own.then(|| Id::new(Kind::Policy(Target::ServiceAccount), self.context.service_account(&email)))
+    }
+
     pub(super) fn policies(&self) -> Vec<Resource> {
         let mut policies = Policies::new();
         // Every topic and service has its policy looked at, so that what should not be there shows.
@@ -71,12 +90,13 @@ impl Declared<'_> {
         for (target, name) in topics.chain(services) {
             policies.entry(target).or_default().entry(name).or_default();
         }
+        let agent = self.context.pubsub_agent();
         let mut grant = |target: Target, name: String, role: &str, account: &String| {
             let (bindings, needs) = policies.entry(target).or_default().entry(name).or_default();
             bindings.entry(role.to_owned()).or_default().insert(self.member(account));
             needs.extend(self.account_need(Some(account)));
+            needs.extend((*account == agent).then(|| Id::new(Kind::ServiceAgent, self.context.pubsub_identity())));
         };
-        let agent = self.context.pubsub_agent();
         for service in &self.topology.services {
             if let Some(account) = &service.service_account {
                 for topic in self.written_topics(service) {
@@ -85,10 +105,16 @@ impl Declared<'_> {
                 for (bucket, role) in self.written_buckets(service) {
                     grant(Target::Bucket, bucket, &role, account);
                 }
+                for secret in self.read_secrets(service) {
+                    grant(Target::Secret, secret, SECRET_ACCESSOR, account);
+                }
             }
             let Some(trigger) = &service.trigger else { continue };
             if let Some(account) = &trigger.service_account {
                 grant(Target::Service, self.context.service(&service.name), "roles/run.invoker", account);
+            }
+            if let Some(policy) = self.token_policy(trigger.service_account.as_ref()) {
+                grant(Target::ServiceAccount, policy.name, TOKEN_CREATOR, &agent);
             }
             if let Some(topic) = self.dead_letter_topic(&trigger.delivery) {
                 grant(Target::Topic, topic.name, "roles/pubsub.publisher", &agent);
@@ -101,6 +127,10 @@ impl Declared<'_> {
                 && let (PushTarget::Service(service), Some(account)) = (&push.target, &push.service_account)
             {
                 grant(Target::Service, self.context.service(service), "roles/run.invoker", account);
+            }
+            let caller = subscription.push.as_ref().and_then(|push| push.service_account.as_ref());
+            if let Some(policy) = self.token_policy(caller) {
+                grant(Target::ServiceAccount, policy.name, TOKEN_CREATOR, &agent);
             }
             if let Some(topic) = self.dead_letter_topic(&subscription.delivery) {
                 grant(Target::Topic, topic.name, "roles/pubsub.publisher", &agent);

@@ -60,6 +60,7 @@ impl Declared<'_> {
 
     fn push_needs(&self, push: &Push) -> Vec<Id> {
         let mut needs = self.account_need(push.service_account.as_ref());
+        needs.extend(self.token_policy(push.service_account.as_ref()));
         if let PushTarget::Service(service) = &push.target {
             let service = self.context.service(service);
             needs.push(Id::new(Kind::Service, service.clone()));

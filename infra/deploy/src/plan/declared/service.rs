@@ -15,6 +15,31 @@ pub(crate) const MESSAGE_PUBLISHED: &str = "google.cloud.pubsub.topic.v1.message
 /// its C library. <https://cloud.google.com/run/docs/configuring/services/runtime-base-images>
 pub(crate) const BASE_IMAGE: &str = "osonly24";
 
+/// How Cloud Run asks whether an instance is well. Its period is longer than its time-out, as Cloud Run demands.
+#[derive(Clone, Copy)]
+pub(crate) struct Probe {
+    pub(crate) path: &'static str,
+    pub(crate) period_seconds: u32,
+    pub(crate) timeout_seconds: u32,
+    /// Failures in a row until the instance is given up.
+    pub(crate) failures: u32,
+}
+
+/// Once at the start, often, so that an instance serves as soon as it can.
+pub(crate) const STARTUP: Probe = Probe { path: "/health/ready", period_seconds: 2, timeout_seconds: 1, failures: 30 };
+
+/// All the time: each probe is billed as processor time where requests are.
+pub(crate) const LIVENESS: Probe = Probe { path: "/health/live", period_seconds: 10, timeout_seconds: 5, failures: 3 };
+
+fn probe(probe: Probe) -> Value {
+    json!({
+        "httpGet": {"path": probe.path},
+        "periodSeconds": probe.period_seconds,
+        "timeoutSeconds": probe.timeout_seconds,
+        "failureThreshold": probe.failures,
+    })
+}
+
 impl Declared<'_> {
     pub(super) fn service(&self, service: &Service) -> Resource {
         let mut needs = self.account_need(service.service_account.as_ref());
@@ -32,22 +57,25 @@ impl Declared<'_> {
         if !scaling.is_empty() {
             template.insert("scaling".to_owned(), scaling.into());
         }
-        let probe = |path: &str, failures: u32| json!({"httpGet": {"path": path}, "periodSeconds": 2, "timeoutSeconds": 1, "failureThreshold": failures});
         let mut container = Map::from_iter([
             ("image".to_owned(), json!("scratch")),
             ("baseImageUri".to_owned(), json!(BASE_IMAGE)),
             ("command".to_owned(), json!(["./main"])),
             ("env".to_owned(), self.environment(service)),
-            ("startupProbe".to_owned(), probe("/health/ready", 30)),
-            ("livenessProbe".to_owned(), probe("/health/live", 5)),
+            ("startupProbe".to_owned(), probe(STARTUP)),
+            ("livenessProbe".to_owned(), probe(LIVENESS)),
         ]);
         let mut limits = Map::new();
         put(&mut limits, "cpu", service.cpu.map(|cpu| cpu.to_string()));
         put(&mut limits, "memory", service.memory.map(|memory| memory.to_string()));
+        // Said explicitly, or resources without it would mean a processor that is paid for between requests too.
+        let mut resources = Map::from_iter([("cpuIdle".to_owned(), json!(true))]);
+        // A model that is loaded at the start is loaded sooner.
+        resources.insert("startupCpuBoost".to_owned(), service.startup_cpu_boost.unwrap_or(true).into());
         if !limits.is_empty() {
-            // Said explicitly, or resources without it would mean a processor that is paid for between requests too.
-            container.insert("resources".to_owned(), json!({"limits": limits, "cpuIdle": true}));
+            resources.insert("limits".to_owned(), limits.into());
         }
+        container.insert("resources".to_owned(), resources.into());
         if let Some(archive) = &self.topology.archive {
             let bucket = archive.bucket(&self.context.project);
             let object = self.context.object();
@@ -68,6 +96,7 @@ impl Declared<'_> {
         needs.extend(
             self.written_buckets(service).into_iter().map(|(bucket, _)| Id::new(Kind::Policy(Target::Bucket), bucket)),
         );
+        needs.extend(self.read_secrets(service).map(|secret| Id::new(Kind::Policy(Target::Secret), secret)));
         self.resource(Kind::Service, self.context.service(&service.name), body, needs)
     }
 
@@ -97,6 +126,7 @@ impl Declared<'_> {
         let topic = self.context.topic(&trigger.topic);
         let target = self.context.service(&service.name);
         let mut needs = self.account_need(trigger.service_account.as_ref());
+        needs.extend(self.token_policy(trigger.service_account.as_ref()));
         needs.push(Id::new(Kind::Topic, topic.clone()));
         needs.push(Id::new(Kind::Service, target.clone()));
         needs.push(Id::new(Kind::Policy(Target::Service), target));

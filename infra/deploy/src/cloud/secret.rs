@@ -1,0 +1,118 @@
+//! Secrets: whether they are there, and who may read them. Their values are never read.
+
+use futures_util::future::join_all;
+use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_iam_v1::model::Policy;
+use google_cloud_secretmanager_v1::client::SecretManagerService;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::error::{CloudError, Fault};
+use super::google::{Google, install, model, persist, requested_version, tried, value};
+use super::settings::{Api, Settings};
+use crate::plan::{Kind, Resource};
+
+/// Secret Manager, whose client waits for its first use: most topologies declare no secret.
+#[derive(Debug)]
+pub(super) struct Secrets {
+    settings: Settings,
+    client: OnceCell<SecretManagerService>,
+}
+
+impl Secrets {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { settings: settings.clone(), client: OnceCell::new() }
+    }
+
+    async fn client(&self) -> Result<&SecretManagerService, CloudError> {
+        let settings = &self.settings;
+        self.client.get_or_try_init(|| async { Ok(install!(SecretManagerService, settings, Api::SecretManager)) }).await
+    }
+
+    /// Checks that a secret, `projects/P/secrets/S`, has this version.
+    ///
+    /// # Errors
+    /// [`Fault::Required`] and what to run if there is no such secret or version; else the call failed.
+    pub(super) async fn check(&self, name: &str, version: &str) -> Result<(), CloudError> {
+        let client = self.client().await?;
+        client.get_secret().set_name(name).send().await.map_err(|error| absent(name, error.into()))?;
+        let request = client.get_secret_version().set_name(format!("{name}/versions/{version}"));
+        match request.send().await.map_err(CloudError::from) {
+            Err(error) if error.fault == Fault::Missing => Err(no_version(name, version)),
+            // Who may grant a secret need not be allowed to look at its versions.
+            Err(error) if error.fault == Fault::Denied => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    pub(super) async fn read_policy(&self, name: &str) -> Result<Value, CloudError> {
+        let request = self.client().await?.get_iam_policy().set_resource(name).set_options(requested_version());
+        value(&request.send().await?)
+    }
+
+    pub(super) async fn write_policy(&self, name: &str, body: Value) -> Result<(), CloudError> {
+        let request = self.client().await?.set_iam_policy().set_resource(name);
+        request.set_policy(model::<Policy>(body)?).send().await.map_err(|error| absent(name, error.into()))?;
+        Ok(())
+    }
+}
+
+impl Google {
+    /// What is missing of the secrets that are declared: each with the command that creates it.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn missing_secrets(&self, declared: &[Resource]) -> Result<Vec<String>, CloudError> {
+        let secrets = declared.iter().filter(|resource| resource.id.kind == Kind::Secret);
+        let secrets: Vec<&Resource> = secrets.collect();
+        if secrets.is_empty() || self.project.enabled(&[Api::SecretManager.service()]).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let checks = secrets.into_iter().flat_map(|secret| {
+            let versions = secret.body["versions"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            versions.map(|version| (&secret.id, version))
+        });
+        let checks =
+            checks.map(|(id, version)| async move { (id, persist(|| self.secrets.check(&id.name, version)).await) });
+        let mut missing = Vec::new();
+        for (id, answer) in join_all(checks).await {
+            match answer {
+                Err(error) if error.fault == Fault::Required => missing.push(error.message),
+                Err(error) if error.fault == Fault::Denied && !self.context.is_own(&id.name) => {}
+                answer => {
+                    answer.map_err(|error| tried("read", &id.to_string(), error.explained(&self.context)))?;
+                }
+            }
+        }
+        missing.dedup();
+        Ok(missing)
+    }
+}
+
+/// A missing secret, with the command that creates it.
+pub(super) fn absent(name: &str, error: CloudError) -> CloudError {
+    if error.fault != Fault::Missing {
+        return error;
+    }
+    let (project, secret) = parts(name);
+    let message = format!(
+        "there is no secret `{secret}` in project `{project}`\n  help: create it: \
+         printf %s VALUE | gcloud secrets create {secret} --project={project} --data-file=-"
+    );
+    CloudError::new(Fault::Required, message)
+}
+
+fn no_version(name: &str, version: &str) -> CloudError {
+    let (project, secret) = parts(name);
+    let message = format!(
+        "secret `{secret}` in project `{project}` has no version `{version}`\n  help: add one: \
+         printf %s VALUE | gcloud secrets versions add {secret} --project={project} --data-file=-"
+    );
+    CloudError::new(Fault::Required, message)
+}
+
+/// Project and name of `projects/P/secrets/S`.
+fn parts(name: &str) -> (&str, &str) {
+    let named = name.strip_prefix("projects/").and_then(|rest| rest.split_once("/secrets/"));
+    named.unwrap_or(("", name))
+}

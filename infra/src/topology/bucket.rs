@@ -1,0 +1,231 @@
+//! Names of buckets: Cloud Storage's rules, for a name as it is declared and as it is in a project.
+//! <https://cloud.google.com/storage/docs/buckets#naming>
+
+use std::fmt;
+
+use super::read::Wrong;
+use super::values::PROJECT;
+use super::{Destination, Topology};
+
+/// The longest project id.
+const PROJECT_ID_LENGTH: usize = 30;
+
+/// A name of a bucket that Cloud Storage refuses in this project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketNameError {
+    declared: String,
+    place: String,
+    name: String,
+    rule: String,
+    help: String,
+}
+
+impl fmt::Display for BucketNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { declared, place, name, rule, help } = self;
+        write!(f, "the bucket `{declared}` of {place} is `{name}` in this project: {rule}\n  help: {help}")
+    }
+}
+
+impl std::error::Error for BucketNameError {}
+
+/// A declared name: what holds for each project is checked with an id of the greatest length.
+pub(super) fn bucket_name(name: &str) -> Result<(), Wrong> {
+    let open = name.contains(PROJECT);
+    let rule = match rule(&name.replace(PROJECT, &"p".repeat(PROJECT_ID_LENGTH))) {
+        None => return Ok(()),
+        Some(Rule::Length) if open => {
+            format!(
+                "with a project id of {PROJECT_ID_LENGTH} characters this leaves Cloud Storage's 3 to 63 characters"
+            )
+        }
+        Some(Rule::Characters) => format!("{}, here also `{PROJECT}`", Rule::Characters.text()),
+        Some(rule) => rule.text().to_owned(),
+    };
+    Err(Wrong::new(rule))
+}
+
+/// A rule that a name breaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Length,
+    Component,
+    Characters,
+    Edges,
+    Address,
+    Google,
+}
+
+impl Rule {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Length => "Cloud Storage allows 3 to 63 characters, with dots up to 222",
+            Self::Component => "Cloud Storage allows 1 to 63 characters between the dots of a name",
+            Self::Characters => "Cloud Storage allows lower-case letters, digits and `-` `_` `.`",
+            Self::Edges => "a bucket's name begins and ends with a letter or digit",
+            Self::Address => "a bucket's name is no IP address",
+            Self::Google => "names that begin with `goog`, or contain `google` or a close misspelling, are Google's",
+        }
+    }
+}
+
+fn rule(name: &str) -> Option<Rule> {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let longest = if name.contains('.') { 222 } else { 63 };
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !(3..=longest).contains(&name.len()) {
+        Some(Rule::Length)
+    } else if !name.chars().all(|c| edge(c) || "-_.".contains(c)) {
+        Some(Rule::Characters)
+    } else if !name.starts_with(edge) || !name.ends_with(edge) {
+        Some(Rule::Edges)
+    } else if name.split('.').any(|part| part.is_empty() || part.len() > 63) {
+        Some(Rule::Component)
+    } else if name.split('.').count() == 4 && name.split('.').all(number) {
+        Some(Rule::Address)
+    } else if name.starts_with("goog") || resembles_google(name) {
+        Some(Rule::Google)
+    } else {
+        None
+    }
+}
+
+/// Whether a name contains `google`, also with digits for letters (`g00gle`, `goog1e`) or more of its `o` (`gooogle`).
+fn resembles_google(name: &str) -> bool {
+    let letter = |c: char| match c {
+        '0' => 'o',
+        '1' => 'l',
+        '3' => 'e',
+        c => c,
+    };
+    let read: String = name.chars().map(letter).collect();
+    read.split('g')
+        .zip(read.split('g').skip(1))
+        .any(|(between, after)| between.len() >= 2 && between.bytes().all(|b| b == b'o') && after.starts_with("le"))
+}
+
+impl Topology {
+    /// Checks every declared bucket's name as it is in this project.
+    ///
+    /// # Errors
+    /// Cloud Storage refuses the first of these names.
+    pub fn check_buckets(&self, project: &str) -> Result<(), BucketNameError> {
+        let archive = self.archive.iter().map(|archive| (&archive.bucket, "`[archive]`".to_owned()));
+        let written = self.services.iter().flat_map(|service| {
+            let results = service.results.iter().filter_map(|result| match result {
+                Destination::Bucket { bucket, .. } => Some(bucket),
+                _ => None,
+            });
+            let ledger = service.ledger.iter().map(|ledger| &ledger.bucket);
+            results.chain(ledger).map(|bucket| (bucket, format!("service `{}`", service.name)))
+        });
+        for (declared, place) in archive.chain(written) {
+            let name = declared.replace(PROJECT, project);
+            let Some(rule) = rule(&name) else { continue };
+            let error = |rule: &str, help: String| BucketNameError {
+                declared: declared.clone(),
+                place,
+                name: name.clone(),
+                rule: rule.to_owned(),
+                help,
+            };
+            return Err(match project.contains(':') && declared.contains(PROJECT) {
+                true => {
+                    let spelled: String = name.chars().map(|c| if ":.".contains(c) { '-' } else { c }).collect();
+                    let why = "the id of a domain-scoped project is no part of a bucket's name";
+                    error(why, format!("declare a name without `{PROJECT}`, such as `{spelled}`"))
+                }
+                false => error(rule.text(), "declare another name in the topology".to_owned()),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn allowed(name: &str) -> bool {
+        rule(name).is_none()
+    }
+
+    #[test]
+    fn names_that_cloud_storage_takes() {
+        let component = "c".repeat(63);
+        let long = [&*component, &component, &component, &"d".repeat(30)].join(".");
+        assert_eq!(long.len(), 222);
+        for name in
+            ["abc", "a-b_c.d", "1-2", "my-travel-maps", "0f75d593-8e7b", "example.com", "1.2.3", &component, &long]
+        {
+            assert!(allowed(name), "{name}");
+        }
+        for name in ["gogle", "my-goo-gle", "bigoogl", "agoo"] {
+            assert!(allowed(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_cloud_storage_refuses() {
+        let component = "c".repeat(64);
+        let long = ["c".repeat(63), "c".repeat(63), "c".repeat(63), "d".repeat(31)].join(".");
+        let names = [
+            "ab",
+            &component,
+            &format!("{component}.d"),
+            &long,
+            "a..b",
+            "Upper",
+            "a b",
+            "a:b",
+            "-a-",
+            "a_",
+            ".ab",
+            "ab.",
+            "192.168.5.4",
+            "999.1.1.1",
+            "goog-x",
+            "goog",
+            "my-google",
+            "x-g00gle-y",
+            "go0gle",
+            "goog1e",
+            "g0ogl3",
+            "gooogle",
+            "ungoogled",
+            "ä-bucket",
+        ];
+        for name in names {
+            assert!(!allowed(name), "{name}");
+        }
+    }
+
+    fn topology(bucket: &str) -> Topology {
+        Topology::parse(&format!("[archive]\nbucket = \"{bucket}\"\n"), "t.toml").unwrap()
+    }
+
+    #[test]
+    fn a_name_is_checked_as_it_is_in_the_project() {
+        let open = topology("{project}-code");
+        assert_eq!(open.check_buckets("my-project"), Ok(()));
+        let error = open.check_buckets("example.com:p").unwrap_err().to_string();
+        for words in
+            ["`{project}-code` of `[archive]` is `example.com:p-code`", "domain-scoped", "`example-com-p-code`"]
+        {
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(topology("plain-code").check_buckets("example.com:p"), Ok(()));
+        // The two parts are fine, and what they make is not.
+        let error = topology("goo{project}").check_buckets("gle-1").unwrap_err().to_string();
+        assert!(error.contains("`google-1`"), "{error}");
+    }
+
+    #[test]
+    fn buckets_of_results_and_ledgers_are_checked_too() {
+        let text = "[services.s]\nresults = [\"gs://{project}-out/\"]\n";
+        let error = Topology::parse(text, "t.toml").unwrap().check_buckets("example.com:p").unwrap_err();
+        assert!(error.to_string().contains("service `s`"), "{error}");
+    }
+}

@@ -33,7 +33,7 @@ pub(crate) fn read(declaration: &Declaration) -> Result<Topology> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn runtime_declaration(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading the topology {}", path.display()))?;
+    let text = infra::text::read(path).with_context(|| format!("reading the topology {}", path.display()))?;
     parse(&text, path, None)?;
     let name = short(path);
     Topology::runtime_declaration(&text, &name)
@@ -74,6 +74,11 @@ mod tests {
         assert_eq!(Ok(topology), Topology::shipped());
         let runtime = runtime_declaration(&path(None)).unwrap();
         assert_eq!(runtime, infra::topology::DEFAULT);
+        // As an editor of Windows writes it.
+        let path = std::env::temp_dir().join(format!("xtask-topology-{}.toml", std::process::id()));
+        std::fs::write(&path, "\u{feff}[services.mine]\r\n").unwrap();
+        assert!(runtime_declaration(&path).unwrap().contains("[services.mine]"));
+        std::fs::remove_file(path).unwrap();
         let error = parse(&runtime, Path::new("mine.toml"), None).unwrap_err().to_string();
         assert!(error.contains("mine.toml is the copy of an archive"), "{error}");
         assert_eq!(

@@ -1,5 +1,5 @@
-//! `cargo xtask build` where this machine's own compiler does not make what Cloud Run runs: with stand-ins for cargo-zigbuild,
-//! Python and zig, which note what they are told, and a compiler that says it is another machine's.
+//! `cargo xtask build` where this machine's own compiler does not make what Cloud Run runs: with stand-ins for
+//! cargo-zigbuild, Python and zig, which note what they are told, and a compiler that says it is another machine's.
 
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -112,7 +112,8 @@ impl Drop for Machine {
 }
 
 /// What a build prints, and the variables that reach it.
-const BUILT: &str = r#"echo "LINKER=$CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER CC=$CC_x86_64_unknown_linux_gnu" >>"$MACHINE/log"
+const BUILT: &str = r#"
+echo "LINKER=$CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER CC=$CC_x86_64_unknown_linux_gnu" >>"$MACHINE/log"
 echo "ZIG=$CARGO_ZIGBUILD_ZIG_PATH RUSTFLAGS=$RUSTFLAGS" >>"$MACHINE/log"
 echo "$CARGO_ENCODED_RUSTFLAGS" >>"$MACHINE/flags"
 echo '{"reason":"compiler-artifact","executable":"'"$MACHINE/main"'"}'"#;

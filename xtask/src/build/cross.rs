@@ -71,8 +71,8 @@ impl Host {
         Self { triple: triple.to_owned(), glibc: if triple == TARGET { glibc() } else { None } }
     }
 
-    /// Why what its own compiler makes would not run on the base image; `None` if it would, or if that cannot be known: then
-    /// the check of the finished binary says so.
+    /// Why what its own compiler makes would not run on the base image; `None` if it would, or if that cannot be known:
+    /// then the check of the finished binary says so.
     fn unfit(&self) -> Option<String> {
         let (major, minor) = BASE_IMAGE;
         match self.glibc {
@@ -141,7 +141,8 @@ pub(super) fn here(choice: Choice, rust: &Rust, folder: &Folder) -> Decision {
 /// The decision for this machine, with everything installed that it needs, after asking.
 ///
 /// # Errors
-/// Something is missing, and there is nobody to ask, the answer is no, or it is the standard library, which is the toolchain's.
+/// Something is missing, and there is nobody to ask, the answer is no, or it is the standard library, which belongs to
+/// the toolchain.
 pub(super) fn prepare(choice: Choice, yes: bool, rust: &Rust, target: &Path, root: &Path) -> Result<Decision> {
     let folder = Folder::new(target);
     let decision = here(choice, rust, &folder);
@@ -164,7 +165,7 @@ pub(super) fn prepare(choice: Choice, yes: bool, rust: &Rust, target: &Path, roo
     let decision = here(choice, rust, &folder);
     ensure!(
         !matches!(decision.method, Method::Incomplete(_)),
-        "what was installed into {} does not run\n  help: delete that folder, and try again or install {names} yourself",
+        "what was installed into {} does not run\n  help: delete that folder, and try again or install {names}",
         folder.path().display()
     );
     Ok(decision)

@@ -12,8 +12,8 @@ use super::cargo::{TARGET, cargo, without_settings};
 const ZIGBUILD: &str = "0.24.1";
 const ZIGLANG: &str = "0.15.2";
 
-/// The glibc that zig links against: what Amazon, too, lets Rust be compiled for, and five years older than that of the base
-/// image. Nothing in the binary gains by a newer one.
+/// The glibc that zig links against: older than that of the base image, so that the binary runs there and on every
+/// distribution of the last years. Nothing in it gains by a newer one.
 pub(super) const GLIBC: &str = "2.34";
 
 /// A program that was run to see that it works.
@@ -69,8 +69,8 @@ impl Folder {
         install(command, "cargo-zigbuild", ZIGBUILD)
     }
 
-    /// Installs zig from PyPI, whose wheel is the program and its libraries. A folder of its own is no environment of Python:
-    /// systems that keep pip away from their own let it write here.
+    /// Installs zig from PyPI, whose wheel is the program and its libraries. pip writes into a folder of its own also
+    /// where the system keeps it away from its Python.
     pub(super) fn install_zig(&self) -> Result<()> {
         let python = std::env::var_os("CARGO_ZIGBUILD_PYTHON_PATH").unwrap_or_else(|| "python3".into());
         let mut command = Command::new(python);

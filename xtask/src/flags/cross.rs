@@ -6,7 +6,7 @@ use crate::build::Choice;
 
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct Cross {
-    /// Compile with cargo-zigbuild and zig [default: where this machine is not linux/amd64, or its C library is too new]
+    /// Compile with cargo-zigbuild and zig [default: where this machine is not linux/amd64 or its glibc is too new]
     #[arg(long, conflicts_with = "no_cross")]
     pub(crate) cross: bool,
     /// Compile with cargo alone, and the C compiler that it is set up with

@@ -32,7 +32,7 @@ fn service(name: &str, table: &mut Table<'_>, log: &mut Log) -> Service {
         trigger: trigger(table, log),
         routes: routes(table, log),
         task: table.parsed("task", log, task_name),
-        tasks: table.list("tasks", log, |name| task_name(name)),
+        tasks: table.list("tasks", log, task_name),
         labels: choices(table, log),
         results: table.list("results", log, destination),
         ledger: ledger(table, log),

@@ -9,7 +9,7 @@
 //! - [`xtask`]: the built `cargo xtask`
 //! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the two above behind it;
 //!   checks every request against Google's API descriptions, records it, and makes it fail on demand
-//! - [`tar_gz`], [`zip`]: archives to deploy
+//! - [`tar_gz`], [`zip()`]: archives to deploy
 //! - [`PubSub`]: what a test does with a Pub/Sub: create, publish, pull; speaks REST to any of them
 //!
 //! Where a part is missing, [`Emulator::shared`], [`Storage::shared`] and [`Google::start`] print why and return `None`, and the test is

@@ -15,6 +15,7 @@ name = "mine"
 [archive]
 bucket = "{project}-code"
 format = "tar.gz"
+soft-delete = "7d"
 [topics.work]
 labels = { team = "search" }
 retention = "7d"
@@ -85,7 +86,8 @@ subscriptions.pulled.ack-deadline = "61s"
 "#;
 
 /// Changes that the function reads nothing of.
-const NOT_READ: [(&str, &str); 47] = [
+const NOT_READ: [(&str, &str); 48] = [
+    (r#"soft-delete = "7d""#, r#"soft-delete = "8d""#),
     (r#"push = { service = "zeta""#, r#"push = { service = "beta""#),
     ("[archive]", "# A comment\n\n[archive]"),
     (r#"name = "mine""#, r#"name = "yours""#),

@@ -45,6 +45,7 @@ push = { endpoint = "https://example.com/" }
 topic = "dead"
 [services.zeta]
 service-account = "runtime"
+startup-cpu-boost = false
 cpu = 2
 memory = "1Gi"
 concurrency = 9
@@ -86,7 +87,8 @@ subscriptions.pulled.ack-deadline = "61s"
 "#;
 
 /// Changes that the function reads nothing of.
-const NOT_READ: [(&str, &str); 48] = [
+const NOT_READ: [(&str, &str); 49] = [
+    ("startup-cpu-boost = false", "startup-cpu-boost = true"),
     (r#"soft-delete = "7d""#, r#"soft-delete = "8d""#),
     (r#"push = { service = "zeta""#, r#"push = { service = "beta""#),
     ("[archive]", "# A comment\n\n[archive]"),

@@ -4,7 +4,8 @@
 //! where results go. A pull subscription stands beneath its topic, since the way ends there. Dead letters go along dashed lines.
 //!
 //! ```
-//! use infra::{graph, topology::Topology};
+//! use deploy::graph;
+//! use infra::topology::Topology;
 //!
 //! let topology = Topology::shipped()?;
 //! assert!(graph::svg(&topology).starts_with("<svg "));

@@ -39,8 +39,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::Message;
-use crate::cloud::Clients;
-use crate::sink::destination::check_topic;
+use crate::clients::Clients;
+use crate::resource_names::check_topic;
 use crate::sink::topic::Topic;
 use crate::sink::{Destination, DestinationError, SinkError};
 use letter::{Data, FORMS, Letter};

@@ -1,7 +1,7 @@
 //! One effect a message: repeats of a message whose result is out are answered without running the model or publishing anything
 //! new, and copies that overlap wait for one another.
 //!
-//! A piece of work is known by service, task and key ([`crate::key`]). Its data are not part of that: of two messages with one
+//! A piece of work is known by service, task and key ([`crate::idempotency`]). Its data are not part of that: of two messages with one
 //! key and different data the first wins, and the second is answered as its repeat.
 //!
 //! # Where repeats are known
@@ -52,9 +52,10 @@ use bytes::Bytes;
 use infra::topology::Service;
 use serde::Serialize;
 
-use crate::cloud::Clients;
+use crate::clients::Clients;
+use crate::digest::hex;
 use crate::event::PUBSUB_TYPE;
-use crate::key::{self, hex, object_segment};
+use crate::idempotency::{self, object_segment};
 use crate::{Message, Outcome, Sinks, TaskResult};
 pub(crate) use known::Done;
 use known::{Known, Look, Place, busy};
@@ -334,7 +335,7 @@ impl InBucket {
 /// What a piece of work is called within this process.
 fn name(task: &str, message: &Message) -> Arc<str> {
     let key = message.key();
-    let own = message.attributes.get(key::ATTRIBUTE).is_some_and(|key| !key.is_empty());
+    let own = message.attributes.get(idempotency::ATTRIBUTE).is_some_and(|key| !key.is_empty());
     // A line break separates: a task's name has none.
     if own || message.kind != PUBSUB_TYPE {
         format!("{task}\n{key}").into()

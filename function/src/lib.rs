@@ -39,7 +39,8 @@
 //! - [`encoder`], a crate of its own: tokenizer, weights, forward pass, kernels
 //! - [`outcome`]: what became of a message; `server`: its answer over HTTP
 //! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: what can never succeed
-//! - [`key`]: the name by which repeats of a message are known; [`cloud`]: the clients of Google Cloud
+//! - [`idempotency`]: the key that makes two deliveries the same work
+//! - [`clients`]: the clients of Google Cloud; `resource_names`: the rules for names there
 //! - `ledger`: one effect a message: claims, completions, and what a process remembers of them
 //! - `pull`: the same way for messages of a pull subscription
 //! - `json`: parsing, with errors that name the field
@@ -48,16 +49,18 @@
 
 mod auth;
 mod batch;
-pub mod cloud;
+pub mod clients;
 pub mod config;
 pub mod dead_letter;
+mod digest;
 pub mod event;
+pub mod idempotency;
 mod json;
-pub mod key;
 mod ledger;
 pub mod outcome;
 pub mod payload;
 mod pull;
+mod resource_names;
 mod route;
 mod run;
 mod server;

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::cloud::Clients;
-use crate::key::hex;
-use crate::sink::destination::check_bucket;
+use crate::clients::Clients;
+use crate::digest::hex;
+use crate::resource_names::check_bucket;
 use crate::{Message, Outcome};
 use infra::causes;
 

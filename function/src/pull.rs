@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cloud::Clients;
+use crate::clients::Clients;
 use crate::event::PUBSUB_TYPE;
 use crate::server::{DRAIN_TIME, Flow};
 use crate::{Message, Outcome};

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::batch::{Batcher, Bounds};
-use crate::cloud::{Clients, Cloud};
+use crate::clients::{Clients, Cloud};
 use crate::ledger::Ledger;
 use crate::pull::{Pull, PullError};
 use crate::server::{Bodies, Flow, router, serve};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use crate::cloud::Clients;
+use crate::clients::Clients;
 use crate::{Message, Outcome, route};
 
 pub(crate) mod attributes;

@@ -12,7 +12,7 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::Deserialize;
 
 use super::token::Token;
-use crate::cloud::{read_answer, use_ring};
+use crate::clients::{read_answer, use_ring};
 use infra::causes;
 
 /// The least time between two fetches.

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::original::{Document, is_part, part_name};
 use super::store::Stored;
 use super::{DATA_GENERATION, DATA_SHA256, DATA_URI, LEFT_OUT, LOST, Labels, Original};
-use crate::key::hex;
+use crate::digest::sha256_hex;
 use crate::sink::attributes::{KEPT_LONGEST, clean, list};
 use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_ORDERING_KEY, MAX_VALUE, is_attribute, is_reserved};
 
@@ -48,7 +47,7 @@ pub(super) enum Data {
 
 impl Data {
     pub(super) fn cut(data: &Bytes) -> Self {
-        Self::Cut { length: data.len(), sha256: hex(&Sha256::digest(data)) }
+        Self::Cut { length: data.len(), sha256: sha256_hex(data) }
     }
 }
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use google_cloud_gax::error::rpc::Code;
-use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use crate::cloud::Clients;
-use crate::key::hex;
+use crate::clients::Clients;
+use crate::digest::sha256_hex;
 use crate::sink::SinkError;
 use infra::causes;
 
@@ -35,7 +34,7 @@ impl Store {
 
     /// Writes `<prefix>dead-letters/<digest>`, unless it is there.
     pub(super) async fn write(&self, data: &Bytes) -> Result<Stored, SinkError> {
-        let sha256 = hex(&Sha256::digest(data));
+        let sha256 = sha256_hex(data);
         let object = format!("{}dead-letters/{sha256}", self.prefix);
         let uri = format!("gs://{}/{object}", self.bucket);
         let passing = |detail| SinkError::Passing { destination: uri.clone(), detail };

@@ -8,7 +8,7 @@ use infra::topology::{self, Service, Topology};
 
 use super::StartError;
 use crate::pull::Subscription;
-use crate::sink::destination::check_name;
+use crate::resource_names::check_name;
 use crate::{Config, Destination, LedgerPlace};
 
 /// The service that this process is.

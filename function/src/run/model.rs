@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::Config;
-use crate::cloud::Clients;
+use crate::clients::Clients;
 use encoder::{Encoder, ModelError, SourceModel};
 
 /// Largest file of a model, in bytes: a BERT of some hundred million parameters in float32.

@@ -91,7 +91,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let config = config(arguments);
-        crate::cloud::use_ring();
+        crate::clients::use_ring();
         let ended = tokio::spawn(function.serve(config, listener, async move {
             let _ = stopped.await;
         }));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{key, payload, route};
+use crate::{idempotency, payload, route};
 use infra::limits::{MAX_ATTRIBUTES, MAX_VALUE, TRACE_ATTRIBUTES, is_attribute};
 
 /// In a result: which of the input's attributes it has not, separated by commas.
@@ -12,7 +12,7 @@ pub const LEFT_OUT: &str = "attributes-left-out";
 /// trace.
 pub(crate) const KEPT_LONGEST: [&str; 11] = [
     route::ATTRIBUTE,
-    key::ATTRIBUTE,
+    idempotency::ATTRIBUTE,
     payload::URI,
     payload::GENERATION,
     payload::SHA256,

@@ -7,8 +7,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{SinkError, TaskResult};
-use crate::cloud::Clients;
-use crate::key::object_segment;
+use crate::clients::Clients;
+use crate::idempotency::object_segment;
 use infra::causes;
 
 /// Writes in flight to one bucket; more wait.

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{SinkError, TaskResult};
-use crate::cloud::Clients;
+use crate::clients::Clients;
 use infra::causes;
 use infra::limits::{MAX_DATA, MAX_ORDERING_KEY};
 
@@ -213,7 +213,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::cloud::Cloud;
+    use crate::clients::Cloud;
 
     fn topic(host: String, deadline: Duration) -> Topic {
         let cloud = Cloud { pubsub_emulator: Some(host), ..Cloud::default() };

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sha2::{Digest, Sha256};
 
 use crate::Message;
+use crate::digest::sha256_hex;
 
 /// The attribute with which a producer names its work.
 pub const ATTRIBUTE: &str = "idempotency-key";
@@ -40,17 +40,7 @@ fn bounded(key: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 fn digest(key: &str) -> String {
-    format!("sha256={}", hex(&Sha256::digest(key.as_bytes())))
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256={}", sha256_hex(key.as_bytes()))
 }
 
 #[cfg(test)]

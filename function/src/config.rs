@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::ledger::LedgerPlace;
 use crate::sink::Destination;
 use crate::telemetry::LogFormat;
+
+/// Requests and messages in flight have this long to end after the stop signal. Cloud Run ends the process after 10 s.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Runs AI tasks on Pub/Sub messages and CloudEvents posted to it
 #[derive(Clone, Debug, Parser)]
@@ -44,7 +48,7 @@ pub struct Config {
     #[arg(long, env, value_name = "TOPIC")]
     pub dead_letter_topic: Option<String>,
     /// Where processes share which messages are done, gs://BUCKET/PREFIX/, or off [default: off; what the service declares when
-    /// K_SERVICE is set, or with --pull from Pub/Sub itself]
+    /// K_SERVICE is set, or with --pull from Pub/Sub itself, not from an emulator]
     ///
     /// For results that go to a topic or to stdout. Results in a bucket are a record themselves.
     #[arg(long, env, value_name = "PLACE")]
@@ -74,18 +78,18 @@ pub struct Config {
     /// Most tokens that wait; beyond it messages are refused with 429
     #[arg(long, env, default_value_t = 65_536, value_name = "TOKENS", value_parser = at_least_one)]
     pub max_queue_tokens: usize,
-    /// How long a message waits for company, in milliseconds; batches fill under load without waiting
+    /// How long a message waits for others to join its batch, in milliseconds; batches fill under load without waiting
     #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = wait)]
     pub max_batch_wait_ms: u64,
-    /// How long a task may run on a batch before its messages are given up and tried again, in milliseconds [default: half of
+    /// How long a task may run on a batch before its messages are given up and redelivered, in milliseconds [default: half of
     /// the service's declared timeout, else 60000]
     #[arg(long, env, value_name = "MS", value_parser = at_least_one)]
     pub task_timeout_ms: Option<usize>,
-    /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: anybody's, for
-    /// where Cloud Run checks callers or nobody else can reach this process]
+    /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: no token check;
+    /// rely on Cloud Run IAM, or on a network that only the sender can reach]
     #[arg(long, env, value_name = "AUDIENCE")]
     pub auth_audience: Option<String>,
-    /// Accounts whose token is good, separated by commas: any account of Google can have a token for any audience
+    /// Accounts whose token is accepted, separated by commas: any account of Google can have a token for any audience
     #[arg(long, env, value_delimiter = ',', value_name = "EMAILS")]
     pub auth_emails: Option<Vec<String>>,
     /// The keys that tokens are signed with: https://, or http:// on this machine

@@ -41,6 +41,12 @@ pub use error::EventError;
 /// The CloudEvents `type` of a message published to a Pub/Sub topic.
 pub const PUBSUB_TYPE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
 
+/// The attribute that names a task.
+pub const TASK_ATTRIBUTE: &str = "task";
+/// The attribute with the number of hop-limited services that a message has passed, as the result of a result of a result.
+/// It stops loops in which services consume each other's results.
+pub const HOP_COUNT_ATTRIBUTE: &str = "hop-count";
+
 /// The most events in one batch.
 pub const MAX_EVENTS: usize = 1000;
 /// The most attributes of one message: Pub/Sub's own limit.

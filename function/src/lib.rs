@@ -47,24 +47,24 @@
 //! - [`config`]: every setting; [`telemetry`]: logs and metrics
 //! - `run`: all of it put together
 
-mod auth;
-mod batch;
+pub mod auth;
+pub mod batch;
 pub mod clients;
 pub mod config;
 pub mod dead_letter;
 mod digest;
 pub mod event;
+pub mod http;
 pub mod idempotency;
 mod json;
-mod ledger;
+pub mod ledger;
 pub mod outcome;
 pub mod payload;
-mod pull;
+pub mod pipeline;
+pub mod pull;
 mod resource_names;
-mod route;
-mod run;
-mod server;
 pub mod sink;
+mod startup;
 pub mod task;
 pub mod tasks;
 pub mod telemetry;
@@ -75,6 +75,6 @@ pub use event::Message;
 pub use ledger::LedgerPlace;
 pub use outcome::Outcome;
 pub use payload::Payloads;
-pub use run::{Function, StartError, runtime};
 pub use sink::{Destination, SinkError, Sinks, TaskResult};
+pub use startup::{Function, StartError, runtime};
 pub use task::{Task, Work};

@@ -42,7 +42,7 @@ impl Outcome {
     }
 
     /// The outcome's name, as logs, metrics and answers give it.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Done(_) => "done",
             Self::Retry { .. } => "retry",

@@ -12,7 +12,6 @@
 //! key go one after the other (`order`). A stream that ends is opened again after a pause that grows.
 
 mod order;
-mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +22,17 @@ use google_cloud_pubsub::client::{Subscriber, SubscriptionAdmin};
 use google_cloud_pubsub::model;
 use google_cloud_pubsub::subscriber::MessageStream;
 use google_cloud_pubsub::subscriber::handler::Handler;
-use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clients::Clients;
+use crate::config::SHUTDOWN_TIMEOUT;
 use crate::event::PUBSUB_TYPE;
-use crate::server::{DRAIN_TIME, Flow};
+use crate::pipeline::{Pipeline, QueuePermits, TraceContext, WhenFull};
 use crate::{Message, Outcome};
 use infra::causes;
 use order::{Keys, Turn};
-pub(crate) use room::Room;
 
 /// Messages here at a time: several batches of short ones.
 const MESSAGES: usize = 1000;
@@ -75,7 +73,7 @@ pub(crate) struct PullError {
 pub(crate) struct Pull {
     subscription: Subscription,
     subscriber: Subscriber,
-    room: Room,
+    queue_permits: QueuePermits,
 }
 
 impl Pull {
@@ -107,7 +105,7 @@ impl Pull {
                 );
             }
         }
-        Ok(Self { subscription, subscriber, room: Room::new(queue_tokens) })
+        Ok(Self { subscription, subscriber, queue_permits: QueuePermits::new(queue_tokens) })
     }
 
     /// Pulls until `stop` is ready, then ends what is leased and gives back the rest.
@@ -116,7 +114,7 @@ impl Pull {
     /// Pub/Sub refuses the first stream for a reason that does not pass by itself.
     pub(crate) async fn run(
         self: &Arc<Self>,
-        flow: &Arc<Flow>,
+        pipeline: &Arc<Pipeline>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), PullError> {
         let mut stop = std::pin::pin!(stop);
@@ -145,7 +143,7 @@ impl Pull {
                         let message = self.message(message, &handler);
                         let worker = Worker {
                             pull: Arc::clone(self),
-                            flow: Arc::clone(flow),
+                            pipeline: Arc::clone(pipeline),
                             draining: draining.clone(),
                             turn,
                             slot,
@@ -180,7 +178,7 @@ impl Pull {
         };
         let _ = drain.send(true);
         let all = async { while work.join_next().await.is_some() {} };
-        if timeout(DRAIN_TIME - LAST_WORDS, all).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT - LAST_WORDS, all).await.is_err() {
             tracing::warn!(messages = work.len(), "messages still at work are given back");
             work.shutdown().await;
         }
@@ -232,7 +230,7 @@ async fn next(slots: &Arc<Semaphore>, stream: &mut MessageStream) -> Result<Rece
 /// What one message needs on its way.
 struct Worker {
     pull: Arc<Pull>,
-    flow: Arc<Flow>,
+    pipeline: Arc<Pipeline>,
     draining: watch::Receiver<bool>,
     turn: Turn,
     slot: OwnedSemaphorePermit,
@@ -244,7 +242,8 @@ impl Worker {
             handler.nack(); // its predecessor comes again, and then so does it
             return;
         }
-        let handled = self.flow.handle(&HeaderMap::new(), &message, Some(&self.pull.room)).await;
+        let when_full = WhenFull::Wait(&self.pull.queue_permits);
+        let handled = self.pipeline.process(&message, TraceContext::default(), when_full).await;
         if handled.dead_lettered || matches!(handled.outcome, Outcome::Done(_)) {
             self.turn.end();
             acknowledge(&message, handler).await;

@@ -17,7 +17,8 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use crate::clients::Clients;
-use crate::{Message, Outcome, route};
+use crate::event::HOP_COUNT_ATTRIBUTE;
+use crate::{Message, Outcome};
 
 pub(crate) mod attributes;
 mod bucket;
@@ -97,7 +98,7 @@ impl<'a> TaskResult<'a> {
             ("content-type", "application/json".to_owned()),
             ("source-message-id", self.input.id.clone()),
         ];
-        own.into_iter().chain(self.hops.map(|hops| (route::HOPS, hops.to_string()))).collect()
+        own.into_iter().chain(self.hops.map(|hops| (HOP_COUNT_ATTRIBUTE, hops.to_string()))).collect()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::{idempotency, payload, route};
+use crate::event::{HOP_COUNT_ATTRIBUTE, TASK_ATTRIBUTE};
+use crate::{idempotency, payload};
 use infra::limits::{MAX_ATTRIBUTES, MAX_VALUE, TRACE_ATTRIBUTES, is_attribute};
 
 /// In a result: which of the input's attributes it has not, separated by commas.
@@ -11,12 +12,12 @@ pub const LEFT_OUT: &str = "attributes-left-out";
 /// Attributes that give way last: without them a message would be another piece of work, go elsewhere, or leave its
 /// trace.
 pub(crate) const KEPT_LONGEST: [&str; 11] = [
-    route::ATTRIBUTE,
+    TASK_ATTRIBUTE,
     idempotency::ATTRIBUTE,
     payload::URI,
     payload::GENERATION,
     payload::SHA256,
-    route::HOPS,
+    HOP_COUNT_ATTRIBUTE,
     "redrive-count",
     "traceparent",
     "tracestate",

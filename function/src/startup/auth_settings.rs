@@ -1,12 +1,12 @@
-//! The check of callers that the settings `AUTH_…` ask for.
+//! The caller check that the settings `AUTH_…` ask for.
 
-use super::StartError;
+use super::error::StartError;
 use crate::Config;
 use crate::auth::Auth;
 use crate::config::GOOGLE_KEYS;
 
-/// `None` where nobody asks for one. Settings that look like protection and are none are refused.
-pub(super) fn check(config: &Config) -> Result<Option<Auth>, StartError> {
+/// The check; `None` where no setting asks for one. Settings that look like protection and protect nothing are refused.
+pub(super) fn auth(config: &Config) -> Result<Option<Auth>, StartError> {
     let emails = config.auth_emails.iter().flatten().map(|email| email.trim().to_owned());
     let emails: Vec<String> = emails.filter(|email| !email.is_empty()).collect();
     let own_keys = config.auth_keys_url != GOOGLE_KEYS;

@@ -38,7 +38,7 @@ impl Issuer {
             Ok(axum::Json(json!({"keys": [key]})))
         };
         let router = axum::Router::new().route("/keys", get(|| async move { answer().await }));
-        tokio::spawn(crate::server::serve(listener, router, std::future::pending()));
+        tokio::spawn(crate::http::serve(listener, router, std::future::pending()));
         url
     }
 

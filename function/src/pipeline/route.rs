@@ -2,17 +2,15 @@
 
 use infra::topology::Service;
 
+use crate::event::{HOP_COUNT_ATTRIBUTE, TASK_ATTRIBUTE};
 use crate::task::AnyTask;
 use crate::{Message, Outcome};
 
-/// The attribute that names a task.
-pub(crate) const ATTRIBUTE: &str = "task";
-/// The attribute that counts how often a message, as the result of a result, has passed services with a hop limit.
-pub(crate) const HOPS: &str = "hop-count";
-
-/// The index of the message's task in `tasks`: the first rule of `service` that takes it decides, else its attribute `task`,
+/// The index of the message's task in `tasks`: the first rule of `service` that matches decides, else the attribute `task`,
 /// else `default`.
-pub(crate) fn route(
+///
+/// The rules are filters over attributes; `infra` reads and matches them.
+pub(super) fn route(
     service: &Service,
     tasks: &[Box<dyn AnyTask>],
     default: &str,
@@ -21,12 +19,15 @@ pub(crate) fn route(
     if let Some(limit) = service.hop_limit
         && hops(message) >= limit
     {
-        let detail = format!("it has passed services {} times ({HOPS}), and the hop limit is {limit}", hops(message));
+        let detail = format!(
+            "it has passed services {} times ({HOP_COUNT_ATTRIBUTE}), and the hop limit is {limit}",
+            hops(message)
+        );
         return Err(Outcome::rejected("too-many-hops", detail));
     }
     let name = service
         .route(&message.attributes)
-        .or_else(|| message.attributes.get(ATTRIBUTE).map(String::as_str))
+        .or_else(|| message.attributes.get(TASK_ATTRIBUTE).map(String::as_str))
         .unwrap_or(default);
     tasks.iter().position(|task| task.name() == name).ok_or_else(|| {
         let names: Vec<&str> = tasks.iter().map(|task| task.name()).collect();
@@ -38,7 +39,8 @@ pub(crate) fn route(
     })
 }
 
-/// How often the message has passed services with a hop limit. What is no number has been everywhere.
-pub(crate) fn hops(message: &Message) -> u32 {
-    message.attributes.get(HOPS).map_or(0, |hops| hops.parse().unwrap_or(u32::MAX))
+/// How many services with a hop limit the message has passed. A value that does not parse counts as the maximum, so the message
+/// is rejected.
+pub(super) fn hops(message: &Message) -> u32 {
+    message.attributes.get(HOP_COUNT_ATTRIBUTE).map_or(0, |hops| hops.parse().unwrap_or(u32::MAX))
 }

@@ -1,9 +1,9 @@
 //! The whole server on a free port, spoken to over HTTP.
 #![allow(clippy::unwrap_used)]
 
-mod answers;
 mod connections;
 mod limits;
+mod responses;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -114,7 +114,7 @@ impl Server {
         self.post(push(text, &json!({}))).await
     }
 
-    /// A push whose answer is read later.
+    /// A push whose response is read later.
     fn later(&self, text: &str) -> JoinHandle<Response> {
         let request = self.client.post(self.url("/")).body(push(text, &json!({})));
         tokio::spawn(async move { request.send().await.unwrap() })
@@ -148,7 +148,7 @@ async fn until(condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// Checks that an answer is a whole problem after RFC 9457, and gives its `type`'s last word, `outcome` and `message_id`.
+/// Checks that a response is a whole problem after RFC 9457, and returns its `type`'s last part, `outcome` and `message_id`.
 async fn problem(response: Response, status: u16) -> (String, String, Value) {
     assert_eq!(response.status().as_u16(), status);
     assert_eq!(response.headers()["content-type"], "application/problem+json");

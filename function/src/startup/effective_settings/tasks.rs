@@ -2,9 +2,10 @@
 
 use infra::topology::{Service, TASKS};
 
-use super::{Origin, StartError};
+use super::Origin;
+use crate::startup::error::StartError;
 
-/// Refuses a name that none of `tasks` has. A topology that nobody chose for this program, that of the workspace or the copy
+/// Refuses a name that none of `tasks` has. A topology that was not chosen for this program, that of the workspace or the copy
 /// compiled in, may name the project's own tasks in a program without them: that is worth a line in the log.
 pub(super) fn check(service: &Service, tasks: &[&str], origin: &Origin) -> Result<(), StartError> {
     let default = service.task.iter().map(|task| (task, "`task`".to_owned()));

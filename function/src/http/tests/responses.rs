@@ -1,4 +1,4 @@
-//! What each outcome and each kind of request is answered.
+//! The response to each outcome and to each kind of request.
 
 use super::*;
 

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::StartError;
+use super::error::StartError;
 use crate::Config;
 use crate::clients::Clients;
 use encoder::{Encoder, ModelError, SourceModel};
 
 /// Largest file of a model, in bytes: a BERT of some hundred million parameters in float32.
-const MAX_FILE: usize = 2 << 30;
+const MAX_FILE_BYTES: usize = 2 << 30;
 
 pub(super) async fn load(config: &Config, clients: &Arc<Clients>) -> Result<Encoder, StartError> {
     let loaded = match config.model.as_str() {
@@ -46,8 +46,8 @@ async fn fetch(uri: &str, clients: &Arc<Clients>) -> Result<SourceModel, ModelEr
         let mut bytes = Vec::new();
         while let Some(part) = reader.next().await {
             let part = part.map_err(|error| failed(file, error.to_string()))?;
-            if bytes.len() + part.len() > MAX_FILE {
-                return Err(failed(file, format!("larger than {MAX_FILE} bytes")));
+            if bytes.len() + part.len() > MAX_FILE_BYTES {
+                return Err(failed(file, format!("larger than {MAX_FILE_BYTES} bytes")));
             }
             bytes.extend_from_slice(&part);
         }

@@ -1,4 +1,4 @@
-//! What the topology says of this process, and what the settings say instead.
+//! What the topology declares for this process, and what the settings say instead.
 
 mod tasks;
 
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use infra::topology::{self, Service, Topology};
 
-use super::StartError;
+use super::error::StartError;
 use crate::pull::Subscription;
 use crate::resource_names::check_name;
 use crate::{Config, Destination, LedgerPlace};
 
-/// The service that this process is.
-pub(super) struct Declared {
+/// The service that this process is, and where its messages come from and go.
+pub(super) struct EffectiveSettings {
     pub(super) service: Service,
     pub(super) results: Vec<Destination>,
     pub(super) ledger: LedgerPlace,
@@ -21,10 +21,11 @@ pub(super) struct Declared {
     pub(super) pull: Option<Subscription>,
 }
 
-impl Declared {
-    /// Locally a process answers with its results and buries nothing; on Cloud Run, or when it pulls, it does what its service
-    /// declares. What is pulled has no answer, so its results must go elsewhere. A declared ledger is not for the messages of a
-    /// stand-in (`emulated`): it would know them by ids that the stand-in gives again.
+impl EffectiveSettings {
+    /// Locally a process responds with its results and dead-letters nothing; on Cloud Run, or when it pulls, it does what its
+    /// service declares. Pulled messages have no response, so their results must go elsewhere.
+    ///
+    /// The declared ledger is ignored on an emulated Pub/Sub (`emulated`), because emulators reuse message ids.
     ///
     /// `tasks` are those of the program.
     pub(super) fn read(
@@ -40,7 +41,7 @@ impl Declared {
             Some(name) => Some(subscription(name, project, &topology)?),
             None => None,
         };
-        // The work and what comes of it belong together, also where no variable names the project.
+        // Where no variable names the project, it is that of the subscription.
         let project = project.or_else(|| pull.as_ref().and_then(|pull| pull.name.split('/').nth(1)));
         let as_declared = config.on_cloud_run() || pull.is_some();
         let results = match &config.results {
@@ -51,7 +52,7 @@ impl Declared {
             None if pull.is_some() => Vec::new(),
             None => vec![Destination::Response],
         };
-        let results = if pull.is_some() { without_answers(config, results)? } else { results };
+        let results = if pull.is_some() { for_pulled(config, results)? } else { results };
         let ledger = match (&config.ledger, &service.ledger) {
             (Some(ledger), _) => ledger.clone(),
             (None, Some(ledger)) if config.on_cloud_run() || (pull.is_some() && !emulated) => {
@@ -68,8 +69,8 @@ impl Declared {
     }
 }
 
-/// Destinations where pulled messages are. By default requests, where there are any, are still answered locally.
-fn without_answers(config: &Config, mut results: Vec<Destination>) -> Result<Vec<Destination>, StartError> {
+/// The destinations of a process that pulls. By default, requests to a local process still get their result as the response.
+fn for_pulled(config: &Config, mut results: Vec<Destination>) -> Result<Vec<Destination>, StartError> {
     let elsewhere = results.iter().any(|result| *result != Destination::Response);
     if config.results.is_none() {
         if !elsewhere {
@@ -85,7 +86,7 @@ fn without_answers(config: &Config, mut results: Vec<Destination>) -> Result<Vec
     Ok(results)
 }
 
-/// The subscription that a full or a short name means. Its topic is known where the topology declares it.
+/// The subscription that a full or a short name means, with its topic where the topology declares it.
 fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Result<Subscription, StartError> {
     let full = if name.contains('/') {
         name.to_owned()
@@ -100,11 +101,11 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     Ok(Subscription { name: full, topic })
 }
 
-/// Where the topology was read from.
+/// Which topology was read.
 struct Origin {
     /// A file, or the copy compiled in.
     name: String,
-    /// Somebody chose this file for this program, by a setting or by deploying it with the binary.
+    /// The file was chosen for this program, by a setting or by deploying it with the binary.
     chosen: bool,
 }
 
@@ -142,8 +143,8 @@ fn in_workspace() -> Option<PathBuf> {
     run.or_else(|| std::env::current_exe().ok()?.ancestors().skip(1).find_map(file))
 }
 
-/// The service that this process is, as far as it is the function's to know: the same from a whole declaration as from the part of
-/// it that an archive holds.
+/// The service that this process is, reduced to what the function reads: the same from a whole declaration as from the part of it
+/// that an archive holds.
 fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {
     let names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
     if let Some(name) = &config.service {
@@ -170,8 +171,8 @@ fn destination(declared: &topology::Destination, project: Option<&str>) -> Resul
 fn ledger(declared: &topology::Ledger, project: Option<&str>) -> Result<LedgerPlace, StartError> {
     let belongs = declared.setting("a") != declared.setting("b");
     let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
-    let place = declared.setting(project);
-    place.parse().map_err(|error| StartError::setting("TOPOLOGY", place, error))
+    let setting = declared.setting(project);
+    setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
 }
 
 fn needed<'a>(project: Option<&'a str>, name: &str) -> Result<&'a str, StartError> {

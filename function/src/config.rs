@@ -1,10 +1,11 @@
 //! Every setting: a flag and an environment variable each.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::ledger::LedgerPlace;
 use crate::sink::Destination;
@@ -120,6 +121,12 @@ fn keys_url(text: &str) -> Result<String, String> {
     crate::auth::check_url(text).map(|()| text.to_owned())
 }
 
+/// The value of the variable `HOST` where it is no address.
+fn ignored_host(value: OsString) -> Option<String> {
+    let text = value.to_string_lossy();
+    address(&text).is_err().then(|| text.into_owned())
+}
+
 fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "it takes a whole number from 0 to 65535".to_owned())
 }
@@ -151,6 +158,20 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 impl Config {
+    /// Reads the command line and the environment of this process, and ends it with exit code 2 where a setting is wrong.
+    ///
+    /// A `HOST` of the environment that is no address is ignored and returned beside the settings, for the log: `HOST` belongs to
+    /// others too, conda for one sets it to the name of a platform. `--host` has to be an address.
+    pub fn read() -> (Self, Option<String>) {
+        let ignored = std::env::var_os("HOST").and_then(ignored_host);
+        let mut command = Self::command();
+        if ignored.is_some() {
+            command = command.mut_arg("host", |host| host.env(None::<&str>));
+        }
+        let read = Self::from_arg_matches_mut(&mut command.get_matches_mut());
+        (read.unwrap_or_else(|error| error.format(&mut command).exit()), ignored)
+    }
+
     /// Whether this process runs on Cloud Run.
     pub fn on_cloud_run(&self) -> bool {
         self.k_service.is_some()
@@ -200,6 +221,15 @@ mod tests {
             let text = error.to_string();
             assert_eq!(error.exit_code(), 2, "{text}");
             assert!(text.contains(flag) && text.contains(value) && text.contains(right), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_of_the_environment_that_is_no_address_is_ignored() {
+        for (value, ignored) in
+            [("x86_64-conda-linux-gnu", true), ("localhost", true), ("", true), ("127.0.0.1", false), ("::", false)]
+        {
+            assert_eq!(ignored_host(value.into()), ignored.then(|| value.to_owned()));
         }
     }
 

@@ -21,7 +21,6 @@ mod tasks;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tokio::net::TcpListener;
 
 use crate::task::AnyTask;
@@ -69,8 +68,11 @@ impl Function {
     /// Serves until SIGTERM or Ctrl-C. The exit code is 0 after a drain, 2 for a setting that cannot be used, 1 for anything
     /// else that prevents the start.
     pub fn run(self) -> ExitCode {
-        let config = Config::parse();
+        let (config, ignored_host) = Config::read();
         telemetry::start(config.log_format());
+        if let Some(host) = ignored_host {
+            tracing::warn!(host, "the variable HOST is no IP address, so it is ignored; the default address is used");
+        }
         let runtime = runtime().map_err(StartError::system("starting the runtime"));
         let ended = runtime.and_then(|runtime| {
             let ended = runtime.block_on(self.listen(config));

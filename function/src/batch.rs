@@ -7,16 +7,16 @@
 //!
 //! - `queue`: what waits, and what runs next: short and long messages share the time
 //! - `pool`: the threads that run batches, and the watch over those that hang
-//! - `suspect`: messages that may have ended a process
+//! - `poison`: messages that may have ended a process
 //!
 //! A batch that panics, or is answered for the wrong number of messages, is run again one by one, so that only the message that
 //! caused it fails.
 
+mod poison;
 mod pool;
 mod queue;
 #[cfg(test)]
 mod simulation;
-mod suspect;
 /// What a simulation puts its own in place of.
 mod sync {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
@@ -41,7 +41,7 @@ use queue::Ticket;
 
 /// How much may wait and run at once. Tokens are the cost that tasks give their messages.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct Limits {
     /// Most tokens of a batch; a message larger than that runs alone.
     pub(crate) batch_tokens: usize,
     /// Most tokens waiting; a message that would exceed it is `Overloaded` at once.
@@ -64,10 +64,10 @@ pub(crate) struct Batcher {
 impl Batcher {
     pub(crate) fn start(
         tasks: Arc<[Box<dyn AnyTask>]>,
-        bounds: Bounds,
+        limits: Limits,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        Ok(Self { pool: Pool::start(tasks, bounds, metrics)?, started: Instant::now() })
+        Ok(Self { pool: Pool::start(tasks, limits, metrics)?, started: Instant::now() })
     }
 
     /// `Overloaded` if the queue has no room for a message of common size: no reason to find out what this one costs.
@@ -81,10 +81,10 @@ impl Batcher {
     }
 
     /// Keeps messages apart that may have ended a process, where this one may follow upon it.
-    pub(crate) async fn apart(&self, message: &Message) {
-        let wait = suspect::wait(message, self.started.elapsed());
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+    pub(crate) async fn hold_back(&self, message: &Message) {
+        let delay = poison::delay(message, self.started.elapsed());
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
     }
 
@@ -92,15 +92,15 @@ impl Batcher {
     /// Dropping the future takes the work out of the queue.
     pub(crate) async fn submit(&self, task: usize, work: Work<AnyInput>, attempt: Option<u32>) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        let (ticket, call) = match self.pool.push(task, work, attempt.is_some_and(suspect::is_one), reply) {
+        let (ticket, wake) = match self.pool.push(task, work, attempt.is_some_and(poison::is_possible), reply) {
             Ok(queued) => queued,
             Err(outcome) => return outcome,
         };
-        let mut waiting = Waiting { pool: &self.pool, ticket: Some(ticket), call };
-        if call {
+        let mut waiting = Waiting { pool: &self.pool, ticket: Some(ticket), wake };
+        if wake {
             // Requests that have arrived already come first: waking a thread costs more than queueing them.
             tokio::task::yield_now().await;
-            waiting.call();
+            waiting.wake_worker();
         }
         let outcome = outcome.await;
         waiting.ticket = None;
@@ -118,20 +118,20 @@ impl Drop for Batcher {
 struct Waiting<'a> {
     pool: &'a Pool,
     ticket: Option<Ticket>,
-    call: bool,
+    wake: bool,
 }
 
 impl Waiting<'_> {
-    fn call(&mut self) {
-        if std::mem::take(&mut self.call) {
-            self.pool.call();
+    fn wake_worker(&mut self) {
+        if std::mem::take(&mut self.wake) {
+            self.pool.wake_worker();
         }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.call();
+        self.wake_worker();
         if let Some(ticket) = &self.ticket {
             self.pool.remove(ticket);
         }

@@ -16,7 +16,7 @@ use infra::topology::{Service, TASKS};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::batch::{Batcher, Bounds};
+use crate::batch::{Batcher, Limits};
 use crate::cloud::{Clients, Cloud};
 use crate::ledger::Ledger;
 use crate::pull::{Pull, PullError};
@@ -207,7 +207,7 @@ impl Function {
             None => None,
         };
         let metrics = Arc::default();
-        let bounds = Bounds {
+        let limits = Limits {
             batch_tokens: config.max_batch_tokens,
             queue_tokens: config.max_queue_tokens,
             wait: Duration::from_millis(config.max_batch_wait_ms),
@@ -220,7 +220,7 @@ impl Function {
         let ledger = Ledger::start(&declared.ledger, &clients, &service, stale, &sinks);
         let flow = Flow {
             auth,
-            batcher: Batcher::start(Arc::clone(&tasks), bounds, Arc::clone(&metrics))
+            batcher: Batcher::start(Arc::clone(&tasks), limits, Arc::clone(&metrics))
                 .map_err(|error| StartError::System { what: "starting the batch workers".to_owned(), error })?,
             payloads: Payloads::new(&clients, buckets, config.max_payload_bytes),
             sinks,

@@ -20,30 +20,30 @@ use std::time::Instant;
 const SIZES: usize = 4;
 /// Suspects run alone if so few of them wait. More of them are the trace of an outage or of too much load, which running them
 /// one by one would make worse.
-const SUSPECTS: usize = 16;
+const MAX_ISOLATED: usize = 16;
 
 /// Work that waits, by task and size.
 pub(super) struct Queue<T> {
-    tasks: Vec<Task<T>>,
+    tasks: Vec<TaskQueue<T>>,
     batch_tokens: usize,
     tokens: usize,
-    suspects: usize,
+    isolate_count: usize,
     next_id: u64,
     clock: u64,
 }
 
-struct Task<T> {
-    sizes: [Line<T>; SIZES],
+struct TaskQueue<T> {
+    sizes: [SizeClass<T>; SIZES],
     waiting: usize,
     /// The stamp of its next batch.
     start: u64,
     /// For the stamps of its messages.
     clock: u64,
     /// The line whose first message was overtaken.
-    due: Option<usize>,
+    overtaken: Option<usize>,
 }
 
-struct Line<T> {
+struct SizeClass<T> {
     /// Ids and stamps ascend.
     jobs: VecDeque<Waiting<T>>,
     /// The stamp after the last one.
@@ -54,7 +54,7 @@ struct Waiting<T> {
     id: u64,
     start: u64,
     cost: usize,
-    suspect: bool,
+    isolate: bool,
     arrived: Instant,
     job: T,
 }
@@ -77,10 +77,11 @@ pub(super) struct Batch<T> {
 
 impl<T> Queue<T> {
     pub(super) fn new(tasks: usize, batch_tokens: usize) -> Self {
-        let line = || Line { jobs: VecDeque::new(), end: 0 };
-        let task = || Task { sizes: std::array::from_fn(|_| line()), waiting: 0, start: 0, clock: 0, due: None };
+        let class = || SizeClass { jobs: VecDeque::new(), end: 0 };
+        let task =
+            || TaskQueue { sizes: std::array::from_fn(|_| class()), waiting: 0, start: 0, clock: 0, overtaken: None };
         let tasks = (0..tasks).map(|_| task()).collect();
-        Self { tasks, batch_tokens, tokens: 0, suspects: 0, next_id: 0, clock: 0 }
+        Self { tasks, batch_tokens, tokens: 0, isolate_count: 0, next_id: 0, clock: 0 }
     }
 
     /// Of all that waits.
@@ -94,12 +95,12 @@ impl<T> Queue<T> {
 
     /// When the first of those that wait came.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let firsts = self.tasks.iter().flat_map(|task| &task.sizes).filter_map(|line| line.jobs.front());
+        let firsts = self.tasks.iter().flat_map(|task| &task.sizes).filter_map(|class| class.jobs.front());
         firsts.map(|first| first.arrived).min()
     }
 
     /// Adds a job; `None` if there is no such task. A suspect runs alone.
-    pub(super) fn push(&mut self, task: usize, cost: usize, suspect: bool, arrived: Instant, job: T) -> Option<Ticket> {
+    pub(super) fn push(&mut self, task: usize, cost: usize, isolate: bool, arrived: Instant, job: T) -> Option<Ticket> {
         let batch = self.batch_tokens;
         let size = [cost.saturating_mul(64) <= batch, cost.saturating_mul(8) <= batch, cost <= batch];
         let size = size.iter().position(|fits| *fits).unwrap_or(SIZES - 1);
@@ -107,61 +108,61 @@ impl<T> Queue<T> {
         if found.waiting == 0 {
             found.start = found.start.max(self.clock);
         }
-        let line = &mut found.sizes[size];
-        let (id, start) = (self.next_id, line.end.max(found.clock));
-        line.end = start + cost as u64;
-        line.jobs.push_back(Waiting { id, start, cost, suspect, arrived, job });
+        let class = &mut found.sizes[size];
+        let (id, start) = (self.next_id, class.end.max(found.clock));
+        class.end = start + cost as u64;
+        class.jobs.push_back(Waiting { id, start, cost, isolate, arrived, job });
         found.waiting += 1;
         self.next_id += 1;
         self.tokens += cost;
-        self.suspects += usize::from(suspect);
+        self.isolate_count += usize::from(isolate);
         Some(Ticket { task, size, id })
     }
 
     /// Takes a job out, if it still waits.
     pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<T> {
         let task = self.tasks.get_mut(ticket.task)?;
-        let line = task.sizes.get_mut(ticket.size)?;
-        let at = line.jobs.binary_search_by_key(&ticket.id, |waiting| waiting.id).ok()?;
-        let removed = line.jobs.remove(at)?;
-        if at == line.jobs.len() {
-            line.end = removed.start;
+        let class = task.sizes.get_mut(ticket.size)?;
+        let at = class.jobs.binary_search_by_key(&ticket.id, |waiting| waiting.id).ok()?;
+        let removed = class.jobs.remove(at)?;
+        if at == class.jobs.len() {
+            class.end = removed.start;
         }
-        if at == 0 && task.due == Some(ticket.size) {
-            task.due = None;
+        if at == 0 && task.overtaken == Some(ticket.size) {
+            task.overtaken = None;
         }
         task.waiting -= 1;
         self.tokens -= removed.cost;
-        self.suspects -= usize::from(removed.suspect);
+        self.isolate_count -= usize::from(removed.isolate);
         Some(removed.job)
     }
 
     /// Takes the next batch out; `None` if nothing waits.
-    pub(super) fn cut(&mut self) -> Option<Batch<T>> {
-        let isolate = self.suspects <= SUSPECTS;
+    pub(super) fn next_batch(&mut self) -> Option<Batch<T>> {
+        let isolation = self.isolate_count <= MAX_ISOLATED;
         let waiting = self.tasks.iter_mut().enumerate().filter(|(_, task)| task.waiting > 0);
         let (number, task) = waiting.min_by_key(|(_, task)| task.start)?;
         let (mut jobs, mut tokens) = (Vec::new(), 0);
-        let mut due = task.due.take();
+        let mut overtaken = task.overtaken.take();
         let (mut closed, mut passed) = ([false; SIZES], None);
-        while let Some(size) = due.or_else(|| task.next(&closed)) {
-            let line = &mut task.sizes[size];
-            let Some(first) = line.jobs.front() else { break };
-            let alone = first.cost > self.batch_tokens || (first.suspect && isolate);
+        while let Some(size) = overtaken.or_else(|| task.next(&closed)) {
+            let class = &mut task.sizes[size];
+            let Some(first) = class.jobs.front() else { break };
+            let alone = first.cost > self.batch_tokens || (first.isolate && isolation);
             if !jobs.is_empty() && (alone || tokens + first.cost > self.batch_tokens) {
                 closed[size] = true;
                 passed = passed.or(Some(size));
                 continue;
             }
-            let Some(first) = line.jobs.pop_front() else { break };
+            let Some(first) = class.jobs.pop_front() else { break };
             // What was passed over has now been overtaken.
-            task.due = passed;
-            if due.take().is_none() && passed.is_none() {
+            task.overtaken = passed;
+            if overtaken.take().is_none() && passed.is_none() {
                 task.clock = task.clock.max(first.start);
             }
             task.waiting -= 1;
             tokens += first.cost;
-            self.suspects -= usize::from(first.suspect);
+            self.isolate_count -= usize::from(first.isolate);
             jobs.push(first.job);
             if alone {
                 break;
@@ -171,7 +172,7 @@ impl<T> Queue<T> {
         task.start += tokens as u64;
         if task.waiting == 0 {
             task.clock = 0;
-            task.sizes.iter_mut().for_each(|line| line.end = 0);
+            task.sizes.iter_mut().for_each(|class| class.end = 0);
         }
         self.tokens -= tokens;
         if self.is_empty() {
@@ -182,11 +183,11 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Task<T> {
+impl<T> TaskQueue<T> {
     /// The open line whose first message has the lowest stamp; of equal ones that of the shorter messages.
     fn next(&self, closed: &[bool; SIZES]) -> Option<usize> {
         let open = self.sizes.iter().enumerate().filter(|(size, _)| !closed[*size]);
-        let firsts = open.filter_map(|(size, line)| Some((line.jobs.front()?.start, size)));
+        let firsts = open.filter_map(|(size, class)| Some((class.jobs.front()?.start, size)));
         firsts.min().map(|(_, size)| size)
     }
 }
@@ -206,9 +207,9 @@ mod tests {
 
     /// What the test knows of a message.
     #[derive(Clone, Copy, Debug)]
-    struct Known {
+    struct Pushed {
         cost: usize,
-        suspect: bool,
+        isolate: bool,
         task: usize,
         /// Tokens that waited in its line when it came.
         ahead: usize,
@@ -218,9 +219,9 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Push { task: usize, cost: usize, suspect: bool },
+        Push { task: usize, cost: usize, isolate: bool },
         Remove(usize),
-        Cut,
+        NextBatch,
     }
 
     /// Phases in which messages of one size flood the queue.
@@ -230,16 +231,16 @@ mod tests {
             let cost = prop_oneof![9 => cost(flood), 1 => (0..SIZES).prop_flat_map(cost)];
             let push = (prop::bool::weighted(0.2), cost, prop::bool::weighted(0.01));
             let step = prop_oneof![
-                30 => push.prop_map(|(other, cost, suspect)| Step::Push { task: usize::from(other), cost, suspect }),
+                30 => push.prop_map(|(other, cost, isolate)| Step::Push { task: usize::from(other), cost, isolate }),
                 1 => any::<usize>().prop_map(Step::Remove),
-                1 => Just(Step::Cut),
+                1 => Just(Step::NextBatch),
             ];
             prop::collection::vec(step, 0..600)
         });
         prop::collection::vec(phase, 1..5).prop_map(|phases| phases.concat())
     }
 
-    fn same_line(a: &Known, b: &Known) -> bool {
+    fn same_line(a: &Pushed, b: &Pushed) -> bool {
         let size = |cost: usize| [cost <= BATCH / 64, cost <= BATCH / 8, cost <= BATCH];
         a.task == b.task && size(a.cost) == size(b.cost)
     }
@@ -248,18 +249,18 @@ mod tests {
         #[test]
         fn every_job_runs_once_in_full_batches_and_none_waits_long_for_later_ones(steps in steps()) {
             let mut queue = Queue::new(2, BATCH);
-            let mut waiting: Vec<(usize, Ticket, Known)> = Vec::new();
+            let mut waiting: Vec<(usize, Ticket, Pushed)> = Vec::new();
             let mut steps = steps.into_iter().enumerate();
             loop {
                 // A full queue is worked on, and at the end everything is taken out.
                 let next = if queue.tokens() > FULL { None } else { steps.next() };
-                let (number, step) = next.unwrap_or((0, Step::Cut));
+                let (number, step) = next.unwrap_or((0, Step::NextBatch));
                 match step {
-                    Step::Push { task, cost, suspect } => {
-                        let mut known = Known { cost, suspect, task, ahead: 0, overtaken_by: 0 };
-                        known.ahead = waiting.iter().filter(|(_, _, w)| same_line(w, &known)).map(|(_, _, w)| w.cost).sum();
-                        let ticket = queue.push(task, cost, suspect, Instant::now(), number).unwrap();
-                        waiting.push((number, ticket, known));
+                    Step::Push { task, cost, isolate } => {
+                        let mut pushed = Pushed { cost, isolate, task, ahead: 0, overtaken_by: 0 };
+                        pushed.ahead = waiting.iter().filter(|(_, _, w)| same_line(w, &pushed)).map(|(_, _, w)| w.cost).sum();
+                        let ticket = queue.push(task, cost, isolate, Instant::now(), number).unwrap();
+                        waiting.push((number, ticket, pushed));
                     }
                     Step::Remove(which) if !waiting.is_empty() => {
                         let (number, ticket, _) = waiting.remove(which % waiting.len());
@@ -267,9 +268,9 @@ mod tests {
                         prop_assert_eq!(queue.remove(&ticket), None);
                     }
                     Step::Remove(_) => {}
-                    Step::Cut => {
-                        let suspects = waiting.iter().filter(|(_, _, w)| w.suspect).count();
-                        let Some(batch) = queue.cut() else {
+                    Step::NextBatch => {
+                        let isolated = waiting.iter().filter(|(_, _, w)| w.isolate).count();
+                        let Some(batch) = queue.next_batch() else {
                             prop_assert!(waiting.is_empty());
                             if steps.len() == 0 { break; }
                             continue;
@@ -277,32 +278,32 @@ mod tests {
                         let (ran, left): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(n, _, _)| batch.jobs.contains(n));
                         waiting = left;
                         prop_assert_eq!(ran.len(), batch.jobs.len());
-                        prop_assert!(ran.iter().all(|(_, _, known)| known.task == batch.task));
-                        prop_assert_eq!(ran.iter().map(|(_, _, known)| known.cost).sum::<usize>(), batch.tokens);
-                        let alone = |k: &Known| k.cost > BATCH || (k.suspect && suspects <= SUSPECTS);
+                        prop_assert!(ran.iter().all(|(_, _, pushed)| pushed.task == batch.task));
+                        prop_assert_eq!(ran.iter().map(|(_, _, pushed)| pushed.cost).sum::<usize>(), batch.tokens);
+                        let alone = |k: &Pushed| k.cost > BATCH || (k.isolate && isolated <= MAX_ISOLATED);
                         prop_assert!(ran.len() == 1 || (batch.tokens <= BATCH && !ran.iter().any(|(_, _, k)| alone(k))));
                         if !alone(&ran[0].2) {
                             // The first of each line would not have fitted.
-                            let mut firsts: Vec<&Known> = Vec::new();
-                            for (_, _, known) in waiting.iter().filter(|(_, _, known)| known.task == batch.task) {
-                                if !firsts.iter().any(|first| same_line(first, known)) {
-                                    firsts.push(known);
+                            let mut firsts: Vec<&Pushed> = Vec::new();
+                            for (_, _, pushed) in waiting.iter().filter(|(_, _, pushed)| pushed.task == batch.task) {
+                                if !firsts.iter().any(|first| same_line(first, pushed)) {
+                                    firsts.push(pushed);
                                 }
                             }
                             prop_assert!(firsts.iter().all(|k| alone(k) || batch.tokens + k.cost > BATCH));
                         }
-                        for (number, _, known) in &mut waiting {
+                        for (number, _, pushed) in &mut waiting {
                             let later = ran.iter().filter(|(other, _, _)| other > number);
-                            known.overtaken_by += later.map(|(_, _, later)| later.cost).sum::<usize>();
+                            pushed.overtaken_by += later.map(|(_, _, later)| later.cost).sum::<usize>();
                             // Each other line gets what its own line gets, which may be ahead by a batch or a message; the
                             // other task as much as all of them; and batches are filled up.
-                            let own = known.ahead + BATCH + 2 * LARGEST;
-                            let bound = 2 * ((SIZES - 1) * own + 2 * BATCH) + known.ahead + 2 * LARGEST;
-                            prop_assert!(known.overtaken_by <= bound, "{} > {bound}", known.overtaken_by);
+                            let own = pushed.ahead + BATCH + 2 * LARGEST;
+                            let bound = 2 * ((SIZES - 1) * own + 2 * BATCH) + pushed.ahead + 2 * LARGEST;
+                            prop_assert!(pushed.overtaken_by <= bound, "{} > {bound}", pushed.overtaken_by);
                         }
                     }
                 }
-                prop_assert_eq!(queue.tokens(), waiting.iter().map(|(_, _, known)| known.cost).sum::<usize>());
+                prop_assert_eq!(queue.tokens(), waiting.iter().map(|(_, _, pushed)| pushed.cost).sum::<usize>());
                 prop_assert_eq!(queue.is_empty(), waiting.is_empty());
                 prop_assert_eq!(queue.oldest().is_some(), !waiting.is_empty());
             }
@@ -320,20 +321,20 @@ mod tests {
     }
 
     fn batches(mut queue: Queue<usize>) -> Vec<Vec<usize>> {
-        std::iter::from_fn(|| Some(queue.cut()?.jobs)).collect()
+        std::iter::from_fn(|| Some(queue.next_batch()?.jobs)).collect()
     }
 
     #[test]
     fn a_short_message_waits_for_no_flood_of_long_ones_nor_a_long_one_for_short_ones() {
         let mut queue = queue(&[60; 100]);
-        queue.cut().unwrap();
+        queue.next_batch().unwrap();
         queue.push(0, 1, false, Instant::now(), 1).unwrap();
-        assert_eq!(queue.cut().unwrap().jobs, [1, 60]);
+        assert_eq!(queue.next_batch().unwrap().jobs, [1, 60]);
 
         let mut queue = self::queue(&[1; 10_000]);
         queue.push(0, 60, false, Instant::now(), 60).unwrap();
         queue.push(0, 600, false, Instant::now(), 600).unwrap();
-        let mut batches = std::iter::from_fn(|| Some(queue.cut()?.jobs));
+        let mut batches = std::iter::from_fn(|| Some(queue.next_batch()?.jobs));
         assert!(batches.by_ref().take(2).any(|batch| batch.contains(&60)));
         assert!(batches.take(2).any(|batch| batch == [600]));
     }
@@ -350,10 +351,10 @@ mod tests {
 
     #[test]
     fn suspects_run_alone_unless_there_are_many() {
-        let of = |suspects: usize| {
+        let of = |isolated: usize| {
             let mut queue = Queue::new(1, BATCH);
             for n in 0..20 {
-                queue.push(0, 1, n < suspects, Instant::now(), n).unwrap();
+                queue.push(0, 1, n < isolated, Instant::now(), n).unwrap();
             }
             batches(queue)
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use shuttle::thread;
 use tokio::sync::oneshot;
 
-use super::{Bounds, queue};
+use super::{Limits, queue};
 use crate::task::{AnyTask, Work};
 use crate::{Message, Outcome, Task};
 
@@ -50,19 +50,19 @@ fn done(n: usize) -> Outcome {
 /// `hangs`: how often everything that runs is given up.
 fn simulate(workers: usize, hangs: usize) {
     let run_time = Duration::from_secs(3600);
-    let bounds = Bounds { batch_tokens: 3, queue_tokens: 7, wait: Duration::ZERO, workers, run_time };
+    let limits = Limits { batch_tokens: 3, queue_tokens: 7, wait: Duration::ZERO, workers, run_time };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Numbers) as Box<dyn AnyTask>]);
-    let pool = pool::Pool::start(tasks, bounds, Arc::default()).unwrap();
+    let pool = pool::Pool::start(tasks, limits, Arc::default()).unwrap();
     let clients = (0..7).map(|n| {
         let pool = Arc::clone(&pool);
         thread::spawn(move || {
             let (reply, outcome) = oneshot::channel();
             let work = Work { input: Box::new(n) as _, cost: 1 + n % 4 };
             match pool.push(0, work, n == 4, reply) {
-                Ok((ticket, call)) => {
+                Ok((ticket, wake)) => {
                     thread::yield_now();
-                    if call {
-                        pool.call();
+                    if wake {
+                        pool.wake_worker();
                     }
                     if n == 6 {
                         return pool.remove(&ticket); // gone before the answer

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::{Message, Task};
 
-const BOUNDS: Bounds = Bounds {
+const LIMITS: Limits = Limits {
     batch_tokens: 1,
     queue_tokens: 100,
     wait: Duration::ZERO,
@@ -60,9 +60,9 @@ fn work(n: usize, cost: usize) -> Work<AnyInput> {
 
 fn start(task: Double, batch_tokens: usize, queue_tokens: usize) -> (Arc<Batcher>, Arc<Double>) {
     let task = Arc::new(task);
-    let bounds = Bounds { batch_tokens, queue_tokens, ..BOUNDS };
+    let limits = Limits { batch_tokens, queue_tokens, ..LIMITS };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
-    (Arc::new(Batcher::start(tasks, bounds, Arc::default()).unwrap()), task)
+    (Arc::new(Batcher::start(tasks, limits, Arc::default()).unwrap()), task)
 }
 
 fn gated() -> (Double, mpsc::Sender<()>) {
@@ -228,12 +228,12 @@ impl Task for Hang {
 #[tokio::test]
 async fn a_task_that_hangs_is_given_up_and_others_go_on_until_several_hang() {
     let (end, gate) = mpsc::channel();
-    let bounds = Bounds { batch_tokens: 10, run_time: Duration::from_millis(200), ..BOUNDS };
+    let limits = Limits { batch_tokens: 10, run_time: Duration::from_millis(200), ..LIMITS };
     let task: Box<dyn AnyTask> = Box::new(Hang(Mutex::new(gate)));
     let metrics = Arc::<Metrics>::default();
-    let batcher = Arc::new(Batcher::start(Arc::new([task]), bounds, Arc::clone(&metrics)).unwrap());
+    let batcher = Arc::new(Batcher::start(Arc::new([task]), limits, Arc::clone(&metrics)).unwrap());
     let given_up = Outcome::retry("the task did not end within 200ms");
-    for n in 0..pool::HUNG {
+    for n in 0..pool::MAX_HUNG_WORKERS {
         assert!(batcher.is_live(), "{n} hang");
         assert_eq!(batcher.submit(0, work(n, 1), None).await, done(n));
         assert_eq!(batcher.submit(0, work(13, 1), None).await, given_up);
@@ -309,9 +309,9 @@ impl Task for Meet {
 
 #[tokio::test]
 async fn several_workers_run_batches_at_the_same_time() {
-    let bounds = Bounds { workers: 2, ..BOUNDS };
+    let limits = Limits { workers: 2, ..LIMITS };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
-    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(Arc::new([task]), limits, Arc::default()).unwrap();
     let submit = || batcher.submit(0, Work { input: Box::new(()), cost: 1 }, None);
     assert_eq!(tokio::join!(submit(), submit(), submit(), submit()), (done(1), done(1), done(1), done(1)));
 }
@@ -320,9 +320,9 @@ async fn several_workers_run_batches_at_the_same_time() {
 async fn with_a_wait_a_message_gets_company_until_the_batch_is_full() {
     let task = Arc::new(Double::default());
     // Longer than any test runs: only a full batch ends the wait.
-    let bounds = Bounds { batch_tokens: 3, wait: Duration::from_secs(3600), workers: 2, ..BOUNDS };
+    let limits = Limits { batch_tokens: 3, wait: Duration::from_secs(3600), workers: 2, ..LIMITS };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
-    let batcher = Batcher::start(tasks, bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(tasks, limits, Arc::default()).unwrap();
     let submit = |n| batcher.submit(0, work(n, 1), None);
     assert_eq!(tokio::join!(submit(1), submit(2), submit(3)), (done(1), done(2), done(3)));
     assert_eq!(*task.batches.lock().unwrap(), [vec![1, 2, 3]]);
@@ -354,9 +354,9 @@ impl Task for Hold {
 
 #[tokio::test]
 async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
-    let bounds = BOUNDS;
+    let limits = LIMITS;
     let task: Box<dyn AnyTask> = Box::new(Hold);
-    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(Arc::new([task]), limits, Arc::default()).unwrap();
     let submit = |panics| batcher.submit(0, Work { input: Box::new(Mine(panics)), cost: 1 }, None);
     assert_eq!(submit(true).await, done(1));
     assert_eq!(submit(false).await, done(1));
@@ -365,9 +365,9 @@ async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
 #[tokio::test]
 async fn what_a_batch_leaves_in_the_queue_wakes_another_worker() {
     // Both workers sleep, one of them waiting for company, when work arrives that makes two batches.
-    let bounds = Bounds { batch_tokens: 2, wait: Duration::from_secs(3600), workers: 2, ..BOUNDS };
+    let limits = Limits { batch_tokens: 2, wait: Duration::from_secs(3600), workers: 2, ..LIMITS };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
-    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(Arc::new([task]), limits, Arc::default()).unwrap();
     let submit = |cost| batcher.submit(0, Work { input: Box::new(()), cost }, None);
     let later = async {
         // Gives the worker that the first one woke time to fall asleep again; only then has one wake-up to do for two.

@@ -163,7 +163,7 @@ impl Flow {
         {
             return Worked { turn, ..refusal.into() };
         }
-        self.batcher.apart(message).await;
+        self.batcher.hold_back(message).await;
         let work = match self.accept(task, message).await {
             Ok(work) => work,
             Err(outcome) => return Worked { turn, ..outcome.into() },

@@ -39,9 +39,9 @@
 //! - The work takes longer than the bound after which its claim is stale.
 //! - The entry has expired; or, without a ledger, another process has the repeat, or this one has forgotten it.
 
-mod known;
+mod local_dedup;
+mod location;
 mod objects;
-mod place;
 mod protocol;
 
 use std::sync::Arc;
@@ -56,36 +56,36 @@ use crate::cloud::Clients;
 use crate::event::PUBSUB_TYPE;
 use crate::key::{self, hex, object_segment};
 use crate::{Message, Outcome, Sinks, TaskResult};
-pub(crate) use known::Done;
-use known::{Known, Look, Place, busy};
+pub(crate) use local_dedup::Done;
+use local_dedup::{InFlight, LocalDedup, Lookup, busy};
+pub use location::LedgerLocation;
 use objects::Bucket;
-pub use place::LedgerPlace;
-use protocol::{Claimed, Fault, Names};
+use protocol::{Claimed, Names, StoreError};
 
 /// What Cloud Run gives a service that declares no timeout.
-const TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_SERVICE_TIMEOUT: Duration = Duration::from_secs(300);
 /// No claim is stale sooner unless a setting says so: claim, publish and completion may take 20 s beside the work.
-const SHORTEST: Duration = Duration::from_secs(60);
+const MIN_STALE_AGE: Duration = Duration::from_secs(60);
 /// How long a copy waits for another one in this process.
-const PATIENCE: Duration = Duration::from_secs(8);
+const LOCAL_WAIT: Duration = Duration::from_secs(8);
 /// How long a completion, or a release, may take. Both come late in a message's time, and the work is done without them.
-const LAST: Duration = Duration::from_secs(4);
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What is known of work done and under way.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    known: Arc<Known>,
-    bucket: Option<InBucket>,
+    dedup: Arc<LocalDedup>,
+    bucket: Option<SharedLedger>,
     service: String,
     /// Results are kept for repeats.
-    bodies: bool,
+    keep_results: bool,
     /// No two processes have the same.
     process: String,
     claims: AtomicU64,
 }
 
 #[derive(Debug)]
-struct InBucket {
+struct SharedLedger {
     bucket: Bucket,
     prefix: String,
     stale: Duration,
@@ -93,26 +93,26 @@ struct InBucket {
 }
 
 /// What a message meets.
-pub(crate) enum Arrival {
+pub(crate) enum Admission {
     /// The work is to be done, by whoever holds this.
-    First(Turn),
+    Proceed(WorkPermit),
     /// It is done already.
-    Done(Repeat),
+    Duplicate(Duplicate),
     /// Another copy is at it, or the ledger cannot be asked.
-    Wait(Outcome),
+    Busy(Outcome),
 }
 
 /// Work that was done before.
-pub(crate) struct Repeat {
+pub(crate) struct Duplicate {
     pub(crate) done: Done,
     /// `process` or `ledger`.
-    pub(crate) known_by: &'static str,
+    pub(crate) found_in: &'static str,
 }
 
 /// The hold on a piece of work. Dropped, it is given up: its claim is deleted.
-pub(crate) struct Turn {
+pub(crate) struct WorkPermit {
     ledger: Arc<Ledger>,
-    place: Option<Place>,
+    in_flight: Option<InFlight>,
     held: Option<Box<Held>>,
 }
 
@@ -143,7 +143,7 @@ struct Entry<'a> {
 impl Ledger {
     /// `place` is where processes share what they know; nothing connects yet. `None` where nothing could be done twice.
     pub(crate) fn start(
-        place: &LedgerPlace,
+        location: &LedgerLocation,
         clients: &Arc<Clients>,
         service: &Service,
         stale: Option<Duration>,
@@ -152,19 +152,20 @@ impl Ledger {
         if !sinks.has_effects() {
             return None;
         }
-        let bucket = match place {
-            LedgerPlace::Bucket { bucket, prefix } if sinks.leaves_no_record() => {
-                let stale = stale.unwrap_or_else(|| (service.timeout.unwrap_or(TIMEOUT) * 2).max(SHORTEST));
-                tracing::info!(ledger = %place, ?stale, "repeats are known by the ledger");
+        let bucket = match location {
+            LedgerLocation::Bucket { bucket, prefix } if sinks.needs_ledger() => {
+                let stale = stale
+                    .unwrap_or_else(|| (service.timeout.unwrap_or(DEFAULT_SERVICE_TIMEOUT) * 2).max(MIN_STALE_AGE));
+                tracing::info!(ledger = %location, ?stale, "repeats are known by the ledger");
                 let name = &service.name;
-                Some(InBucket {
+                Some(SharedLedger {
                     bucket: Bucket::new(bucket, clients),
                     prefix: if name.is_empty() { prefix.clone() } else { format!("{prefix}{name}/") },
                     stale,
                     deadline: clients.deadline(),
                 })
             }
-            _ if !sinks.leaves_no_record() => {
+            _ if !sinks.needs_ledger() => {
                 tracing::info!("repeats are known by the objects of their results");
                 None
             }
@@ -174,21 +175,23 @@ impl Ledger {
             }
         };
         Some(Arc::new(Self {
-            known: Known::new(),
+            dedup: LocalDedup::new(),
             bucket,
             service: service.name.clone(),
-            bodies: sinks.responds(),
-            process: process(),
+            keep_results: sinks.responds(),
+            process: process_name(),
             claims: AtomicU64::new(0),
         }))
     }
 
     /// Whose work this is, as far as this process knows. Waits for a copy that is under way here.
-    pub(crate) async fn arrive(self: &Arc<Self>, task: &str, message: &Message) -> Arrival {
-        match self.known.look(&name(task, message), PATIENCE).await {
-            Look::First(place) => Arrival::First(Turn { ledger: Arc::clone(self), place: Some(place), held: None }),
-            Look::Done(done) => Arrival::Done(Repeat { done, known_by: "process" }),
-            Look::Wait(outcome) => Arrival::Wait(outcome),
+    pub(crate) async fn admit(self: &Arc<Self>, task: &str, message: &Message) -> Admission {
+        match self.dedup.lookup(&local_key(task, message), LOCAL_WAIT).await {
+            Lookup::Proceed(in_flight) => {
+                Admission::Proceed(WorkPermit { ledger: Arc::clone(self), in_flight: Some(in_flight), held: None })
+            }
+            Lookup::Duplicate(done) => Admission::Duplicate(Duplicate { done, found_in: "process" }),
+            Lookup::Busy(outcome) => Admission::Busy(outcome),
         }
     }
 
@@ -209,23 +212,23 @@ impl Ledger {
     }
 }
 
-impl Turn {
+impl WorkPermit {
     /// Claims the work among processes, where there is a ledger. The turn goes on, or has ended with the arrival that is returned.
-    pub(crate) async fn claim(self, task: &str, message: &Message) -> Arrival {
+    pub(crate) async fn claim(self, task: &str, message: &Message) -> Admission {
         let ledger = Arc::clone(&self.ledger);
-        let Some(shared) = &ledger.bucket else { return Arrival::First(self) };
+        let Some(shared) = &ledger.bucket else { return Admission::Proceed(self) };
         let names = shared.names(task, message);
         let id = format!("{}-{}", ledger.process, ledger.claims.fetch_add(1, Ordering::Relaxed));
         let body = ledger.entry("claimed", &id, &jiff::Timestamp::now().to_string(), task, message);
         let message_id = message.id.clone();
         // A task of its own: a claim whose sender goes away before it is answered is given up all the same.
         let arrival = tokio::spawn(self.claimed(names, id, body, message_id)).await;
-        arrival.unwrap_or_else(|_| Arrival::Wait(Outcome::retry("this instance is shutting down")))
+        arrival.unwrap_or_else(|_| Admission::Busy(Outcome::retry("this instance is shutting down")))
     }
 
-    async fn claimed(mut self, names: Names, id: String, body: Bytes, message_id: String) -> Arrival {
+    async fn claimed(mut self, names: Names, id: String, body: Bytes, message_id: String) -> Admission {
         let ledger = Arc::clone(&self.ledger);
-        let Some(shared) = &ledger.bucket else { return Arrival::First(self) };
+        let Some(shared) = &ledger.bucket else { return Admission::Proceed(self) };
         let calls = shared.bucket.within(shared.deadline);
         match protocol::claim(&calls, &names, &id, &body, shared.stale).await {
             Ok(Claimed::Ours { generation, taken_over }) => {
@@ -233,25 +236,25 @@ impl Turn {
                     tracing::warn!(message_id, claim = names.claim, "took over a stale claim");
                 }
                 self.held = Some(Box::new(Held { names, id, generation, taken_over }));
-                Arrival::First(self)
+                Admission::Proceed(self)
             }
             Ok(Claimed::Done) => {
                 let done = Done { body: None, time: String::new() };
-                if let Some(place) = self.place.take() {
-                    place.done(done.clone());
+                if let Some(in_flight) = self.in_flight.take() {
+                    in_flight.done(done.clone());
                 }
-                Arrival::Done(Repeat { done, known_by: "ledger" })
+                Admission::Duplicate(Duplicate { done, found_in: "ledger" })
             }
-            Ok(Claimed::Elsewhere(after)) => {
+            Ok(Claimed::Busy(after)) => {
                 let outcome = busy(after);
                 self.pass_on(&outcome);
-                Arrival::Wait(outcome)
+                Admission::Busy(outcome)
             }
             Err(fault) => {
                 tracing::error!(message_id, error = %fault, "the ledger cannot be asked");
                 let outcome = Outcome::retry("whether this was done before cannot be told; it will be tried again");
                 self.pass_on(&outcome);
-                Arrival::Wait(outcome)
+                Admission::Busy(outcome)
             }
         }
     }
@@ -260,7 +263,7 @@ impl Turn {
     pub(crate) async fn complete(mut self, result: &TaskResult<'_>) {
         if let (Some(held), Some(shared)) = (self.held.take(), &self.ledger.bucket) {
             let body = self.ledger.entry("done", &held.id, &result.time, result.task, result.input);
-            let calls = shared.bucket.within(LAST);
+            let calls = shared.bucket.within(COMPLETION_TIMEOUT);
             match protocol::complete(&calls, &held.names, &held.id, body).await {
                 Ok(true) => {}
                 Ok(false) => {
@@ -271,53 +274,53 @@ impl Turn {
                 }
             }
         }
-        let body = self.ledger.bodies.then(|| result.body.clone());
-        if let Some(place) = self.place.take() {
-            place.done(Done { body, time: result.time.clone() });
+        let body = self.ledger.keep_results.then(|| result.body.clone());
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.done(Done { body, time: result.time.clone() });
         }
     }
 
     /// The work ended without a result: gives it up, so that another try need not wait.
-    pub(crate) async fn give_up(mut self, outcome: &Outcome) {
+    pub(crate) async fn release(mut self, outcome: &Outcome) {
         let shared = matches!(outcome, Outcome::Retry { .. } | Outcome::Overloaded { .. }).then(|| outcome.clone());
-        if let Some(release) = self.release(shared.clone()) {
-            let _ = release.await; // it logs what fails
+        if let Some(deletion) = self.delete_claim(shared.clone()) {
+            let _ = deletion.await; // it logs what fails
         } else if let Some(outcome) = shared {
             self.pass_on(&outcome);
         }
     }
 
     fn pass_on(&mut self, outcome: &Outcome) {
-        if let Some(place) = self.place.take() {
-            place.passing(outcome.clone());
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.failed(outcome.clone());
         }
     }
 
     /// Deletes the claim, if there is one, in a task of its own; only then do copies in this process go on.
-    fn release(&mut self, outcome: Option<Outcome>) -> Option<tokio::task::JoinHandle<()>> {
+    fn delete_claim(&mut self, outcome: Option<Outcome>) -> Option<tokio::task::JoinHandle<()>> {
         let held = self.held.take().filter(|held| !held.taken_over)?;
         let runtime = tokio::runtime::Handle::try_current().ok()?;
-        let (ledger, place) = (Arc::clone(&self.ledger), self.place.take());
+        let (ledger, in_flight) = (Arc::clone(&self.ledger), self.in_flight.take());
         Some(runtime.spawn(async move {
             if let Some(shared) = &ledger.bucket
-                && let Err(fault) = shared.release(&held).await
+                && let Err(fault) = shared.delete_claim(&held).await
             {
                 tracing::warn!(error = %fault, stale = ?shared.stale, "claim not released; it will be stale");
             }
-            if let (Some(place), Some(outcome)) = (place, outcome) {
-                place.passing(outcome);
+            if let (Some(in_flight), Some(outcome)) = (in_flight, outcome) {
+                in_flight.failed(outcome);
             }
         }))
     }
 }
 
-impl Drop for Turn {
+impl Drop for WorkPermit {
     fn drop(&mut self) {
-        self.release(None);
+        self.delete_claim(None);
     }
 }
 
-impl InBucket {
+impl SharedLedger {
     fn names(&self, task: &str, message: &Message) -> Names {
         let key = message.key();
         let segment = object_segment(&key);
@@ -325,14 +328,14 @@ impl InBucket {
         Names { claim: name("claim"), done: name("done") }
     }
 
-    async fn release(&self, held: &Held) -> Result<(), Fault> {
+    async fn delete_claim(&self, held: &Held) -> Result<(), StoreError> {
         use protocol::Store;
-        self.bucket.within(LAST).delete(&held.names.claim, held.generation).await
+        self.bucket.within(COMPLETION_TIMEOUT).delete(&held.names.claim, held.generation).await
     }
 }
 
 /// What a piece of work is called within this process.
-fn name(task: &str, message: &Message) -> Arc<str> {
+fn local_key(task: &str, message: &Message) -> Arc<str> {
     let key = message.key();
     let own = message.attributes.get(key::ATTRIBUTE).is_some_and(|key| !key.is_empty());
     // A line break separates: a task's name has none.
@@ -344,13 +347,13 @@ fn name(task: &str, message: &Message) -> Arc<str> {
 }
 
 /// A name for this process that no other has: for people where it runs, and 64 random bits.
-fn process() -> String {
+fn process_name() -> String {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut random = [0; 8];
     if SystemRandom::new().fill(&mut random).is_err() {
         random = jiff::Timestamp::now().as_nanosecond().to_be_bytes()[8..].try_into().unwrap_or_default();
     }
-    let place = ["K_REVISION", "HOSTNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    let place: String = place.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(80).collect();
-    format!("{place}-{}-{}", std::process::id(), hex(&random))
+    let host = ["K_REVISION", "HOSTNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let host: String = host.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(80).collect();
+    format!("{host}-{}-{}", std::process::id(), hex(&random))
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 /// How often a claim that vanishes while it is looked at is tried for.
-const TRIES: usize = 3;
+const MAX_CLAIM_ATTEMPTS: usize = 3;
 
 /// The store did not do what it was asked, in time. Its text is for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Fault(pub(super) String);
+pub(super) struct StoreError(pub(super) String);
 
 /// An object as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub(super) struct Found {
 /// Objects with preconditions on their generation, where 0 is an object that is not there.
 pub(super) trait Store {
     /// Writes an object over this generation; returns the new generation, `None` if the object has another one.
-    async fn write(&self, name: &str, over: i64, claim: &str, body: Bytes) -> Result<Option<i64>, Fault>;
+    async fn write(&self, name: &str, over: i64, claim: &str, body: Bytes) -> Result<Option<i64>, StoreError>;
     /// Looks at an object; `None` if there is none.
-    async fn read(&self, name: &str) -> Result<Option<Found>, Fault>;
+    async fn read(&self, name: &str) -> Result<Option<Found>, StoreError>;
     /// Deletes this generation of an object; that it is not there is no fault.
-    async fn delete(&self, name: &str, generation: i64) -> Result<(), Fault>;
+    async fn delete(&self, name: &str, generation: i64) -> Result<(), StoreError>;
 }
 
 /// The objects of one piece of work.
@@ -52,12 +52,12 @@ pub(super) enum Claimed {
     /// The work is done, by this claim.
     Done,
     /// Another has it; when another look makes sense.
-    Elsewhere(Duration),
+    Busy(Duration),
 }
 
 /// What a claim that is there means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Means {
+enum ClaimState {
     Ours,
     Stale,
     Fresh(Duration),
@@ -65,15 +65,15 @@ enum Means {
 
 impl Found {
     /// A claim of the same id is the caller's own, whose answer was lost on the way.
-    fn means(&self, id: &str, stale: Duration) -> Means {
+    fn state(&self, id: &str, stale: Duration) -> ClaimState {
         if self.claim == id {
-            Means::Ours
+            ClaimState::Ours
         } else if self.age > stale {
-            Means::Stale
+            ClaimState::Stale
         } else {
             // The longer it takes, the longer it will take.
             let [shortest, longest] = [1, 30].map(Duration::from_secs);
-            Means::Fresh(self.age.clamp(shortest, longest).min(stale - self.age).max(shortest))
+            ClaimState::Fresh(self.age.clamp(shortest, longest).min(stale - self.age).max(shortest))
         }
     }
 }
@@ -85,8 +85,8 @@ pub(super) async fn claim(
     id: &str,
     body: &Bytes,
     stale: Duration,
-) -> Result<Claimed, Fault> {
-    for _ in 0..TRIES {
+) -> Result<Claimed, StoreError> {
+    for _ in 0..MAX_CLAIM_ATTEMPTS {
         if let Some(generation) = store.write(&names.claim, 0, id, body.clone()).await? {
             return Ok(Claimed::Ours { generation, taken_over: false });
         }
@@ -96,24 +96,24 @@ pub(super) async fn claim(
         let Some(found) = store.read(&names.claim).await? else {
             continue; // released since
         };
-        let generation = match found.means(id, stale) {
-            Means::Ours => return Ok(Claimed::Ours { generation: found.generation, taken_over: false }),
-            Means::Fresh(after) => return Ok(Claimed::Elsewhere(after)),
-            Means::Stale => store.write(&names.claim, found.generation, id, body.clone()).await?,
+        let generation = match found.state(id, stale) {
+            ClaimState::Ours => return Ok(Claimed::Ours { generation: found.generation, taken_over: false }),
+            ClaimState::Fresh(after) => return Ok(Claimed::Busy(after)),
+            ClaimState::Stale => store.write(&names.claim, found.generation, id, body.clone()).await?,
         };
         let Some(generation) = generation else {
             return match store.read(&names.claim).await? {
-                Some(found) if found.claim == id => after_all(store, names, found.generation).await,
-                _ => Ok(Claimed::Elsewhere(Duration::from_secs(1))), // someone else was quicker
+                Some(found) if found.claim == id => confirm_takeover(store, names, found.generation).await,
+                _ => Ok(Claimed::Busy(Duration::from_secs(1))), // someone else was quicker
             };
         };
-        return after_all(store, names, generation).await;
+        return confirm_takeover(store, names, generation).await;
     }
-    Ok(Claimed::Elsewhere(Duration::from_secs(1)))
+    Ok(Claimed::Busy(Duration::from_secs(1)))
 }
 
 /// A claim was taken over. Its work may have ended between the look at `done` and now.
-async fn after_all(store: &impl Store, names: &Names, generation: i64) -> Result<Claimed, Fault> {
+async fn confirm_takeover(store: &impl Store, names: &Names, generation: i64) -> Result<Claimed, StoreError> {
     match store.read(&names.done).await? {
         Some(_) => Ok(Claimed::Done),
         None => Ok(Claimed::Ours { generation, taken_over: true }),
@@ -121,7 +121,7 @@ async fn after_all(store: &impl Store, names: &Names, generation: i64) -> Result
 }
 
 /// Notes that the work is done. `false` if that was noted before, by another claim.
-pub(super) async fn complete(store: &impl Store, names: &Names, id: &str, body: Bytes) -> Result<bool, Fault> {
+pub(super) async fn complete(store: &impl Store, names: &Names, id: &str, body: Bytes) -> Result<bool, StoreError> {
     if store.write(&names.done, 0, id, body).await?.is_some() {
         return Ok(true);
     }

@@ -9,13 +9,13 @@ use infra::topology::{self, Service, Topology};
 use super::StartError;
 use crate::pull::Subscription;
 use crate::sink::destination::check_name;
-use crate::{Config, Destination, LedgerPlace};
+use crate::{Config, Destination, LedgerLocation};
 
 /// The service that this process is.
 pub(super) struct Declared {
     pub(super) service: Service,
     pub(super) results: Vec<Destination>,
-    pub(super) ledger: LedgerPlace,
+    pub(super) ledger: LedgerLocation,
     /// `projects/P/topics/T`
     pub(super) dead_letter_topic: Option<String>,
     pub(super) pull: Option<Subscription>,
@@ -57,7 +57,7 @@ impl Declared {
             (None, Some(ledger)) if config.on_cloud_run() || (pull.is_some() && !emulated) => {
                 self::ledger(ledger, project)?
             }
-            _ => LedgerPlace::Off,
+            _ => LedgerLocation::Off,
         };
         let dead_letter_topic = match (&config.dead_letter_topic, &service.dead_letter_topic) {
             (Some(topic), _) => Some(topic.clone()),
@@ -167,7 +167,7 @@ fn destination(declared: &topology::Destination, project: Option<&str>) -> Resul
     setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
 }
 
-fn ledger(declared: &topology::Ledger, project: Option<&str>) -> Result<LedgerPlace, StartError> {
+fn ledger(declared: &topology::Ledger, project: Option<&str>) -> Result<LedgerLocation, StartError> {
     let belongs = declared.setting("a") != declared.setting("b");
     let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
     let place = declared.setting(project);

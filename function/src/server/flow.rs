@@ -12,7 +12,7 @@ use super::answer::Reply;
 use super::body::Bodies;
 use crate::auth::Auth;
 use crate::batch::Batcher;
-use crate::ledger::{Arrival, Ledger, Repeat, Turn};
+use crate::ledger::{Admission, Duplicate, Ledger, WorkPermit};
 use crate::pull::Room;
 use crate::route::{hops, route};
 use crate::task::{AnyInput, AnyTask, Work};
@@ -63,14 +63,14 @@ struct Worked {
     /// There if the result is to be the answer's body.
     result: Option<Reply>,
     /// The hold on work that has ended without a result.
-    turn: Option<Turn>,
+    permit: Option<WorkPermit>,
     /// Who knew that the work was done before.
     repeated: Option<&'static str>,
 }
 
 impl From<Outcome> for Worked {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, result: None, turn: None, repeated: None }
+        Self { outcome, result: None, permit: None, repeated: None }
     }
 }
 
@@ -111,13 +111,13 @@ impl Flow {
         let start = Instant::now();
         let task = route(&self.service, &self.tasks, &self.default_task, message);
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
-        let Worked { outcome, result, turn, repeated } = match task {
+        let Worked { outcome, result, permit, repeated } = match task {
             Ok(task) => self.work(task, name, message, room).await,
             Err(outcome) => outcome.into(),
         };
         let (outcome, dead_lettered) = self.bury(message, outcome).await;
-        if let Some(turn) = turn {
-            turn.give_up(&outcome).await;
+        if let Some(permit) = permit {
+            permit.release(&outcome).await;
         }
         let word = outcome.word();
         let seconds = start.elapsed().as_secs_f64();
@@ -149,11 +149,11 @@ impl Flow {
 
     /// Runs the task and delivers the result, unless that was done before.
     async fn work(&self, task: usize, name: &str, message: &Message, room: Option<&Room>) -> Worked {
-        let turn = match &self.ledger {
-            Some(ledger) => match ledger.arrive(name, message).await {
-                Arrival::First(turn) => Some(turn),
-                Arrival::Done(repeat) => return self.repeat(name, message, repeat),
-                Arrival::Wait(outcome) => return outcome.into(),
+        let permit = match &self.ledger {
+            Some(ledger) => match ledger.admit(name, message).await {
+                Admission::Proceed(permit) => Some(permit),
+                Admission::Duplicate(duplicate) => return self.duplicate(name, message, duplicate),
+                Admission::Busy(outcome) => return outcome.into(),
             },
             None => None,
         };
@@ -161,47 +161,47 @@ impl Flow {
         if room.is_none()
             && let Some(refusal) = self.batcher.refusal()
         {
-            return Worked { turn, ..refusal.into() };
+            return Worked { permit, ..refusal.into() };
         }
         self.batcher.hold_back(message).await;
         let work = match self.accept(task, message).await {
             Ok(work) => work,
-            Err(outcome) => return Worked { turn, ..outcome.into() },
+            Err(outcome) => return Worked { permit, ..outcome.into() },
         };
         let _held = match room {
             Some(room) => room.enter(work.cost).await,
             None => None,
         };
-        let turn = match turn {
-            Some(turn) => match turn.claim(name, message).await {
-                Arrival::First(turn) => Some(turn),
-                Arrival::Done(repeat) => return self.repeat(name, message, repeat),
-                Arrival::Wait(outcome) => return outcome.into(),
+        let permit = match permit {
+            Some(permit) => match permit.claim(name, message).await {
+                Admission::Proceed(permit) => Some(permit),
+                Admission::Duplicate(duplicate) => return self.duplicate(name, message, duplicate),
+                Admission::Busy(outcome) => return outcome.into(),
             },
             None => None,
         };
         match self.batcher.submit(task, work, message.delivery_attempt).await {
-            Outcome::Done(body) => self.deliver(name, message, body, turn).await,
-            outcome => Worked { turn, ..outcome.into() },
+            Outcome::Done(body) => self.deliver(name, message, body, permit).await,
+            outcome => Worked { permit, ..outcome.into() },
         }
     }
 
     /// The answer to a message whose result is out: that result, where the answer is to hold it and it is still known.
-    fn repeat(&self, name: &str, message: &Message, repeat: Repeat) -> Worked {
-        self.metrics.repeat(repeat.known_by);
-        let body = repeat.done.body.filter(|_| self.sinks.responds());
+    fn duplicate(&self, name: &str, message: &Message, duplicate: Duplicate) -> Worked {
+        self.metrics.repeat(duplicate.found_in);
+        let body = duplicate.done.body.filter(|_| self.sinks.responds());
         let result = body.clone().map(|body| {
-            let time = repeat.done.time;
+            let time = duplicate.done.time;
             Reply::result(&TaskResult { time, ..TaskResult::new(name, self.service_name(), message, body) })
         });
         let outcome = Outcome::Done(body.unwrap_or_default());
-        Worked { result, repeated: Some(repeat.known_by), ..outcome.into() }
+        Worked { result, repeated: Some(duplicate.found_in), ..outcome.into() }
     }
 
     /// Delivers a result to its end, whether or not the sender waits for it: where it was cut short nobody could tell what is out.
-    async fn deliver(&self, name: &str, message: &Message, body: Bytes, turn: Option<Turn>) -> Worked {
+    async fn deliver(&self, name: &str, message: &Message, body: Bytes, permit: Option<WorkPermit>) -> Worked {
         let outcome = Outcome::Done(body.clone());
-        let Some(turn) = turn else {
+        let Some(permit) = permit else {
             let result = TaskResult::new(name, self.service_name(), message, body);
             let result = self.sinks.responds().then(|| Reply::result(&result));
             return Worked { result, ..outcome.into() };
@@ -213,10 +213,10 @@ impl Flow {
             let result = TaskResult { hops, ..TaskResult::new(&name, &service, &message, body) };
             if let Err(error) = sinks.deliver(&result).await {
                 tracing::error!(message_id = message.id, %error, "result not delivered");
-                return Worked { turn: Some(turn), ..error.outcome().into() };
+                return Worked { permit: Some(permit), ..error.outcome().into() };
             }
             let reply = sinks.responds().then(|| Reply::result(&result));
-            turn.complete(&result).await;
+            permit.complete(&result).await;
             Worked { result: reply, ..outcome.into() }
         });
         delivery.await.unwrap_or_else(|_| Outcome::retry("this instance is shutting down").into())

@@ -58,7 +58,7 @@ impl World {
 }
 
 impl Store for Memory {
-    async fn write(&self, name: &str, over: i64, claim: &str, _: Bytes) -> Result<Option<i64>, Fault> {
+    async fn write(&self, name: &str, over: i64, claim: &str, _: Bytes) -> Result<Option<i64>, StoreError> {
         elsewhere().await;
         let mut written = self.0.write(name, over, claim);
         if self.0.is_lost() {
@@ -69,7 +69,7 @@ impl Store for Memory {
         Ok(written)
     }
 
-    async fn read(&self, name: &str) -> Result<Option<Found>, Fault> {
+    async fn read(&self, name: &str) -> Result<Option<Found>, StoreError> {
         elsewhere().await;
         let found = self.0.objects.borrow().get(name).map(|(generation, claim, written)| Found {
             generation: *generation,
@@ -80,7 +80,7 @@ impl Store for Memory {
         Ok(found)
     }
 
-    async fn delete(&self, name: &str, generation: i64) -> Result<(), Fault> {
+    async fn delete(&self, name: &str, generation: i64) -> Result<(), StoreError> {
         elsewhere().await;
         self.0.objects.borrow_mut().retain(|other, found| other != name || found.0 != generation);
         elsewhere().await;
@@ -110,7 +110,7 @@ async fn deliver(world: Rc<World>, id: String, fails: bool) -> bool {
     let done_before = world.is_done();
     match claim(&store, &names, &id, &Bytes::new(), STALE).await.unwrap() {
         Claimed::Done => true,
-        Claimed::Elsewhere(after) => {
+        Claimed::Busy(after) => {
             assert!(after >= Duration::from_secs(1) && after <= STALE);
             false
         }
@@ -238,14 +238,14 @@ proptest! {
     #[test]
     fn a_claim_is_waited_for_while_it_is_fresh_and_no_longer(age in 0_u64..2000) {
         let found = Found { generation: 1, claim: "other".into(), age: Duration::from_secs(age) };
-        match found.means("own", STALE) {
-            Means::Stale => prop_assert!(found.age > STALE),
-            Means::Fresh(after) => {
+        match found.state("own", STALE) {
+            ClaimState::Stale => prop_assert!(found.age > STALE),
+            ClaimState::Fresh(after) => {
                 prop_assert!(found.age <= STALE);
                 prop_assert!(after >= Duration::from_secs(1) && after <= Duration::from_secs(30));
             }
-            Means::Ours => prop_assert!(false),
+            ClaimState::Ours => prop_assert!(false),
         }
-        prop_assert_eq!(found.means("other", STALE), Means::Ours);
+        prop_assert_eq!(found.state("other", STALE), ClaimState::Ours);
     }
 }

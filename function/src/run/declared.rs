@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use infra::topology::{self, Service, Topology};
 
 use super::StartError;
-use crate::pull::Subscription;
+use crate::pull::PullSubscription;
 use crate::sink::destination::check_name;
 use crate::{Config, Destination, LedgerLocation};
 
@@ -18,7 +18,7 @@ pub(super) struct Declared {
     pub(super) ledger: LedgerLocation,
     /// `projects/P/topics/T`
     pub(super) dead_letter_topic: Option<String>,
-    pub(super) pull: Option<Subscription>,
+    pub(super) pull: Option<PullSubscription>,
 }
 
 impl Declared {
@@ -86,7 +86,7 @@ fn without_answers(config: &Config, mut results: Vec<Destination>) -> Result<Vec
 }
 
 /// The subscription that a full or a short name means. Its topic is known where the topology declares it.
-fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Result<Subscription, StartError> {
+fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Result<PullSubscription, StartError> {
     let full = if name.contains('/') {
         name.to_owned()
     } else {
@@ -97,7 +97,7 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     check_name("subscription", &full).map_err(|why| StartError::setting("PULL_SUBSCRIPTION", name, why))?;
     let (project, short) = full.split_once("/subscriptions/").unwrap_or((&full, ""));
     let topic = topology.subscription(short).map(|declared| format!("{project}/topics/{}", declared.topic));
-    Ok(Subscription { name: full, topic })
+    Ok(PullSubscription { name: full, topic })
 }
 
 /// Where the topology was read from.

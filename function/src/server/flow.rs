@@ -13,7 +13,7 @@ use super::body::Bodies;
 use crate::auth::Auth;
 use crate::batch::Batcher;
 use crate::ledger::{Admission, Duplicate, Ledger, WorkPermit};
-use crate::pull::Room;
+use crate::pull::QueuePermits;
 use crate::route::{hops, route};
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
@@ -105,14 +105,19 @@ impl Flow {
         result.unwrap_or_else(|| Reply::new(outcome, &message.id, dead_lettered))
     }
 
-    /// Takes a message to its end and logs it in one line. `headers` may tell the trace that it belongs to. With `room`
+    /// Takes a message to its end and logs it in one line. `headers` may tell the trace that it belongs to. With `queue_permits`
     /// its work waits there instead of being refused by a full queue.
-    pub(crate) async fn handle(&self, headers: &HeaderMap, message: &Message, room: Option<&Room>) -> Handled {
+    pub(crate) async fn handle(
+        &self,
+        headers: &HeaderMap,
+        message: &Message,
+        queue_permits: Option<&QueuePermits>,
+    ) -> Handled {
         let start = Instant::now();
         let task = route(&self.service, &self.tasks, &self.default_task, message);
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
         let Worked { outcome, result, permit, repeated } = match task {
-            Ok(task) => self.work(task, name, message, room).await,
+            Ok(task) => self.work(task, name, message, queue_permits).await,
             Err(outcome) => outcome.into(),
         };
         let (outcome, dead_lettered) = self.bury(message, outcome).await;
@@ -148,7 +153,7 @@ impl Flow {
     }
 
     /// Runs the task and delivers the result, unless that was done before.
-    async fn work(&self, task: usize, name: &str, message: &Message, room: Option<&Room>) -> Worked {
+    async fn work(&self, task: usize, name: &str, message: &Message, queue_permits: Option<&QueuePermits>) -> Worked {
         let permit = match &self.ledger {
             Some(ledger) => match ledger.admit(name, message).await {
                 Admission::Proceed(permit) => Some(permit),
@@ -158,7 +163,7 @@ impl Flow {
             None => None,
         };
         // A full queue refuses before it costs anything to know what the message costs.
-        if room.is_none()
+        if queue_permits.is_none()
             && let Some(refusal) = self.batcher.refusal()
         {
             return Worked { permit, ..refusal.into() };
@@ -168,8 +173,8 @@ impl Flow {
             Ok(work) => work,
             Err(outcome) => return Worked { permit, ..outcome.into() },
         };
-        let _held = match room {
-            Some(room) => room.enter(work.cost).await,
+        let _held = match queue_permits {
+            Some(queue_permits) => queue_permits.acquire(work.cost).await,
             None => None,
         };
         let permit = match permit {

@@ -1,9 +1,9 @@
 //! Messages that were delivered so often that they may have ended a process before, as by running out of memory.
 //!
-//! Whoever is under way when a process dies loses an attempt, and dead letters are made after some. So a suspect runs alone
-//! ([`super::queue`]), and in the first seconds of a process, which may follow upon a crash, suspects do not come back together: each
-//! waits a time of its own, the long waits of one attempt being the short ones of the next. Over two attempts everybody has
-//! had a turn before the one that kills.
+//! Whoever is under way when a process dies loses an attempt, and dead letters are made after some. So a suspect runs
+//! alone ([`super::queue`]), and in the first seconds of a process, which may follow upon a crash, suspects do not
+//! come back together: each waits a time of its own, the long waits of one attempt being the short ones of the next.
+//! Over two attempts everybody has had a turn before the one that kills.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
@@ -17,7 +15,8 @@ const LIMITS: Limits = Limits {
     run_time: Duration::from_secs(3600),
 };
 
-/// Doubles numbers. Waits for a word before each batch if there is a channel; panics at 13, and answers short at 17.
+/// Doubles numbers. Where there is a channel, waits for it before each batch. Panics at 13; at 17 it returns an
+/// outcome too few.
 #[derive(Default)]
 struct Double {
     gate: Option<Mutex<mpsc::Receiver<()>>>,
@@ -123,7 +122,7 @@ async fn a_full_queue_refuses_at_once_and_a_gone_client_makes_room() {
 }
 
 #[tokio::test]
-async fn requests_that_are_there_come_first_and_who_goes_away_leaves_no_worker_asleep() {
+async fn requests_already_received_join_the_batch_and_a_cancelled_one_leaves_no_worker_asleep() {
     let (task, open) = gated();
     let (batcher, task) = start(task, 100, 100);
     let jobs: Vec<_> = (20..40).map(|n| submit(&batcher, n, 1)).collect();
@@ -139,7 +138,7 @@ async fn requests_that_are_there_come_first_and_who_goes_away_leaves_no_worker_a
     let mut second = Box::pin(batcher.submit(0, work(2, 1), None));
     assert!(futures_util::poll!(&mut second).is_pending());
     tokio::time::sleep(Duration::from_millis(20)).await;
-    // The first one has the call, once all others had their turn.
+    // The first one is to wake the worker, after it has yielded.
     assert_eq!(task.started.load(Ordering::SeqCst), batches);
     drop(first);
     let second = tokio::time::timeout(Duration::from_secs(10), second).await;
@@ -163,7 +162,7 @@ async fn a_panic_costs_its_own_message_alone() {
     assert_eq!(outcomes, [done(12), Outcome::retry("the task failed"), done(14)]);
     // The worker lives on.
     assert_eq!(batcher.submit(0, work(5, 1), None).await, done(5));
-    // Too few outcomes: nobody gets another's.
+    // Too few outcomes: no message gets the outcome of another one.
     assert_eq!(batcher.submit(0, work(17, 1), None).await, Outcome::retry("the task failed"));
 }
 
@@ -238,11 +237,11 @@ async fn a_task_that_hangs_is_given_up_and_others_go_on_until_several_hang() {
         assert_eq!(batcher.submit(0, work(n, 1), None).await, done(n));
         assert_eq!(batcher.submit(0, work(13, 1), None).await, given_up);
     }
-    // The last one has no successor; the message is not kept waiting for one.
+    // The last worker that hangs is not replaced, and messages do not wait for one that is.
     assert!(!batcher.is_live());
     assert!(matches!(batcher.submit(0, work(1, 1), None).await, Outcome::Retry { .. }));
     assert!(metrics.text().contains("hung_batches_total 3"));
-    // They were slow, no more.
+    // They were only slow.
     drop(end);
     until(|| batcher.is_live()).await;
     assert_eq!(batcher.submit(0, work(1, 1), None).await, done(1));
@@ -317,7 +316,7 @@ async fn several_workers_run_batches_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn with_a_wait_a_message_gets_company_until_the_batch_is_full() {
+async fn with_a_wait_a_message_is_joined_by_others_until_the_batch_is_full() {
     let task = Arc::new(Double::default());
     // Longer than any test runs: only a full batch ends the wait.
     let limits = Limits { batch_tokens: 3, wait: Duration::from_secs(3600), workers: 2, ..LIMITS };
@@ -364,13 +363,14 @@ async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
 
 #[tokio::test]
 async fn what_a_batch_leaves_in_the_queue_wakes_another_worker() {
-    // Both workers sleep, one of them waiting for company, when work arrives that makes two batches.
+    // Both workers sleep, one of them waiting for its batch to be filled, when work arrives that makes two batches.
     let limits = Limits { batch_tokens: 2, wait: Duration::from_secs(3600), workers: 2, ..LIMITS };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
     let batcher = Batcher::start(Arc::new([task]), limits, Arc::default()).unwrap();
     let submit = |cost| batcher.submit(0, Work { input: Box::new(()), cost }, None);
     let later = async {
-        // Gives the worker that the first one woke time to fall asleep again; only then has one wake-up to do for two.
+        // Gives the worker that the first one woke time to sleep again: only then one notification has to do for two
+        // batches.
         tokio::time::sleep(Duration::from_millis(20)).await;
         submit(10).await
     };

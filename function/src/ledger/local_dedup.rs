@@ -1,4 +1,8 @@
-//! What this process knows by itself: which work it has under way, and what it has done lately.
+//! Duplicates within this process: which work is in flight, and which was done lately.
+//!
+//! Invariant: an entry in `in_flight` exists exactly as long as its [`InFlight`] does. The first delivery of a
+//! message gets the [`InFlight`]; later ones subscribe to how it ends. If it ends without saying how, because its
+//! sender went away, those that wait start again, and the first of them gets the next one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +15,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::Outcome;
 
-/// Completed pieces of work that are remembered.
+/// Completed pieces of work that are remembered; the least recently used are forgotten first.
 const MAX_ENTRIES: usize = 65_536;
-/// Bytes of their names and results together.
+/// Bytes of their keys and results together.
 const MAX_BYTES: usize = 32 << 20;
-/// What an entry costs beside its name and result: the two maps' own parts of it, roughly.
+/// What an entry takes beside its key and result, roughly: its parts of the two maps.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
-/// A larger result is not kept, though that it is done is: one would drive out many.
+/// A larger result is not kept, only that it is done: one of them would drive out many others.
 const MAX_RESULT_BYTES: usize = 1 << 20;
 
 /// Work that is done.
@@ -29,7 +33,7 @@ pub(crate) struct Done {
     pub(crate) time: String,
 }
 
-/// How the first of several copies ended, for those that waited for it.
+/// How a delivery ended, for those of the same message that wait for it.
 #[derive(Clone, Debug, PartialEq)]
 enum End {
     Done(Done),
@@ -37,13 +41,14 @@ enum End {
     Failed(Outcome),
 }
 
-/// What a copy of a message finds.
+/// What a delivery of a message finds.
 #[derive(Debug)]
 pub(super) enum Lookup {
-    /// Nobody is at it: it is this copy's.
+    /// The work is not done and not in flight: this delivery is to do it.
     Proceed(InFlight),
+    /// The work is done.
     Duplicate(Done),
-    /// Another copy failed, or is at it still.
+    /// Another delivery failed, or is still in flight.
     Busy(Outcome),
 }
 
@@ -55,18 +60,18 @@ pub(super) struct LocalDedup {
 #[derive(Debug)]
 struct State {
     done: LruCache<Arc<str>, Done>,
-    /// Of the entries in `done`.
+    /// Bytes of the entries in `done`, see [`cost`].
     bytes: usize,
     in_flight: HashMap<Arc<str>, watch::Receiver<Option<End>>>,
 }
 
-/// One copy's hold on a piece of work. Dropped without [`done`](Self::done) or [`passing`](Self::passing), the next copy that
-/// waits has it.
+/// One delivery's right to do a piece of work. Dropped without [`done`](Self::done) or [`failed`](Self::failed), the
+/// next delivery that waits gets it.
 #[derive(Debug)]
 pub(super) struct InFlight {
     dedup: Arc<LocalDedup>,
-    name: Arc<str>,
-    ended: watch::Sender<Option<End>>,
+    key: Arc<str>,
+    end: watch::Sender<Option<End>>,
 }
 
 impl LocalDedup {
@@ -80,27 +85,28 @@ impl LocalDedup {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out whose work this is, and waits up to `patience` where another copy has it.
-    pub(super) async fn lookup(self: &Arc<Self>, name: &Arc<str>, patience: Duration) -> Lookup {
-        let until = Instant::now() + patience;
+    /// Finds out whether the work with this key is done or in flight, and waits up to `max_wait` for a delivery that
+    /// is in flight.
+    pub(super) async fn lookup(self: &Arc<Self>, key: &Arc<str>, max_wait: Duration) -> Lookup {
+        let deadline = Instant::now() + max_wait;
         loop {
-            let mut ended = {
+            let mut end = {
                 let mut state = self.lock();
-                if let Some(done) = state.done.get(name) {
+                if let Some(done) = state.done.get(key) {
                     return Lookup::Duplicate(done.clone());
                 }
-                match state.in_flight.get(name) {
-                    Some(ended) => ended.clone(),
+                match state.in_flight.get(key) {
+                    Some(end) => end.clone(),
                     None => {
-                        let (ended, waiting) = watch::channel(None);
-                        state.in_flight.insert(Arc::clone(name), waiting);
-                        return Lookup::Proceed(InFlight { dedup: Arc::clone(self), name: Arc::clone(name), ended });
+                        let (end, waiting) = watch::channel(None);
+                        state.in_flight.insert(Arc::clone(key), waiting);
+                        return Lookup::Proceed(InFlight { dedup: Arc::clone(self), key: Arc::clone(key), end });
                     }
                 }
             };
-            let end = match timeout_at(until, ended.wait_for(Option::is_some)).await {
+            let end = match timeout_at(deadline, end.wait_for(Option::is_some)).await {
                 Ok(Ok(end)) => end.clone(),
-                Ok(Err(_)) => continue, // its holder is gone
+                Ok(Err(_)) => continue, // dropped without an end
                 Err(_) => return Lookup::Busy(busy(Duration::from_secs(1))),
             };
             match end {
@@ -112,74 +118,69 @@ impl LocalDedup {
     }
 }
 
-/// The outcome of a message whose other copy is at work.
+/// The outcome of a delivery while another one of the same message is in flight, here or in another process.
 pub(super) fn busy(after: Duration) -> Outcome {
-    Outcome::Retry { detail: "another delivery of this message is at work".to_owned(), after: Some(after) }
+    Outcome::Retry { detail: "another delivery of this message is in flight".to_owned(), after: Some(after) }
 }
 
 impl InFlight {
-    /// The work is done: copies that wait, and those that come later, have it.
+    /// The work is done: deliveries that wait, and those that come later, are its duplicates.
     pub(super) fn done(self, mut done: Done) {
         let shared = done.clone();
         done.body = done.body.filter(|body| body.len() <= MAX_RESULT_BYTES);
-        self.dedup.lock().keep(Arc::clone(&self.name), done);
-        self.end(End::Done(shared));
+        self.dedup.lock().remember(Arc::clone(&self.key), done);
+        self.end.send_replace(Some(End::Done(shared)));
     }
 
-    /// The work failed for a passing reason, which copies that wait share.
+    /// The work failed for a passing reason. Deliveries that wait share this outcome; later ones try again.
     pub(super) fn failed(self, outcome: Outcome) {
-        self.end(End::Failed(outcome));
-    }
-
-    fn end(self, end: End) {
-        self.ended.send_replace(Some(end));
+        self.end.send_replace(Some(End::Failed(outcome)));
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.dedup.lock().in_flight.remove(&self.name);
+        self.dedup.lock().in_flight.remove(&self.key);
     }
 }
 
 impl State {
-    fn keep(&mut self, name: Arc<str>, done: Done) {
-        self.bytes += cost(&name, &done);
-        if let Some((name, before)) = self.done.push(name, done) {
-            self.bytes -= cost(&name, &before);
+    fn remember(&mut self, key: Arc<str>, done: Done) {
+        self.bytes += cost(&key, &done);
+        if let Some((key, replaced)) = self.done.push(key, done) {
+            self.bytes -= cost(&key, &replaced);
         }
         while self.done.len() > MAX_ENTRIES || self.bytes > MAX_BYTES {
-            let Some((name, oldest)) = self.done.pop_lru() else { break };
-            self.bytes -= cost(&name, &oldest);
+            let Some((key, oldest)) = self.done.pop_lru() else { break };
+            self.bytes -= cost(&key, &oldest);
         }
     }
 }
 
-fn cost(name: &str, done: &Done) -> usize {
-    name.len() + done.body.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES
+/// Bytes that an entry takes, roughly.
+fn cost(key: &str, done: &Done) -> usize {
+    key.len() + done.body.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const MAX_WAIT: Duration = Duration::from_secs(5);
 
     fn done(body: &'static str) -> Done {
         Done { body: Some(Bytes::from_static(body.as_bytes())), time: "t".into() }
     }
 
     async fn first(dedup: &Arc<LocalDedup>, name: &str) -> InFlight {
-        match dedup.lookup(&name.into(), PATIENCE).await {
+        match dedup.lookup(&name.into(), MAX_WAIT).await {
             Lookup::Proceed(in_flight) => in_flight,
             other => panic!("{other:?}"),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn copies_wait_for_the_first_and_share_its_end() {
+    async fn deliveries_wait_for_the_first_and_share_its_end() {
         let dedup = LocalDedup::new();
         for (end, expected) in [(Some(done("1")), None), (None, Some(Outcome::retry("not now")))] {
             let name: Arc<str> = if end.is_some() { "a".into() } else { "b".into() };
@@ -187,7 +188,7 @@ mod tests {
             let copies: Vec<_> = (0..5)
                 .map(|_| {
                     let (dedup, name) = (Arc::clone(&dedup), Arc::clone(&name));
-                    tokio::spawn(async move { dedup.lookup(&name, PATIENCE).await })
+                    tokio::spawn(async move { dedup.lookup(&name, MAX_WAIT).await })
                 })
                 .collect();
             tokio::task::yield_now().await;
@@ -204,21 +205,21 @@ mod tests {
             }
         }
         // A fault is not remembered, and a result is.
-        assert!(matches!(dedup.lookup(&"a".into(), PATIENCE).await, Lookup::Duplicate(_)));
+        assert!(matches!(dedup.lookup(&"a".into(), MAX_WAIT).await, Lookup::Duplicate(_)));
         drop(first(&dedup, "b").await);
         assert!(dedup.lock().in_flight.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_next_copy_has_the_place_of_one_that_is_gone_and_nobody_waits_for_ever() {
+    async fn the_next_delivery_takes_over_from_one_that_was_dropped_and_waiting_is_bounded() {
         let dedup = LocalDedup::new();
         let in_flight = first(&dedup, "a").await;
         let (other, name) = (Arc::clone(&dedup), Arc::<str>::from("a"));
-        let copy = tokio::spawn(async move { other.lookup(&name, PATIENCE).await });
+        let copy = tokio::spawn(async move { other.lookup(&name, MAX_WAIT).await });
         tokio::task::yield_now().await;
         drop(in_flight);
         let Lookup::Proceed(_in_flight) = copy.await.unwrap() else { panic!("not the first") };
-        match dedup.lookup(&"a".into(), PATIENCE).await {
+        match dedup.lookup(&"a".into(), MAX_WAIT).await {
             Lookup::Busy(Outcome::Retry { after: Some(_), .. }) => {}
             other => panic!("{other:?}"),
         }
@@ -235,14 +236,14 @@ mod tests {
         for n in 0..100 {
             first(&dedup, &format!("large-{n}")).await.done(Done { body: Some(body.clone()), time: String::new() });
             let state = dedup.lock();
-            let counted: usize = state.done.iter().map(|(name, done)| cost(name, done)).sum();
+            let counted: usize = state.done.iter().map(|(key, done)| cost(key, done)).sum();
             assert!(state.bytes <= MAX_BYTES && state.bytes == counted);
         }
         // The latest is there, the oldest is not.
-        assert!(matches!(dedup.lookup(&"large-99".into(), PATIENCE).await, Lookup::Duplicate(_)));
-        assert!(matches!(dedup.lookup(&"0".into(), PATIENCE).await, Lookup::Proceed(_)));
+        assert!(matches!(dedup.lookup(&"large-99".into(), MAX_WAIT).await, Lookup::Duplicate(_)));
+        assert!(matches!(dedup.lookup(&"0".into(), MAX_WAIT).await, Lookup::Proceed(_)));
         let larger = Done { body: Some(vec![b'1'; MAX_RESULT_BYTES + 1].into()), time: String::new() };
         first(&dedup, "larger").await.done(larger);
-        assert!(matches!(dedup.lookup(&"larger".into(), PATIENCE).await, Lookup::Duplicate(Done { body: None, .. })));
+        assert!(matches!(dedup.lookup(&"larger".into(), MAX_WAIT).await, Lookup::Duplicate(Done { body: None, .. })));
     }
 }

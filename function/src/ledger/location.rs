@@ -8,7 +8,7 @@ use crate::sink::{Destination, DestinationError};
 /// Where the ledger is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LedgerLocation {
-    /// Nowhere: repeats are known within a process only.
+    /// There is none: duplicates are found within a process only.
     #[default]
     Off,
     /// Objects in a bucket: `gs://BUCKET/PREFIX/`.

@@ -1,8 +1,8 @@
 //! The ledger's objects in Cloud Storage, by its JSON API: <https://cloud.google.com/storage/docs/json_api/v1/objects>.
 //!
-//! The official client reads neither an object's time nor the server's, and deletes over gRPC alone, which no stand-in for Cloud
-//! Storage speaks. So these few calls are made here. A call that fails for a passing reason is made again until its time is over;
-//! preconditions make that harmless.
+//! The official client returns neither an object's time nor the server's, and deletes over gRPC alone, which no
+//! emulator of Cloud Storage speaks. So these few calls are made here. A call that fails for a passing reason is
+//! retried until its deadline; preconditions make that harmless.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,20 +22,22 @@ use super::protocol::{Found, Store, StoreError};
 use crate::cloud::{Clients, read_answer, use_ring};
 use infra::causes;
 
-/// BoundedCalls in flight; more wait.
+/// Calls in flight; further ones wait for a permit.
 const MAX_CALLS_IN_FLIGHT: usize = 64;
-/// The longest answer in bytes that is read: an object's metadata, of which three fields are asked for.
+/// The longest response that is read: an object's metadata, of which three fields are asked for.
 const MAX_RESPONSE_BYTES: usize = 64 << 10;
-/// Between two attempts of a call: the first pause, and the longest.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-/// Separates the parts of an upload. No part holds a line that begins with it: both are JSON in one line.
+/// The backoff before the first retry of a call. It doubles with every retry, up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// Separates the parts of an upload. No part contains a line that begins with it: both are JSON on one line.
 const BOUNDARY: &str = "ledger-entry";
 
-/// The bucket with the ledger.
+/// The bucket that holds the ledger.
 #[derive(Debug)]
 pub(super) struct Bucket {
     name: String,
     clients: Arc<Clients>,
+    /// Made by the first call, so that a start needs no network.
     connection: OnceCell<Connection>,
     permits: Semaphore,
 }
@@ -47,11 +49,11 @@ struct Connection {
     http: Client,
 }
 
-/// BoundedCalls that have to end by a moment.
+/// Calls that have to end by a deadline, retries included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BoundedCalls<'a> {
     bucket: &'a Bucket,
-    until: Instant,
+    deadline: Instant,
 }
 
 #[derive(Deserialize)]
@@ -79,67 +81,69 @@ impl Bucket {
         }
     }
 
+    /// Calls that together may take this long from now.
     pub(super) fn within(&self, time: Duration) -> BoundedCalls<'_> {
-        BoundedCalls { bucket: self, until: Instant::now() + time }
+        BoundedCalls { bucket: self, deadline: Instant::now() + time }
     }
 
     async fn connection(&self) -> Result<&Connection, StoreError> {
-        let reach = || async {
+        let connect = || async {
             use_ring();
             let (base, credentials) = self.clients.storage_api().map_err(|error| StoreError(error.to_string()))?;
             let mut http = Client::builder().pool_max_idle_per_host(MAX_CALLS_IN_FLIGHT);
             if base.starts_with("http://") {
-                http = http.no_proxy(); // a stand-in on this machine
+                http = http.no_proxy(); // an emulator on this machine
             }
             let http = http.build().map_err(|error| StoreError(causes(&error)))?;
             Ok(Connection { base, credentials, http })
         };
-        self.connection.get_or_try_init(reach).await
+        self.connection.get_or_try_init(connect).await
     }
 }
 
 struct StoreResponse {
     status: u16,
+    /// The server's clock.
     date: Option<Timestamp>,
     body: Bytes,
 }
 
 impl BoundedCalls<'_> {
-    /// The answer, once it is neither a passing fault nor a refusal.
+    /// Makes a call and retries it after passing faults. The response has a status of success, 404 or 412.
     async fn call(
         &self,
         what: &str,
         request: impl Fn(&Connection, HeaderMap) -> RequestBuilder,
     ) -> Result<StoreResponse, StoreError> {
-        let fault = |why: String| StoreError(format!("{what} in bucket `{}`: {why}", self.bucket.name));
+        let error = |why: String| StoreError(format!("{what} in bucket `{}`: {why}", self.bucket.name));
         let mut last = "no answer in time".to_owned();
-        let mut pause = PAUSES[0];
-        let tries = async {
+        let mut backoff = MIN_BACKOFF;
+        let attempts = async {
             loop {
                 match self.attempt(&request).await {
                     Ok(answer) => match answer.status {
                         200..300 | 404 | 412 => break Ok(answer),
                         401 | 403 => {
-                            break Err(fault(format!(
+                            break Err(error(format!(
                                 "not allowed ({}); grant this process's account roles/storage.objectUser there",
                                 error_message(&answer)
                             )));
                         }
                         408 | 429 | 500.. => last = error_message(&answer),
-                        _ => break Err(fault(error_message(&answer))),
+                        _ => break Err(error(error_message(&answer))),
                     },
                     Err(why) => last = why,
                 }
-                if Instant::now() + pause >= self.until {
-                    break Err(fault(last.clone()));
+                if Instant::now() + backoff >= self.deadline {
+                    break Err(error(last.clone()));
                 }
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSES[1]);
+                sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
             }
         };
-        match timeout_at(self.until, tries).await {
+        match timeout_at(self.deadline, attempts).await {
             Ok(answer) => answer,
-            Err(_) => Err(fault("no answer in time".to_owned())),
+            Err(_) => Err(error("no answer in time".to_owned())),
         }
     }
 
@@ -148,7 +152,7 @@ impl BoundedCalls<'_> {
         request: impl Fn(&Connection, HeaderMap) -> RequestBuilder,
     ) -> Result<StoreResponse, String> {
         let _permit = self.bucket.permits.acquire().await.map_err(|_| "shutting down".to_owned())?;
-        let connection = self.bucket.connection().await.map_err(|fault| fault.0)?;
+        let connection = self.bucket.connection().await.map_err(|error| error.0)?;
         let headers = match connection.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
             Ok(CacheableResource::NotModified) => HeaderMap::new(),
@@ -168,9 +172,9 @@ impl BoundedCalls<'_> {
 
 impl Store for BoundedCalls<'_> {
     async fn write(&self, name: &str, over: i64, claim: &str, body: Bytes) -> Result<Option<i64>, StoreError> {
-        let about = json!({"name": name, "contentType": "application/json", "metadata": {"claim": claim}});
+        let metadata = json!({"name": name, "contentType": "application/json", "metadata": {"claim": claim}});
         let mut upload = BytesMut::new();
-        for part in [about.to_string().as_bytes(), &body] {
+        for part in [metadata.to_string().as_bytes(), &body] {
             upload.extend_from_slice(format!("--{BOUNDARY}\r\ncontent-type: application/json\r\n\r\n").as_bytes());
             upload.extend_from_slice(part);
             upload.extend_from_slice(b"\r\n");
@@ -194,7 +198,7 @@ impl Store for BoundedCalls<'_> {
                 "{what}: there is no bucket `{}`; create it, or set LEDGER to another or to `off`",
                 self.bucket.name
             ))),
-            404 => Ok(None), // what was to be written over is gone
+            404 => Ok(None), // the object to be written over is gone
             _ => {
                 let written: Metadata = parse_metadata(&what, &answer)?;
                 Ok(Some(parse_generation(&what, &written.generation)?))
@@ -216,7 +220,7 @@ impl Store for BoundedCalls<'_> {
             _ => {
                 let found: Metadata = parse_metadata(&what, &answer)?;
                 let generation = parse_generation(&what, &found.generation)?;
-                // The date has no fractions of a second, so an object looks younger than it is, by less than one.
+                // The date has no fractions of a second, so an object looks younger than it is by less than a second.
                 let updated = found.updated.and_then(|updated| updated.parse::<Timestamp>().ok());
                 let age = match (answer.date, updated) {
                     (Some(now), Some(updated)) => Duration::try_from(now.duration_since(updated)).unwrap_or_default(),
@@ -237,14 +241,14 @@ impl Store for BoundedCalls<'_> {
     }
 }
 
-/// What an answer says of itself, for the log.
+/// The error of a response, for the log: its status, and its message if it has one.
 fn error_message(answer: &StoreResponse) -> String {
     #[derive(Deserialize)]
     struct Body {
-        error: Message,
+        error: ApiError,
     }
     #[derive(Deserialize)]
-    struct Message {
+    struct ApiError {
         message: String,
     }
     let message = serde_json::from_slice::<Body>(&answer.body).map(|body| body.error.message);
@@ -270,8 +274,6 @@ fn http_date(date: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

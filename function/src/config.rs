@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::ledger::LedgerPlace;
+use crate::ledger::LedgerLocation;
 use crate::sink::Destination;
 use crate::telemetry::LogFormat;
 
@@ -53,7 +53,7 @@ pub struct Config {
     ///
     /// For results that go to a topic or to stdout. Results in a bucket are a record themselves.
     #[arg(long, env, value_name = "PLACE")]
-    pub ledger: Option<LedgerPlace>,
+    pub ledger: Option<LedgerLocation>,
     /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the service's
     /// timeout and at least 60, and for one that declares no timeout 600]
     #[arg(long, env, value_name = "SECONDS", value_parser = seconds)]

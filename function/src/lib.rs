@@ -72,7 +72,7 @@ pub mod telemetry;
 pub use config::Config;
 pub use dead_letter::DeadLetter;
 pub use event::Message;
-pub use ledger::LedgerPlace;
+pub use ledger::LedgerLocation;
 pub use outcome::Outcome;
 pub use payload::Payloads;
 pub use sink::{Destination, SinkError, Sinks, TaskResult};

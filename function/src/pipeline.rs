@@ -38,7 +38,7 @@ use bytes::Bytes;
 use infra::topology::Service;
 
 use crate::batch::Batcher;
-use crate::ledger::{Arrival, Ledger, Repeat, Turn};
+use crate::ledger::{Admission, Duplicate, Ledger, WorkPermit};
 use crate::task::AnyTask;
 use crate::telemetry::Metrics;
 use crate::{DeadLetter, Message, Outcome, Payloads, Sinks, TaskResult};
@@ -88,15 +88,15 @@ struct TaskRun {
     outcome: Outcome,
     response: Option<ResultEvent>,
     /// The hold on work that ended without a result, to be given up when the message is settled.
-    permit: Option<Turn>,
+    permit: Option<WorkPermit>,
     /// For a duplicate: who recognised it, `process` or `ledger`.
-    known_by: Option<&'static str>,
+    found_in: Option<&'static str>,
 }
 
 impl TaskRun {
     /// Work that ended without a result.
-    fn unfinished(outcome: Outcome, permit: Option<Turn>) -> Self {
-        Self { outcome, response: None, permit, known_by: None }
+    fn unfinished(outcome: Outcome, permit: Option<WorkPermit>) -> Self {
+        Self { outcome, response: None, permit, found_in: None }
     }
 }
 
@@ -140,43 +140,48 @@ impl Pipeline {
             },
             Err(rejected) => rejected.into(),
         };
-        let known_by = run.known_by;
+        let found_in = run.found_in;
         let processed = self.settle(message, run).await;
-        self.record(name, message, trace, &processed, known_by, start.elapsed());
+        self.record(name, message, trace, &processed, found_in, start.elapsed());
         processed
     }
 
     /// Asks the ledger. `Err` is a message that is not to be run: a duplicate, or one whose other delivery is in progress.
-    async fn admit(&self, name: &str, message: &Message) -> Result<Option<Turn>, TaskRun> {
+    async fn admit(&self, name: &str, message: &Message) -> Result<Option<WorkPermit>, TaskRun> {
         let Some(ledger) = &self.ledger else { return Ok(None) };
-        self.admitted(name, message, ledger.arrive(name, message).await)
+        self.admitted(name, message, ledger.admit(name, message).await)
     }
 
     /// Claims the work among processes, where they share a ledger.
-    async fn claim(&self, name: &str, message: &Message, permit: Option<Turn>) -> Result<Option<Turn>, TaskRun> {
+    async fn claim(
+        &self,
+        name: &str,
+        message: &Message,
+        permit: Option<WorkPermit>,
+    ) -> Result<Option<WorkPermit>, TaskRun> {
         let Some(permit) = permit else { return Ok(None) };
         self.admitted(name, message, permit.claim(name, message).await)
     }
 
-    fn admitted(&self, name: &str, message: &Message, admission: Arrival) -> Result<Option<Turn>, TaskRun> {
+    fn admitted(&self, name: &str, message: &Message, admission: Admission) -> Result<Option<WorkPermit>, TaskRun> {
         match admission {
-            Arrival::First(permit) => Ok(Some(permit)),
-            Arrival::Done(duplicate) => Err(self.duplicate(name, message, duplicate)),
-            Arrival::Wait(outcome) => Err(outcome.into()),
+            Admission::Proceed(permit) => Ok(Some(permit)),
+            Admission::Duplicate(duplicate) => Err(self.duplicate(name, message, duplicate)),
+            Admission::Busy(outcome) => Err(outcome.into()),
         }
     }
 
     /// The outcome of a message whose result is out: Done, with that result where the response holds results and this process
     /// still has it.
-    fn duplicate(&self, name: &str, message: &Message, duplicate: Repeat) -> TaskRun {
-        self.metrics.repeat(duplicate.known_by);
+    fn duplicate(&self, name: &str, message: &Message, duplicate: Duplicate) -> TaskRun {
+        self.metrics.repeat(duplicate.found_in);
         let body = duplicate.done.body.filter(|_| self.sinks.responds());
         let response = body.clone().map(|body| {
             let time = duplicate.done.time;
             ResultEvent::of(&TaskResult { time, ..TaskResult::new(name, self.service_name(), message, body) })
         });
         let outcome = Outcome::Done(body.unwrap_or_default());
-        TaskRun { outcome, response, permit: None, known_by: Some(duplicate.known_by) }
+        TaskRun { outcome, response, permit: None, found_in: Some(duplicate.found_in) }
     }
 
     /// Accept, claim, run, deliver. The claim comes as late as possible: the time after which another process may take it
@@ -186,7 +191,7 @@ impl Pipeline {
         task: usize,
         name: &str,
         message: &Message,
-        permit: Option<Turn>,
+        permit: Option<WorkPermit>,
         when_full: WhenFull<'_>,
     ) -> TaskRun {
         // A full queue refuses before it costs anything to find out what the message costs.
@@ -195,7 +200,7 @@ impl Pipeline {
         {
             return TaskRun::unfinished(refusal, permit);
         }
-        self.batcher.apart(message).await;
+        self.batcher.hold_back(message).await;
         let work = match accept(&self.payloads, &self.tasks, task, message).await {
             Ok(work) => work,
             Err(outcome) => return TaskRun::unfinished(outcome, permit),
@@ -217,7 +222,7 @@ impl Pipeline {
 
     /// Delivers a result to every destination and completes its claim, whether or not the sender still waits: if a delivery
     /// could be cut short, nothing could tell afterwards which destinations have the result.
-    async fn deliver(&self, name: &str, message: &Message, body: Bytes, permit: Option<Turn>) -> TaskRun {
+    async fn deliver(&self, name: &str, message: &Message, body: Bytes, permit: Option<WorkPermit>) -> TaskRun {
         let outcome = Outcome::Done(body.clone());
         let Some(permit) = permit else {
             let result = TaskResult::new(name, self.service_name(), message, body);
@@ -244,7 +249,7 @@ impl Pipeline {
     async fn settle(&self, message: &Message, run: TaskRun) -> Processed {
         let (outcome, dead_lettered) = self.dead_letter(message, run.outcome).await;
         if let Some(permit) = run.permit {
-            permit.give_up(&outcome).await;
+            permit.release(&outcome).await;
         }
         Processed { outcome, dead_lettered, response: run.response }
     }

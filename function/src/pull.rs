@@ -1,4 +1,4 @@
-//! The same flow, fed from a pull subscription.
+//! The pipeline, fed from a pull subscription.
 //!
 //! Streaming pull brings messages, each goes the way of a pushed one, and its end is told to Pub/Sub:
 //!
@@ -7,11 +7,11 @@
 //! | Done, or Rejected and in the dead-letter topic | acknowledged |
 //! | Retry, Overloaded, or Rejected without a dead-letter topic | given back after a pause |
 //!
-//! The client extends leases while work lasts. At most [`MESSAGES`] messages and [`BYTES`] of them are here at a time, which
+//! The client extends leases while work lasts. At most [`MAX_OUTSTANDING_MESSAGES`] messages and [`MAX_OUTSTANDING_BYTES`] of them are here at a time, which
 //! keeps full batches waiting for the encoder, and their work waits for room in its queue (`room`). Messages of one ordering
 //! key go one after the other (`order`). A stream that ends is opened again after a pause that grows.
 
-mod order;
+mod ordering;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,29 +32,31 @@ use crate::event::PUBSUB_TYPE;
 use crate::pipeline::{Pipeline, QueuePermits, TraceContext, WhenFull};
 use crate::{Message, Outcome};
 use infra::causes;
-use order::{Keys, Turn};
+use ordering::{OrderedDelivery, OrderingKeys};
 
 /// Messages here at a time: several batches of short ones.
-const MESSAGES: usize = 1000;
+const MAX_OUTSTANDING_MESSAGES: usize = 1000;
 /// Bytes of messages that Pub/Sub sends before the first of them is answered for; one message may exceed it.
-const BYTES: i64 = 32 << 20;
+const MAX_OUTSTANDING_BYTES: i64 = 32 << 20;
 /// By how much the client extends leases, and so how long the messages of a killed process are kept from others.
-const LEASE: Duration = Duration::from_secs(15);
+const LEASE_EXTENSION: Duration = Duration::from_secs(15);
 /// How long a look at the subscription may take at the start.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between the end of a stream and the next one: the first pause, and the longest.
-const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(100);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(30);
 /// A stream that lived so long was a good one, even if nothing came.
-const GOOD: Duration = Duration::from_secs(10);
+const HEALTHY_STREAM_AGE: Duration = Duration::from_secs(10);
 /// Before a message is given back: unless the outcome knows better, and at most. A fault that lasts must not use up the
 /// delivery attempts of every message as fast as the network allows.
-const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+const DEFAULT_NACK_DELAY: Duration = Duration::from_secs(1);
+const MAX_NACK_DELAY: Duration = Duration::from_secs(10);
 /// How long the last acknowledgements may take.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const FINAL_ACK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The subscription to pull from.
 #[derive(Clone, Debug)]
-pub(crate) struct Subscription {
+pub(crate) struct PullSubscription {
     /// `projects/P/subscriptions/S`
     pub(crate) name: String,
     /// `projects/P/topics/T`, where known. The source of its messages; the subscription takes its place.
@@ -71,7 +73,7 @@ pub(crate) struct PullError {
 
 /// A subscription that was found, or could not be looked at.
 pub(crate) struct Pull {
-    subscription: Subscription,
+    subscription: PullSubscription,
     subscriber: Subscriber,
     queue_permits: QueuePermits,
 }
@@ -82,20 +84,20 @@ impl Pull {
     /// # Errors
     /// There is no such subscription, it is a push subscription, or no client can be made.
     pub(crate) async fn start(
-        mut subscription: Subscription,
+        mut subscription: PullSubscription,
         clients: &Clients,
         queue_tokens: usize,
     ) -> Result<Self, PullError> {
         let failed = |why: String| PullError { subscription: subscription.name.clone(), why };
         let (subscriber, admin) = clients.subscriber().await.map_err(|error| failed(error.to_string()))?;
-        match look(&admin, &subscription.name).await {
+        match describe(&admin, &subscription.name).await {
             Ok(found) if found.push_config.as_ref().is_some_and(|push| !push.push_endpoint.is_empty()) => {
                 return Err(failed("it is a push subscription; name one without a push endpoint".to_owned()));
             }
             Ok(found) if found.topic.starts_with("projects/") => subscription.topic = Some(found.topic),
             Ok(_) => {}
             Err((Some(Code::NotFound), text)) => {
-                return Err(failed(lasting(Code::NotFound, &text).unwrap_or(text)));
+                return Err(failed(permanent_error(Code::NotFound, &text).unwrap_or(text)));
             }
             Err((_, why)) => {
                 tracing::info!(
@@ -118,12 +120,12 @@ impl Pull {
         stop: impl Future<Output = ()>,
     ) -> Result<(), PullError> {
         let mut stop = std::pin::pin!(stop);
-        let slots = Arc::new(Semaphore::new(MESSAGES));
+        let slots = Arc::new(Semaphore::new(MAX_OUTSTANDING_MESSAGES));
         let (drain, draining) = watch::channel(false);
         let (mut work, mut closing) = (JoinSet::new(), JoinSet::new());
-        let keys = Keys::default();
-        let mut pause = RECONNECT[0];
-        let mut ever_good = false;
+        let keys = OrderingKeys::default();
+        let mut pause = MIN_RECONNECT_DELAY;
+        let mut ever_healthy = false;
         tracing::info!(subscription = self.subscription.name, "pulling");
         let ended = loop {
             let opened = Instant::now();
@@ -139,16 +141,16 @@ impl Pull {
                     Ok((slot, message, handler)) => {
                         came = true;
                         while work.try_join_next().is_some() {}
-                        let turn = keys.turn(&message.ordering_key);
+                        let delivery = keys.enqueue(&message.ordering_key);
                         let message = self.message(message, &handler);
-                        let worker = Worker {
+                        let handling = Handling {
                             pull: Arc::clone(self),
                             pipeline: Arc::clone(pipeline),
                             draining: draining.clone(),
-                            turn,
+                            delivery,
                             slot,
                         };
-                        work.spawn(worker.run(message, handler));
+                        work.spawn(handling.run(message, handler));
                     }
                     Err(end) => break Some(end),
                 }
@@ -158,11 +160,13 @@ impl Pull {
             closing.spawn(async move { token.shutdown().await });
             drop(stream);
             let Some(end) = end else { break Ok(()) };
-            if came || opened.elapsed() >= GOOD {
-                (ever_good, pause) = (true, RECONNECT[0]);
+            if came || opened.elapsed() >= HEALTHY_STREAM_AGE {
+                (ever_healthy, pause) = (true, MIN_RECONNECT_DELAY);
             }
             let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| causes(error));
-            if !ever_good && let Some(why) = end.as_ref().and_then(code).and_then(|code| lasting(code, &text)) {
+            if !ever_healthy
+                && let Some(why) = end.as_ref().and_then(code).and_then(|code| permanent_error(code, &text))
+            {
                 break Err(PullError { subscription: self.subscription.name.clone(), why });
             }
             tracing::warn!(
@@ -173,17 +177,17 @@ impl Pull {
             );
             tokio::select! {
                 () = &mut stop => break Ok(()),
-                () = sleep(pause) => pause = (pause * 2).min(RECONNECT[1]),
+                () = sleep(pause) => pause = (pause * 2).min(MAX_RECONNECT_DELAY),
             }
         };
         let _ = drain.send(true);
         let all = async { while work.join_next().await.is_some() {} };
-        if timeout(SHUTDOWN_TIMEOUT - LAST_WORDS, all).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT - FINAL_ACK_TIMEOUT, all).await.is_err() {
             tracing::warn!(messages = work.len(), "messages still at work are given back");
             work.shutdown().await;
         }
         let all = async { while closing.join_next().await.is_some() {} };
-        if timeout(LAST_WORDS, all).await.is_err() {
+        if timeout(FINAL_ACK_TIMEOUT, all).await.is_err() {
             tracing::warn!("Pub/Sub did not answer for the last acknowledgements; those messages come again");
         }
         ended
@@ -192,9 +196,9 @@ impl Pull {
     fn open(&self) -> MessageStream {
         self.subscriber
             .subscribe(&self.subscription.name)
-            .set_max_lease_extension(LEASE)
-            .set_max_outstanding_messages(MESSAGES as i64)
-            .set_max_outstanding_bytes(BYTES)
+            .set_max_lease_extension(LEASE_EXTENSION)
+            .set_max_outstanding_messages(MAX_OUTSTANDING_MESSAGES as i64)
+            .set_max_outstanding_bytes(MAX_OUTSTANDING_BYTES)
             .build()
     }
 
@@ -228,34 +232,34 @@ async fn next(slots: &Arc<Semaphore>, stream: &mut MessageStream) -> Result<Rece
 }
 
 /// What one message needs on its way.
-struct Worker {
+struct Handling {
     pull: Arc<Pull>,
     pipeline: Arc<Pipeline>,
     draining: watch::Receiver<bool>,
-    turn: Turn,
+    delivery: OrderedDelivery,
     slot: OwnedSemaphorePermit,
 }
 
-impl Worker {
+impl Handling {
     async fn run(mut self, message: Message, handler: Handler) {
-        if !self.turn.come().await {
+        if !self.delivery.predecessor_done().await {
             handler.nack(); // its predecessor comes again, and then so does it
             return;
         }
         let when_full = WhenFull::Wait(&self.pull.queue_permits);
         let handled = self.pipeline.process(&message, TraceContext::default(), when_full).await;
         if handled.dead_lettered || matches!(handled.outcome, Outcome::Done(_)) {
-            self.turn.end();
+            self.delivery.finish();
             acknowledge(&message, handler).await;
         } else {
             let pause = match handled.outcome {
-                Outcome::Retry { after, .. } => after.unwrap_or(PAUSE[0]),
+                Outcome::Retry { after, .. } => after.unwrap_or(DEFAULT_NACK_DELAY),
                 Outcome::Overloaded { after } => after,
-                Outcome::Done(_) | Outcome::Rejected { .. } => PAUSE[0],
+                Outcome::Done(_) | Outcome::Rejected { .. } => DEFAULT_NACK_DELAY,
             };
             // Nobody drains without saying so, and then there is no time to lose.
-            let _ = timeout(pause.min(PAUSE[1]), self.draining.wait_for(|draining| *draining)).await;
-            drop(self.turn);
+            let _ = timeout(pause.min(MAX_NACK_DELAY), self.draining.wait_for(|draining| *draining)).await;
+            drop(self.delivery);
             handler.nack();
         }
         drop(self.slot);
@@ -278,11 +282,11 @@ async fn acknowledge(message: &Message, handler: Handler) {
 }
 
 /// The subscription as Pub/Sub describes it; else the status and what was said.
-async fn look(admin: &SubscriptionAdmin, name: &str) -> Result<model::Subscription, (Option<Code>, String)> {
-    match timeout(LOOK, admin.get_subscription().set_subscription(name).send()).await {
+async fn describe(admin: &SubscriptionAdmin, name: &str) -> Result<model::Subscription, (Option<Code>, String)> {
+    match timeout(LOOKUP_TIMEOUT, admin.get_subscription().set_subscription(name).send()).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err((code(&error), causes(&error))),
-        Err(_) => Err((None, format!("no answer in {LOOK:?}"))),
+        Err(_) => Err((None, format!("no answer in {LOOKUP_TIMEOUT:?}"))),
     }
 }
 
@@ -291,7 +295,7 @@ fn code(error: &Error) -> Option<Code> {
 }
 
 /// What to do about a refusal that does not pass by itself.
-fn lasting(code: Code, text: &str) -> Option<String> {
+fn permanent_error(code: Code, text: &str) -> Option<String> {
     let right = match code {
         Code::NotFound => "there is no such subscription; create it, or name another",
         Code::PermissionDenied | Code::Unauthenticated => {

@@ -181,7 +181,7 @@ impl Sinks {
     }
 
     /// Whether results go where they leave no record by which a repeat is known: a topic, standard output.
-    pub(crate) fn leaves_no_record(&self) -> bool {
+    pub(crate) fn needs_ledger(&self) -> bool {
         self.sinks.iter().any(|sink| !matches!(sink, Sink::Bucket(_)))
     }
 

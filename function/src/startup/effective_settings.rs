@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use infra::topology::{self, Service, Topology};
 
 use super::error::StartError;
-use crate::pull::Subscription;
+use crate::pull::PullSubscription;
 use crate::resource_names::check_name;
-use crate::{Config, Destination, LedgerPlace};
+use crate::{Config, Destination, LedgerLocation};
 
 /// The service that this process is, and where its messages come from and go.
 pub(super) struct EffectiveSettings {
     pub(super) service: Service,
     pub(super) results: Vec<Destination>,
-    pub(super) ledger: LedgerPlace,
+    pub(super) ledger: LedgerLocation,
     /// `projects/P/topics/T`
     pub(super) dead_letter_topic: Option<String>,
-    pub(super) pull: Option<Subscription>,
+    pub(super) pull: Option<PullSubscription>,
 }
 
 impl EffectiveSettings {
@@ -58,7 +58,7 @@ impl EffectiveSettings {
             (None, Some(ledger)) if config.on_cloud_run() || (pull.is_some() && !emulated) => {
                 self::ledger(ledger, project)?
             }
-            _ => LedgerPlace::Off,
+            _ => LedgerLocation::Off,
         };
         let dead_letter_topic = match (&config.dead_letter_topic, &service.dead_letter_topic) {
             (Some(topic), _) => Some(topic.clone()),
@@ -87,7 +87,7 @@ fn for_pulled(config: &Config, mut results: Vec<Destination>) -> Result<Vec<Dest
 }
 
 /// The subscription that a full or a short name means, with its topic where the topology declares it.
-fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Result<Subscription, StartError> {
+fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Result<PullSubscription, StartError> {
     let full = if name.contains('/') {
         name.to_owned()
     } else {
@@ -98,7 +98,7 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     check_name("subscription", &full).map_err(|why| StartError::setting("PULL_SUBSCRIPTION", name, why))?;
     let (project, short) = full.split_once("/subscriptions/").unwrap_or((&full, ""));
     let topic = topology.subscription(short).map(|declared| format!("{project}/topics/{}", declared.topic));
-    Ok(Subscription { name: full, topic })
+    Ok(PullSubscription { name: full, topic })
 }
 
 /// Which topology was read.
@@ -168,7 +168,7 @@ fn destination(declared: &topology::Destination, project: Option<&str>) -> Resul
     setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
 }
 
-fn ledger(declared: &topology::Ledger, project: Option<&str>) -> Result<LedgerPlace, StartError> {
+fn ledger(declared: &topology::Ledger, project: Option<&str>) -> Result<LedgerLocation, StartError> {
     let belongs = declared.setting("a") != declared.setting("b");
     let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
     let setting = declared.setting(project);

@@ -13,7 +13,7 @@ use super::error::StartError;
 use super::models;
 use super::shutdown::Shutdown;
 use super::tasks::{check_task_names, default_task, task_timeout};
-use crate::batch::{Batcher, Bounds};
+use crate::batch::{Batcher, Limits};
 use crate::clients::{Clients, Cloud};
 use crate::http::{App, BodyBudget, Readiness, router, serve};
 use crate::ledger::Ledger;
@@ -94,7 +94,7 @@ impl Program {
             None => None,
         };
         let metrics = Arc::default();
-        let bounds = Bounds {
+        let limits = Limits {
             batch_tokens: config.max_batch_tokens,
             queue_tokens: config.max_queue_tokens,
             wait: Duration::from_millis(config.max_batch_wait_ms),
@@ -105,7 +105,7 @@ impl Program {
         let sinks = Arc::new(Sinks::new(&results, &clients));
         let stale = config.ledger_stale_seconds.map(Duration::from_secs);
         let ledger = Ledger::start(&ledger, &clients, &service, stale, &sinks);
-        let batcher = Batcher::start(Arc::clone(&tasks), bounds, Arc::clone(&metrics))
+        let batcher = Batcher::start(Arc::clone(&tasks), limits, Arc::clone(&metrics))
             .map_err(StartError::system("starting the batch workers"))?;
         let payloads = Payloads::new(&clients, payload_buckets(config, &results), config.max_payload_bytes);
         let pipeline =

@@ -7,8 +7,8 @@ use crate::sink::{Destination, DestinationError};
 
 /// Where the ledger is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LedgerPlace {
-    /// Nowhere: repeats are known within a process only.
+pub enum LedgerLocation {
+    /// There is none: duplicates are found within a process only.
     #[default]
     Off,
     /// Objects in a bucket: `gs://BUCKET/PREFIX/`.
@@ -20,7 +20,7 @@ pub enum LedgerPlace {
     },
 }
 
-impl FromStr for LedgerPlace {
+impl FromStr for LedgerLocation {
     type Err = DestinationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -37,7 +37,7 @@ impl FromStr for LedgerPlace {
     }
 }
 
-impl fmt::Display for LedgerPlace {
+impl fmt::Display for LedgerLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),

@@ -1,7 +1,9 @@
-//! Google Cloud as this process reaches it: which endpoints, and clients that are built when first used.
+//! The clients of Google Cloud: which endpoints they use, and each built when it is first used.
 //!
 //! A cold start must not pay for a client that no message needs, so nothing here connects or looks for credentials before
 //! the first publish, write or read.
+
+mod write_once;
 
 use std::sync::Once;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin};
 use google_cloud_storage::client::Storage;
 use infra::causes;
 use tokio::sync::OnceCell;
+
+pub use write_once::{generation, write_once};
 
 /// How long one publish or write may take, retries included: less than Pub/Sub's shortest acknowledgement deadline, 10 s.
 pub const DEADLINE: Duration = Duration::from_secs(8);

@@ -25,76 +25,20 @@ mod base64;
 mod binary;
 mod error;
 mod json;
+mod limits;
+mod message;
 mod pubsub;
 mod structured;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
-use infra::limits;
 
 pub use error::EventError;
-
-/// The CloudEvents `type` of a message published to a Pub/Sub topic.
-pub const PUBSUB_TYPE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
-
-/// The attribute that names a task.
-pub const TASK_ATTRIBUTE: &str = "task";
-/// The attribute with the number of hop-limited services that a message has passed, as the result of a result of a result.
-/// It stops loops in which services consume each other's results.
-pub const HOP_COUNT_ATTRIBUTE: &str = "hop-count";
-
-/// The most events in one batch.
-pub const MAX_EVENTS: usize = 1000;
-/// The most attributes of one message: Pub/Sub's own limit.
-pub const MAX_ATTRIBUTES: usize = limits::MAX_ATTRIBUTES;
-/// The longest attribute key, in bytes: Pub/Sub's own limit.
-pub const MAX_KEY: usize = limits::MAX_NAME;
-/// The longest attribute value, in bytes: Pub/Sub's own limit. It also bounds ids, sources, types, times, subscriptions and
-/// ordering keys, since all of them are passed on as attributes or have the same limit there.
-pub const MAX_VALUE: usize = limits::MAX_VALUE;
-
-/// One unit of work, whatever form it arrived in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Message {
-    /// Pub/Sub's message id or the CloudEvent's `id`; unique within [`source`](Self::source).
-    pub id: String,
-    /// CloudEvents `source`; for Pub/Sub `//pubsub.googleapis.com/projects/P/topics/T`, or, where only the subscription is
-    /// known, `//pubsub.googleapis.com/projects/P/subscriptions/S`; without that too, `//pubsub.googleapis.com`.
-    pub source: String,
-    /// CloudEvents `type`; for Pub/Sub [`PUBSUB_TYPE`].
-    pub kind: String,
-    /// When it was published: RFC 3339, as it was sent. Empty if unknown.
-    pub time: String,
-    /// The payload: Pub/Sub's `data` decoded from base64, or the event's data.
-    pub data: Bytes,
-    /// The media type of [`data`](Self::data) that the event declares: a CloudEvent's `datacontenttype`, or the header
-    /// `content-type` where the body is the data. Empty where none is declared, as in every wrapped Pub/Sub message.
-    pub content_type: String,
-    /// Pub/Sub's attributes, or the event's extensions. At most [`MAX_ATTRIBUTES`], of [`MAX_KEY`] and [`MAX_VALUE`] bytes.
-    pub attributes: BTreeMap<String, String>,
-    /// Pub/Sub's ordering key; empty if none.
-    pub ordering_key: String,
-    /// How often Pub/Sub has tried to deliver it, from 1; only with a dead-letter policy.
-    pub delivery_attempt: Option<u32>,
-    /// `projects/P/subscriptions/S`; empty if unknown.
-    pub subscription: String,
-}
-
-impl Message {
-    /// Whether the payload is declared to be text (`text/plain` or another `text/…`): by its content type, or by the attribute
-    /// `content-type`, which is where CloudEvents' binding for Pub/Sub puts it.
-    pub fn is_text(&self) -> bool {
-        let attribute = self.attributes.get(CONTENT_TYPE.as_str()).map(String::as_str);
-        [Some(self.content_type.as_str()), attribute]
-            .into_iter()
-            .flatten()
-            .any(|kind| starts_with_ignore_case(kind.trim_start().as_bytes(), b"text/"))
-    }
-}
+pub use limits::{MAX_ATTRIBUTES, MAX_EVENTS, MAX_KEY, MAX_VALUE};
+use message::starts_with_ignore_case;
+pub use message::{HOP_COUNT_ATTRIBUTE, Message, PUBSUB_TYPE, TASK_ATTRIBUTE};
 
 /// What one request holds.
 // Taken apart as soon as it is made: a box would cost every message an allocation.
@@ -136,14 +80,6 @@ pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Incoming, EventError> 
     }
 }
 
-/// The parts of a CloudEvent's context that a message keeps.
-struct Context {
-    id: String,
-    source: String,
-    kind: String,
-    time: String,
-}
-
 /// A JSON format of CloudEvents, named by the content type.
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
@@ -173,8 +109,4 @@ fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
         found = format;
     }
     Ok(found)
-}
-
-fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

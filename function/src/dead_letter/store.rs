@@ -1,4 +1,4 @@
-//! Data that no letter can hold, as an object of a bucket.
+//! Data that does not fit into a letter, as an object in a bucket.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) struct Store {
     clients: Arc<Clients>,
 }
 
-/// Where data is.
+/// An object with data.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
     pub(super) uri: String,

@@ -1,6 +1,6 @@
 //! Why a request or one entry of a batch is no event.
 
-use super::{MAX_ATTRIBUTES, MAX_EVENTS};
+use super::limits::{MAX_ATTRIBUTES, MAX_EVENTS};
 
 /// Why a request, or one entry of a batch, is no event. Each message says what was expected and what was found; what it
 /// quotes from outside is short and free of control characters.

@@ -8,7 +8,9 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, Unexpected, Visitor},
 };
 
-use super::{EventError, MAX_ATTRIBUTES, base64, error::excerpt};
+use super::base64;
+use super::error::{EventError, excerpt};
+use super::limits::MAX_ATTRIBUTES;
 use crate::json::JsonError;
 use infra::text::{not_utf8_text, without_bom};
 

@@ -6,11 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use serde::{Deserialize, Deserializer, de::MapAccess};
 
-use super::{
-    Context, EventError, Message, PUBSUB_TYPE,
-    attributes::{Attributes, optional, required},
-    json::{self, Decoded, Object, Pairs, Read, Text, once, skip},
-};
+use super::attributes::{Attributes, optional, required};
+use super::error::EventError;
+use super::json::{self, Decoded, Object, Pairs, Read, Text, once, skip};
+use super::message::{Context, Message, PUBSUB_TYPE};
 
 const WRAPPER: &str = r#"a Pub/Sub push {"message":{…},"subscription":…}"#;
 const UNWRAPPED: &str = "an unwrapped Pub/Sub push";

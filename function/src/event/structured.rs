@@ -9,13 +9,12 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    Context, EventError, MAX_EVENTS, MAX_VALUE, Message, PUBSUB_TYPE,
-    attributes::{Attributes, optional, required},
-    error::excerpt,
-    json::{self, Decoded, Object, Pairs, Read, Text, once, skip},
-    pubsub,
-};
+use super::attributes::{Attributes, optional, required};
+use super::error::{EventError, excerpt};
+use super::json::{self, Decoded, Object, Pairs, Read, Text, once, skip};
+use super::limits::{MAX_EVENTS, MAX_VALUE};
+use super::message::{Context, Message, PUBSUB_TYPE};
+use super::pubsub;
 
 const EVENT: &str = "a CloudEvent object";
 const PUBSUB_EVENT: &str = "a CloudEvent of Pub/Sub's type";

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{SinkError, TaskResult};
+use super::error::SinkError;
+use super::result::TaskResult;
 use crate::clients::{Clients, write_once};
 use crate::idempotency::object_segment;
 use infra::causes;

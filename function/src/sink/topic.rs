@@ -15,7 +15,8 @@ use google_cloud_pubsub::model;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{SinkError, TaskResult};
+use super::error::SinkError;
+use super::result::TaskResult;
 use crate::clients::Clients;
 use infra::causes;
 use infra::limits::{MAX_DATA, MAX_ORDERING_KEY};

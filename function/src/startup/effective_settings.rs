@@ -1,8 +1,7 @@
 //! What the topology declares for this process, and what the settings say instead.
 
 mod tasks;
-
-use std::path::{Path, PathBuf};
+mod topology_file;
 
 use infra::topology::{self, Service, Topology};
 
@@ -34,7 +33,7 @@ impl EffectiveSettings {
         emulated: bool,
         tasks: &[&str],
     ) -> Result<Self, StartError> {
-        let (topology, origin) = read(config, tasks)?;
+        let (topology, origin) = topology_file::read(config, tasks)?;
         let service = find(config, &topology)?;
         tasks::check(&service, tasks, &origin)?;
         let pull = match config.pull.as_deref().filter(|name| !name.is_empty()) {
@@ -99,48 +98,6 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     let (project, short) = full.split_once("/subscriptions/").unwrap_or((&full, ""));
     let topic = topology.subscription(short).map(|declared| format!("{project}/topics/{}", declared.topic));
     Ok(PullSubscription { name: full, topic })
-}
-
-/// Which topology was read.
-struct Origin {
-    /// A file, or the copy compiled in.
-    name: String,
-    /// The file was chosen for this program, by a setting or by deploying it with the binary.
-    chosen: bool,
-}
-
-fn read(config: &Config, tasks: &[&str]) -> Result<(Topology, Origin), StartError> {
-    let chosen = config.topology.clone().or_else(beside);
-    let is_chosen = chosen.is_some();
-    let file = chosen.or_else(in_workspace);
-    let name = file.as_ref().map_or_else(|| "the copy compiled in".to_owned(), |path| path.display().to_string());
-    let text = match file {
-        Some(path) => infra::text::read(&path).map_err(|error| StartError::setting("TOPOLOGY", &name, error))?,
-        None => topology::DEFAULT.to_owned(),
-    };
-    let environment = config.topology_environment.as_deref().filter(|environment| !environment.is_empty());
-    let topology = Topology::parse_for(&text, &name, environment, tasks)
-        .map_err(|errors| StartError::setting("TOPOLOGY", &name, format!("it cannot be used\n{errors}")))?;
-    Ok((topology, Origin { name, chosen: is_chosen }))
-}
-
-/// The file that is deployed with the binary.
-fn beside() -> Option<PathBuf> {
-    let path = std::env::current_exe().ok()?.parent()?.join("topology.toml");
-    path.is_file().then_some(path)
-}
-
-/// The file that people edit, of the workspace whose `cargo run` or target directory this comes from. It is found when the process
-/// starts and not compiled in, so that editing it builds nothing.
-fn in_workspace() -> Option<PathBuf> {
-    let file = |root: &Path| {
-        let path = root.join("infra/topology.toml");
-        (path.is_file() && root.join("function/Cargo.toml").is_file()).then_some(path)
-    };
-    // Cargo says where the package of the program is that it runs.
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let run = package.as_deref().and_then(Path::parent).and_then(file);
-    run.or_else(|| std::env::current_exe().ok()?.ancestors().skip(1).find_map(file))
 }
 
 /// The service that this process is, reduced to what the function reads: the same from a whole declaration as from the part of it

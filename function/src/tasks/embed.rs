@@ -6,8 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::embeddings::Embeddings;
 use super::fields::{Count, Texts};
-use super::{Embeddings, Usage, count, done};
+use super::output::{Usage, count, done};
 use crate::payload::{self, rejected};
 use crate::{Message, Outcome, Task, Work};
 use encoder::Encoder;

@@ -5,9 +5,11 @@ use std::fmt;
 use serde::de::{Error, IgnoredAny, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::MAX_TEXTS;
 use crate::Outcome;
 use crate::payload::rejected;
+
+/// Most texts, labels or documents of one message.
+pub const MAX_TEXTS: usize = 2048;
 
 /// The texts of an array, or one text alone. What is beyond [`MAX_TEXTS`] is counted and not kept: a payload of many small texts
 /// would fill many times its own size.

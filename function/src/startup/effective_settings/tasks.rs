@@ -2,7 +2,7 @@
 
 use infra::topology::{Service, TASKS};
 
-use super::Origin;
+use super::topology_file::Origin;
 use crate::startup::error::StartError;
 
 /// Refuses a name that none of `tasks` has. A topology that was not chosen for this program, that of the workspace or the copy

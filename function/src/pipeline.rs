@@ -4,18 +4,28 @@
 //! route ─▶ admit ─▶ accept ─▶ claim ─▶ run ─▶ deliver ─▶ settle
 //! ```
 //!
-//! | step | what it does | ends the pass early with |
-//! |---|---|---|
-//! | route | picks the task: the first matching rule, the attribute `task`, the default | Rejected: no such task, too many hops |
-//! | admit | asks the ledger whether this process has done the work, or is doing it | Done for a duplicate; Retry while another delivery is in progress |
-//! | accept | fetches the payload where it is a claim check; the task reads it and says what it costs | Rejected: a payload that cannot be used |
-//! | claim | takes the claim that other processes see, right before the work | as admit; Retry where the ledger cannot be reached |
-//! | run | queues the work until a batch with it has run | Overloaded, Retry, Rejected: whatever the task says |
-//! | deliver | sends the result to every destination | Retry, or Rejected where no destination can ever take it |
-//! | settle | publishes a rejected message to the dead-letter topic; completes or releases the claim | Retry where the dead letter cannot be published |
+//! | step | what it does |
+//! |---|---|
+//! | route | picks the task: the first matching rule, the attribute `task`, the default |
+//! | admit | asks the ledger whether this process has done the work, or is doing it |
+//! | accept | fetches the payload if it is a claim check; the task reads it and says what it costs |
+//! | claim | writes the claim that other processes see, right before the work |
+//! | run | queues the work until a batch with it has run |
+//! | deliver | sends the result to every destination; completes the claim |
+//! | settle | publishes a rejected message to the dead-letter topic; releases a claim without a result |
 //!
-//! HTTP and pull call the same entry point, `Pipeline::process`, and translate its outcome: HTTP into a status, pull into an
-//! acknowledgement. Nothing here knows either; what a transport knows about a trace arrives as a value, `TraceContext`.
+//! | step | how it can end the pass before the result |
+//! |---|---|
+//! | route | Rejected: no such task, too many hops |
+//! | admit, claim | Done for a duplicate; Retry while another delivery is in progress, or if the ledger does not answer |
+//! | accept | Rejected: a payload that cannot be used; Retry if the storage fails |
+//! | run | Overloaded if the queue is full; the outcome of the task, if it is not Done |
+//! | deliver | Retry; Rejected if no destination can ever take the result |
+//! | settle | Retry if the dead letter cannot be published |
+//!
+//! HTTP and pull call the same entry point, `Pipeline::process`, and translate its outcome: HTTP into a status, pull
+//! into an acknowledgement. Nothing here knows either; what a transport knows about a trace arrives as a value,
+//! `TraceContext`.
 //!
 //! # Layout
 //!
@@ -38,7 +48,7 @@ use bytes::Bytes;
 use infra::topology::Service;
 
 use crate::batch::Batcher;
-use crate::ledger::{Admission, Duplicate, Ledger, WorkPermit};
+use crate::ledger::{Admission, Duplicate, Ledger, Settlement, WorkPermit};
 use crate::task::AnyTask;
 use crate::telemetry::Metrics;
 use crate::{DeadLetter, Message, Outcome, Payloads, Sinks, TaskResult};
@@ -48,7 +58,7 @@ pub(crate) use result_event::ResultEvent;
 use route::{hops, route};
 pub(crate) use trace::TraceContext;
 
-/// Everything that a message meets between event and outcome.
+/// Everything that takes a message from event to outcome.
 pub(crate) struct Pipeline {
     pub(crate) service: Service,
     /// For messages that neither a rule nor an attribute sends to a task; one of `tasks`.
@@ -146,7 +156,8 @@ impl Pipeline {
         processed
     }
 
-    /// Asks the ledger. `Err` is a message that is not to be run: a duplicate, or one whose other delivery is in progress.
+    /// Asks the ledger. `Err` is a message that is not to be run: a duplicate, or one whose other delivery is in
+    /// progress.
     async fn admit(&self, name: &str, message: &Message) -> Result<Option<WorkPermit>, TaskRun> {
         let Some(ledger) = &self.ledger else { return Ok(None) };
         self.admitted(name, message, ledger.admit(name, message).await)
@@ -171,8 +182,8 @@ impl Pipeline {
         }
     }
 
-    /// The outcome of a message whose result is out: Done, with that result where the response holds results and this process
-    /// still has it.
+    /// The outcome of a message whose result is out: Done, with that result where the response holds results and this
+    /// process still has it.
     fn duplicate(&self, name: &str, message: &Message, duplicate: Duplicate) -> TaskRun {
         self.metrics.repeat(duplicate.found_in);
         let body = duplicate.done.body.filter(|_| self.sinks.responds());
@@ -184,8 +195,8 @@ impl Pipeline {
         TaskRun { outcome, response, permit: None, found_in: Some(duplicate.found_in) }
     }
 
-    /// Accept, claim, run, deliver. The claim comes as late as possible: the time after which another process may take it
-    /// over runs from here, and a message that is refused costs no call to the ledger.
+    /// Accept, claim, run, deliver. The claim comes as late as possible: the time after which another process may take
+    /// it over runs from here, and a message that is refused costs no call to the ledger.
     async fn run(
         &self,
         task: usize,
@@ -220,8 +231,8 @@ impl Pipeline {
         }
     }
 
-    /// Delivers a result to every destination and completes its claim, whether or not the sender still waits: if a delivery
-    /// could be cut short, nothing could tell afterwards which destinations have the result.
+    /// Delivers a result to every destination and completes its claim, whether or not the sender still waits: if a
+    /// delivery could be cut short, nothing could tell afterwards which destinations have the result.
     async fn deliver(&self, name: &str, message: &Message, body: Bytes, permit: Option<WorkPermit>) -> TaskRun {
         let outcome = Outcome::Done(body.clone());
         let Some(permit) = permit else {
@@ -239,7 +250,7 @@ impl Pipeline {
                 return TaskRun::unfinished(error.outcome(), Some(permit));
             }
             let response = sinks.responds().then(|| ResultEvent::of(&result));
-            permit.complete(&result).await;
+            permit.settle(Settlement::Published(&result)).await;
             TaskRun { response, ..outcome.into() }
         });
         delivery.await.unwrap_or_else(|_| Outcome::retry("this instance is shutting down").into())
@@ -249,18 +260,18 @@ impl Pipeline {
     async fn settle(&self, message: &Message, run: TaskRun) -> Processed {
         let (outcome, dead_lettered) = self.dead_letter(message, run.outcome).await;
         if let Some(permit) = run.permit {
-            permit.release(&outcome).await;
+            permit.settle(Settlement::Ended(&outcome)).await;
         }
         Processed { outcome, dead_lettered, response: run.response }
     }
 
-    /// Publishes a rejected message to the dead-letter topic, where there is one. `true`: it is there. A publish that fails makes
-    /// the outcome a Retry, so that the message is redelivered.
+    /// Publishes a rejected message to the dead-letter topic, where there is one. `true`: it is there. A publish that
+    /// fails makes the outcome a Retry, so that the message is redelivered.
     async fn dead_letter(&self, message: &Message, outcome: Outcome) -> (Outcome, bool) {
         let (Outcome::Rejected { reason, detail }, Some(dead_letter)) = (&outcome, &self.dead_letter) else {
             return (outcome, false);
         };
-        // Boxed: the client's futures have kilobytes, and every message would carry room for them.
+        // Boxed: the client's futures have kilobytes, and every message would carry their size.
         match Box::pin(dead_letter.publish(message, reason, detail, self.service_name())).await {
             Ok(()) => (outcome, true),
             Err(error) => {

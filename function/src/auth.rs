@@ -1,13 +1,14 @@
 //! Who may post events: verifies the identity tokens that Pub/Sub and Eventarc send.
 //!
-//! On Cloud Run, IAM checks them before a request arrives; this check is for deployments where nothing in front of the process
-//! does. A token is a JWT signed with RS256 by Google, see <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>:
+//! On Cloud Run, IAM checks them before a request arrives; this check is for deployments where nothing in front of the
+//! process does. A token is a JWT signed with RS256 by Google, see
+//! <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>:
 //!
 //! | claim | must be |
 //! |---|---|
 //! | `iss` | `https://accounts.google.com` |
 //! | `aud` | `AUTH_AUDIENCE` |
-//! | `exp`, `iat`, `nbf` | now, give or take 60 s (`token::LEEWAY`) |
+//! | `exp`, `iat`, `nbf` | now, give or take 60 s (`token::LEEWAY_SECONDS`) |
 //! | `email`, `email_verified` | one of `AUTH_EMAILS` where set, and true |
 //!
 //! # Layout

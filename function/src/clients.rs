@@ -1,7 +1,7 @@
 //! The clients of Google Cloud: which endpoints they use, and each built when it is first used.
 //!
-//! A cold start must not pay for a client that no message needs, so nothing here connects or looks for credentials before
-//! the first publish, write or read.
+//! A cold start must not pay for a client that no message needs, so nothing here connects or looks for credentials
+//! before the first publish, write or read.
 
 mod write_once;
 
@@ -19,21 +19,22 @@ use tokio::sync::OnceCell;
 
 pub use write_once::{generation, write_once};
 
-/// How long one publish or write may take, retries included: less than Pub/Sub's shortest acknowledgement deadline, 10 s.
+/// How long one publish or write may take, retries included: less than Pub/Sub's shortest acknowledgement deadline, 10
+/// s.
 pub const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Objects up to this many bytes are sent in one request. Everything written here is in memory already, so a resumable
-/// upload would only add a round trip; stand-ins also ignore preconditions on resumable uploads.
-const ONE_REQUEST: usize = 1 << 30;
+/// upload would only add a round trip; emulators also ignore preconditions on resumable uploads.
+const MAX_SINGLE_REQUEST_BYTES: usize = 1 << 30;
 
-/// Where Google Cloud is: the usual Google variables.
+/// Where Google Cloud is reached: the usual Google variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cloud {
     /// `GOOGLE_CLOUD_PROJECT`: the project that short names belong to.
     pub project: Option<String>,
-    /// `PUBSUB_EMULATOR_HOST`: `HOST:PORT` of a stand-in for Pub/Sub, reached over plain HTTP without credentials.
+    /// `PUBSUB_EMULATOR_HOST`: `HOST:PORT` of an emulator of Pub/Sub, reached over plain HTTP without credentials.
     pub pubsub_emulator: Option<String>,
-    /// `STORAGE_EMULATOR_HOST`: `HOST:PORT` or `http://HOST:PORT` of a stand-in for Cloud Storage, likewise.
+    /// `STORAGE_EMULATOR_HOST`: `HOST:PORT` or `http://HOST:PORT` of an emulator of Cloud Storage, likewise.
     pub storage_emulator: Option<String>,
 }
 
@@ -58,7 +59,7 @@ pub struct Clients {
     storage: OnceCell<Storage>,
 }
 
-/// A client could not be built: no usable credentials, or an endpoint that is no URL.
+/// A client could not be built: no usable credentials, or an endpoint that is not a URL.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a client for {service}: {cause}; check the credentials of this process and {variable}")]
 pub struct ClientError {
@@ -68,7 +69,7 @@ pub struct ClientError {
 }
 
 impl Clients {
-    /// Clients for this cloud; none is built yet.
+    /// Clients for these endpoints; none is built yet.
     pub fn new(cloud: Cloud) -> Self {
         Self::with_deadline(cloud, DEADLINE)
     }
@@ -102,7 +103,8 @@ impl Clients {
         self.pubsub.get_or_try_init(build).await
     }
 
-    /// Clients that pull from subscriptions, and that look at them. Not kept: a process pulls from one.
+    /// A client that pulls from subscriptions, and one that reads how they are configured. Not cached: a process pulls
+    /// from one.
     pub(crate) async fn subscriber(&self) -> Result<(Subscriber, SubscriptionAdmin), ClientError> {
         use_ring();
         let (mut subscriber, mut admin) = (Subscriber::builder(), SubscriptionAdmin::builder());
@@ -119,7 +121,8 @@ impl Clients {
         Ok((subscriber.build().await.map_err(failed)?, admin.build().await.map_err(failed)?))
     }
 
-    /// Where the JSON API of Cloud Storage is, and what to call it with. For calls that the client has not.
+    /// The address of the JSON API of Cloud Storage, and the credentials for it: for requests that the client does not
+    /// have.
     pub(crate) fn storage_api(&self) -> Result<(String, Credentials), ClientError> {
         use_ring();
         if let Some(host) = &self.cloud.storage_emulator {
@@ -133,7 +136,7 @@ impl Clients {
         Ok(("https://storage.googleapis.com".to_owned(), credentials))
     }
 
-    /// Whether messages come from a stand-in for Pub/Sub.
+    /// Whether messages come from an emulator of Pub/Sub.
     pub(crate) fn is_pubsub_emulated(&self) -> bool {
         self.cloud.pubsub_emulator.is_some()
     }
@@ -143,7 +146,7 @@ impl Clients {
         let build = || async {
             use_ring();
             let mut builder = Storage::builder()
-                .with_resumable_upload_threshold(ONE_REQUEST)
+                .with_resumable_upload_threshold(MAX_SINGLE_REQUEST_BYTES)
                 .with_retry_policy(google_cloud_storage::retry_policy::RetryableErrors.with_time_limit(self.deadline))
                 .with_backoff_policy(backoff());
             if let Some(host) = &self.cloud.storage_emulator {
@@ -159,17 +162,17 @@ impl Clients {
     }
 }
 
-/// Makes ring the TLS provider of this process, once; one that the program chose before stays. The Google clients are built
-/// without a provider of their own, so that the tree holds only one.
+/// Makes ring the TLS provider of this process, once; one that the program chose before stays. The Google clients are
+/// built without a provider of their own, so that the tree holds only one.
 pub fn use_ring() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error says that there is a provider already, which is as good.
+        // An error says that the process has a provider already, which may stay.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }
 
-/// An answer's body of at most `most` bytes.
+/// The body of a response, of at most `most` bytes.
 ///
 /// # Errors
 /// It is longer, or the connection breaks: why, for the log.
@@ -184,7 +187,8 @@ pub(crate) async fn read_answer(mut answer: reqwest::Response, most: usize) -> R
     Ok(body.freeze())
 }
 
-/// The clients' own pauses start at 100 ms to 1 s and grow to a minute: too long for a deadline of seconds.
+/// The backoff of the clients' own would start at 100 ms to 1 s and grow to a minute: too long for a deadline of
+/// seconds.
 fn backoff() -> ExponentialBackoff {
     ExponentialBackoffBuilder::new()
         .with_initial_delay(Duration::from_millis(100))

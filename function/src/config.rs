@@ -30,44 +30,47 @@ pub struct Config {
     /// Address to listen on [default: 127.0.0.1, or 0.0.0.0 when K_SERVICE is set]
     #[arg(long, env, value_parser = address)]
     pub host: Option<IpAddr>,
-    /// The declaration of routes and services [default: topology.toml beside the executable, in the workspace infra/topology.toml,
-    /// else the copy compiled in]
+    /// The declaration of routes and services [default: topology.toml beside the executable, in the workspace
+    /// infra/topology.toml, else the copy compiled in]
     #[arg(long, env, value_name = "FILE")]
     pub topology: Option<PathBuf>,
-    /// Which of the topology's environments this is, as `cargo xtask deploy --env` sets it [default: the topology as it stands]
+    /// Which of the topology's environments this is, as `cargo xtask deploy --env` sets it [default: the topology as it
+    /// stands]
     #[arg(long, env, value_name = "NAME")]
     pub topology_environment: Option<String>,
     /// Which declared service this process is [default: K_SERVICE, else the first one declared]
     #[arg(long, env, value_name = "NAME")]
     pub service: Option<String>,
-    /// Where results go, separated by commas: response, stdout, projects/P/topics/T, gs://BUCKET/PREFIX/ [default: response;
-    /// when K_SERVICE is set or with --pull what the service declares, and locally response too unless --no-http]
+    /// Where results go, separated by commas: response, stdout, projects/P/topics/T, gs://BUCKET/PREFIX/ [default:
+    /// response; when K_SERVICE is set or with --pull what the service declares, and locally response too unless
+    /// --no-http]
     #[arg(long, env, value_delimiter = ',', value_name = "DESTINATIONS")]
     pub results: Option<Vec<Destination>>,
-    /// Topic for rejected messages, projects/P/topics/T [default: none; what the service declares when K_SERVICE is set or with
-    /// --pull]
+    /// Topic for rejected messages, projects/P/topics/T [default: none; what the service declares when K_SERVICE is set
+    /// or with --pull]
     #[arg(long, env, value_name = "TOPIC")]
     pub dead_letter_topic: Option<String>,
-    /// Where processes share which messages are done, gs://BUCKET/PREFIX/, or off [default: off; what the service declares when
-    /// K_SERVICE is set, or with --pull from Pub/Sub itself, not from an emulator]
+    /// Where processes share which messages are done, gs://BUCKET/PREFIX/, or off [default: off; what the service
+    /// declares when K_SERVICE is set, or with --pull from Pub/Sub itself, not from an emulator]
     ///
     /// For results that go to a topic or to stdout. Results in a bucket are a record themselves.
     #[arg(long, env, value_name = "PLACE")]
     pub ledger: Option<LedgerLocation>,
-    /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the service's
-    /// timeout and at least 60, and for one that declares no timeout 600]
+    /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the
+    /// service's timeout and at least 60, and for one that declares no timeout 600]
     #[arg(long, env, value_name = "SECONDS", value_parser = seconds)]
     pub ledger_stale_seconds: Option<u64>,
     /// Also take messages from this pull subscription: projects/P/subscriptions/S, or S in GOOGLE_CLOUD_PROJECT
     ///
-    /// Results must go somewhere else than `response`, which pulled messages do not have. A service that declares no other
-    /// destination prints them to stdout.
+    /// Results must go somewhere else than `response`, which pulled messages do not have. A service that declares no
+    /// other destination prints them to stdout.
     #[arg(long, env = "PULL_SUBSCRIPTION", value_name = "SUBSCRIPTION")]
     pub pull: Option<String>,
     /// Do not listen for HTTP: no requests, health or metrics; only take messages with --pull
     #[arg(long, requires = "pull")]
     pub no_http: bool,
-    /// The encoder: embedded, or a directory or gs://BUCKET/PREFIX/ with model.safetensors, tokenizer.json and config.json
+    /// The encoder: embedded, or a directory or gs://BUCKET/PREFIX/ with model.safetensors, tokenizer.json and
+    /// config.json
     #[arg(long, env, default_value = "embedded", value_name = "MODEL")]
     pub model: String,
     /// Threads of the forward pass [default: the CPUs that this process may use]
@@ -82,12 +85,12 @@ pub struct Config {
     /// How long a message waits for others to join its batch, in milliseconds; batches fill under load without waiting
     #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = wait)]
     pub max_batch_wait_ms: u64,
-    /// How long a task may run on a batch before its messages are given up and redelivered, in milliseconds [default: half of
-    /// the service's declared timeout, else 60000]
+    /// How long a task may run on a batch before its messages are given up and redelivered, in milliseconds [default:
+    /// half of the service's declared timeout, else 60000]
     #[arg(long, env, value_name = "MS", value_parser = at_least_one)]
     pub task_timeout_ms: Option<usize>,
-    /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: no token check;
-    /// rely on Cloud Run IAM, or on a network that only the sender can reach]
+    /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: no
+    /// token check; rely on Cloud Run IAM, or on a network that only the sender can reach]
     #[arg(long, env, value_name = "AUDIENCE")]
     pub auth_audience: Option<String>,
     /// Accounts whose token is accepted, separated by commas: any account of Google can have a token for any audience
@@ -121,7 +124,7 @@ fn keys_url(text: &str) -> Result<String, String> {
     crate::auth::check_url(text).map(|()| text.to_owned())
 }
 
-/// The value of the variable `HOST` where it is no address.
+/// The value of the variable `HOST` where it is not an address.
 fn ignored_host(value: OsString) -> Option<String> {
     let text = value.to_string_lossy();
     address(&text).is_err().then(|| text.into_owned())
@@ -158,10 +161,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 impl Config {
-    /// Reads the command line and the environment of this process, and ends it with exit code 2 where a setting is wrong.
+    /// Reads the command line and the environment of this process, and ends it with exit code 2 where a setting is
+    /// wrong.
     ///
-    /// A `HOST` of the environment that is no address is ignored and returned beside the settings, for the log: `HOST` belongs to
-    /// others too, conda for one sets it to the name of a platform. `--host` has to be an address.
+    /// If the environment's `HOST` is not an address, it is ignored, and returned beside the settings for the log:
+    /// other programs use the variable too, and conda sets it to the name of a platform. `--host` has to be an address.
     pub fn read() -> (Self, Option<String>) {
         let ignored = std::env::var_os("HOST").and_then(ignored_host);
         let mut command = Self::command();

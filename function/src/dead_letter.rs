@@ -2,8 +2,8 @@
 //!
 //! A dead letter has the message's data, attributes and ordering key unchanged, and beside them [`REASON`],
 //! [`DETAIL`], [`SERVICE`], [`SOURCE_TOPIC`], [`SOURCE_MESSAGE_ID`] and [`TIME`], which replace those of an earlier
-//! rejection. Every message has a dead letter, whatever it holds. What Pub/Sub does not take, or has no room for,
-//! gives way in this order:
+//! rejection. Every message has a dead letter, whatever it holds. What Pub/Sub does not take, or what
+//! exceeds its limits, gives way in this order:
 //!
 //! | what | where it goes |
 //! |---|---|
@@ -83,7 +83,7 @@ impl DeadLetter {
         Destination::Topic(self.topic.name().to_owned())
     }
 
-    /// Publishes the letter of a message and waits for Pub/Sub's answer.
+    /// Publishes the letter of a message and waits for Pub/Sub's response.
     ///
     /// `message` is the one that arrived, before any claim check was resolved. After an error the message must not be
     /// acknowledged: its outcome is a Retry.
@@ -122,7 +122,7 @@ impl DeadLetter {
         })
     }
 
-    /// Data that the letter has no room for: in the bucket if there is one, written once for all forms, else cut.
+    /// Data that does not fit into the letter: in the bucket if there is one, written once for all forms, else cut.
     async fn data_elsewhere(&self, message: &Message, stored: &mut Option<Stored>) -> Result<Data, SinkError> {
         let Some(store) = &self.store else { return Ok(Data::cut(&message.data)) };
         if stored.is_none() {

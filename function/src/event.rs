@@ -1,8 +1,8 @@
-//! What arrives: a CloudEvent or a Pub/Sub push becomes a [`Message`].
+//! Decodes what arrives, a CloudEvent or a Pub/Sub push, into a [`Message`].
 //!
 //! [`decode`] reads every form that the function takes. Which form a request has is decided in this order:
 //!
-//! | sign | form |
+//! | what the request has | form |
 //! |---|---|
 //! | content type `application/cloudevents-batch+json` | CloudEvents batch |
 //! | content type `application/cloudevents+json` | CloudEvents structured mode |
@@ -10,12 +10,13 @@
 //! | a header `x-goog-pubsub-message-id` | unwrapped Pub/Sub push |
 //! | anything else | Pub/Sub push wrapper, `{"message":{…},"subscription":…}` |
 //!
-//! A CloudEvent of Pub/Sub's own type ([`PUBSUB_TYPE`], which Eventarc sends) holds the push wrapper: the message inside is
-//! the message, while the event's id and source win. In a CloudEvent of any other type the data is the payload and the
-//! extensions are the attributes.
+//! A CloudEvent of Pub/Sub's own type ([`PUBSUB_TYPE`], which Eventarc sends) holds the push wrapper: the message
+//! inside is the message, while the event's id and source win. In a CloudEvent of any other type the data is the
+//! payload and the extensions are the attributes.
 //!
-//! A field that may be missing may be `null` as well, an attribute and an extension too. A byte-order mark before JSON is passed
-//! over; JSON in UTF-16 or UTF-32 is refused by name. An error names the field, and in a batch the event: its place and its id.
+//! A field that may be missing may be `null` as well, an attribute and an extension too. A byte-order mark before JSON
+//! is skipped; JSON in UTF-16 or UTF-32 is refused by name. An error names the field, and in a batch the event: its
+//! index and its id.
 //!
 //! Memory: a message's data is a slice of the body, or is decoded once from it, and is never longer than the body. Time
 //! is linear in the body. Nothing here recurses with the depth of the input.
@@ -41,21 +42,21 @@ use message::starts_with_ignore_case;
 pub use message::{HOP_COUNT_ATTRIBUTE, Message, PUBSUB_TYPE, TASK_ATTRIBUTE};
 
 /// What one request holds.
-// Taken apart as soon as it is made: a box would cost every message an allocation.
+// Destructured as soon as it is made: a box would cost every message an allocation.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     /// One message.
     One(Message),
-    /// A CloudEvents batch, in the order of the request; may be empty. An event that cannot be read has its own error and
-    /// does not spoil the others.
+    /// A CloudEvents batch, in the order of the request; may be empty. An event that cannot be read has its own error
+    /// and does not spoil the others.
     Batch(Vec<Result<Message, EventError>>),
 }
 
 /// Reads the event, or the batch of them, that a request holds.
 ///
-/// The caller bounds the length of `body`, and refuses one with a content encoding. A charset in the content type is not looked
-/// at: JSON is UTF-8, and a body that is not is refused.
+/// The caller bounds the length of `body`, and refuses one with a content encoding. A charset in the content type is
+/// ignored: JSON is UTF-8, and a body that is not is refused.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -90,7 +91,7 @@ enum Format {
 /// The CloudEvents format that the content type names; `None` if it names no such format.
 fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
     let mut found = None;
-    for (place, value) in headers.get_all(CONTENT_TYPE).iter().enumerate() {
+    for (index, value) in headers.get_all(CONTENT_TYPE).iter().enumerate() {
         let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         let media_type = media_type.trim_ascii();
         let format = if media_type.eq_ignore_ascii_case(b"application/cloudevents+json") {
@@ -102,8 +103,8 @@ fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
         } else {
             None
         };
-        // Two content types that ask for the same reading are no problem, as when an attribute becomes a second header.
-        if place > 0 && format != found {
+        // Two content types with the same meaning are accepted, as when an attribute becomes a second header.
+        if index > 0 && format != found {
             return Err(EventError::DuplicateHeader { name: CONTENT_TYPE.to_string() });
         }
         found = format;

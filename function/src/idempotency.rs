@@ -18,8 +18,9 @@ pub const MAX_KEY: usize = 512;
 const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'~').remove(b'-');
 
 impl Message {
-    /// The attribute `idempotency-key`, else source and id joined by `/`: for Pub/Sub the topic (or, where only that is
-    /// known, the subscription) and the message id. Keys over [`MAX_KEY`] bytes become `sha256=` and their digest.
+    /// The attribute `idempotency-key`, else source and id joined by `/`: for Pub/Sub the topic (or, where the event
+    /// names only that, the subscription) and the message id. Keys over [`MAX_KEY`] bytes become `sha256=` and their
+    /// digest.
     pub fn key(&self) -> Cow<'_, str> {
         match self.attributes.get(ATTRIBUTE) {
             Some(key) if !key.is_empty() => bounded(Cow::Borrowed(key)),

@@ -1,7 +1,11 @@
-//! AI work on Pub/Sub messages and CloudEvents, in one process: events come in over HTTP, meet in batches, go through a model,
-//! and their results go on.
+//! AI work on Pub/Sub messages and CloudEvents, in one process: events arrive over HTTP or from a pull subscription,
+//! run in batches through a model, and their results go to topics, buckets or the response.
 //!
-//! event in → message → route → payload → task (batched) → result → outcome → answer
+//! ```text
+//! request ───────▶ http ▶ event ─┐                                                            ┌─▶ status
+//!                                ├─▶ pipeline ───────────────────────────────────▶ outcome ───┤
+//! StreamingPull ─▶ pull ─────────┘    route ▸ admit ▸ accept ▸ claim ▸ run ▸ deliver ▸ settle └─▶ acknowledgement
+//! ```
 //!
 //! A program of your own is a [`Task`] and a `main`:
 //!
@@ -30,22 +34,27 @@
 //!
 //! # Layout
 //!
+//! In the order in which a message meets them:
+//!
+//! - [`http`]: requests and responses; [`http::status`] is the one table from outcome to status
+//! - [`auth`]: verifies the identity token of a request
 //! - [`event`]: CloudEvents and Pub/Sub pushes, in every form, to a [`Message`]
-//! - `auth`: the identity token of a request
-//! - [`payload`]: inline bytes, or a claim check fetched from Cloud Storage; JSON or text
-//! - `route`: the declared rules that pick a task
+//! - [`pull`]: messages of a pull subscription, with their leases
+//! - [`pipeline`]: one message from event to outcome, whichever transport delivered it
+//! - [`idempotency`]: the key that makes two deliveries the same work; [`ledger`]: one effect a message, by that key
+//! - [`payload`]: inline data, or a claim check fetched from Cloud Storage; JSON or text
 //! - [`task`]: what a user implements; [`tasks`]: `embed`, `classify`, `rerank`
-//! - `batch`: the bounded queue in which messages of concurrent requests meet
+//! - [`batch`]: the bounded queue in which messages of concurrent requests become batches
 //! - [`encoder`], a crate of its own: tokenizer, weights, forward pass, kernels
-//! - [`outcome`]: what became of a message; `server`: its answer over HTTP
-//! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: what can never succeed
-//! - [`idempotency`]: the key that makes two deliveries the same work
+//! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: messages that can never succeed
+//! - [`outcome`]: what a message ends with
+//!
+//! Around them:
+//!
+//! - [`config`]: every setting; `startup`: settings in effect, models, start and shutdown
 //! - [`clients`]: the clients of Google Cloud; `resource_names`: the rules for names there
-//! - `ledger`: one effect a message: claims, completions, and what a process remembers of them
-//! - `pull`: the same way for messages of a pull subscription
-//! - `json`: parsing, with errors that name the field
-//! - [`config`]: every setting; [`telemetry`]: logs and metrics
-//! - `run`: all of it put together
+//! - [`telemetry`]: logs and metrics
+//! - `json`, `digest`: parsing with errors that name the field; SHA-256 and hexadecimal
 
 pub mod auth;
 pub mod batch;

@@ -1,9 +1,9 @@
-//! Sends results to their destinations: topics, buckets, standard output. The destination `response` is the transport's: the
-//! result becomes the body of the HTTP response.
+//! Sends results to their destinations: topics, buckets, standard output. The destination `response` is the
+//! transport's: the result becomes the body of the HTTP response.
 //!
 //! | destination | a result is | a duplicate |
 //! |---|---|---|
-//! | `projects/P/topics/T` | a Pub/Sub message that is a CloudEvent, with the input's attributes and ordering key | is found by the ledger |
+//! | `projects/P/topics/T` | a CloudEvent with the input's attributes and ordering key | is found by the ledger |
 //! | `gs://BUCKET/PREFIX/` | the object `PREFIX TASK/KEY.json`, written once | finds the object |
 //! | `stdout` | one line: a CloudEvent in structured mode | is found by the ledger |
 //!
@@ -79,15 +79,15 @@ impl Sinks {
         !self.sinks.is_empty()
     }
 
-    /// Whether results go where they leave no record by which a repeat is known: a topic, standard output.
+    /// Whether results go where they leave no record by which a duplicate could be found: a topic, standard output.
     pub(crate) fn needs_ledger(&self) -> bool {
         self.sinks.iter().any(|sink| !matches!(sink, Sink::Bucket(_)))
     }
 
     /// Delivers to every destination but the response, at the same time, and waits for all of them.
     ///
-    /// Several errors are one: a passing one first, so that a permanent one is reported only when every destination that
-    /// can take the result has it.
+    /// Several errors are one: a passing one first, so that a permanent one is reported only when every destination
+    /// that can take the result has it.
     pub async fn deliver(&self, result: &TaskResult<'_>) -> Result<(), SinkError> {
         let deliveries = self.sinks.iter().map(|sink| async move {
             match sink {

@@ -51,22 +51,23 @@ impl Function {
 
     /// Adds a task. It replaces one of the same name that comes from [`with_model_tasks`](Self::with_model_tasks).
     ///
-    /// A topology that is given, with `TOPOLOGY` or beside the executable, must name no task that the program does not have. The
-    /// one that the project ships with names the model's tasks: in a program without them, its default task is the first one
-    /// added.
+    /// A topology that is given, with `TOPOLOGY` or beside the executable, must name no task that the program does not
+    /// have. The one that the project ships with names the model's tasks: in a program without them, its default task
+    /// is the first one added.
     pub fn task(mut self, task: impl Task) -> Self {
         self.tasks.push(Box::new(task));
         self
     }
 
-    /// Runs this many batches at a time, for tasks that wait for something; 1 unless set, which suits tasks that compute.
+    /// Runs this many batches at a time, for tasks that wait for something; 1 unless set, which suits tasks that
+    /// compute.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
-    /// Serves until SIGTERM or Ctrl-C. The exit code is 0 after a drain, 2 for a setting that cannot be used, 1 for anything
-    /// else that prevents the start.
+    /// Serves until SIGTERM or Ctrl-C. The exit code is 0 after a drain, 2 for a setting that cannot be used, 1 for
+    /// anything else that prevents the start.
     pub fn run(self) -> ExitCode {
         let (config, ignored_host) = Config::read();
         telemetry::start(config.log_format());
@@ -107,8 +108,8 @@ impl Function {
         program.serve(Some(listener), stop_signal()).await
     }
 
-    /// Serves on `listener`, and pulls where `config` says so, until `shutdown` is ready, then drains: requests in flight have
-    /// 9 s to end, and results are flushed. For tests and for programs with a runtime of their own.
+    /// Serves on `listener`, and pulls where `config` says so, until `shutdown` is ready, then drains: requests in
+    /// flight have 9 s to end, and results are flushed. For tests and for programs with a runtime of their own.
     ///
     /// # Errors
     /// A setting or a task cannot be used, or Pub/Sub refuses to let this process pull.
@@ -134,8 +135,9 @@ fn example(address: &str) -> String {
     )
 }
 
-/// The async runtime of a program: requests, responses and calls to Google Cloud, on half of the CPUs. Tasks run on threads of their
-/// own, and more threads here would mostly hand requests to one another: on two CPUs that costs 13 to 29 % more CPU a request.
+/// The async runtime of a program: requests, responses and calls to Google Cloud, on half of the CPUs. Tasks run on
+/// threads of their own, and more threads here would mostly hand requests to one another: on two CPUs that costs 13 to
+/// 29 % more CPU a request.
 ///
 /// # Errors
 /// The system has no threads left.

@@ -6,9 +6,9 @@
 //! | `classify`: [`Classify`] | texts and labels | the scores of the labels for each text |
 //! | `rerank`: [`Rerank`] | a query and documents | the documents by relevance |
 //!
-//! A payload that is a JSON object has the fields that each task names; any other text is taken as `{"input": text}`, see
-//! [`payload::read()`](crate::payload::read()). A field that may be left out may be `null` as well. Fields that a task does not
-//! know are ignored, so that a payload may carry what its sender needs.
+//! A payload that is a JSON object has the fields that each task names; any other text is taken as `{"input": text}`,
+//! see [`payload::read()`](crate::payload::read()). A field that may be left out may be `null` as well. Fields that a
+//! task does not know are ignored, so that a payload may carry what its sender needs.
 
 mod classify;
 mod embed;

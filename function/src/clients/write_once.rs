@@ -18,7 +18,8 @@ pub async fn write_once(
     data: Bytes,
     content_type: &str,
 ) -> Result<Option<i64>, Error> {
-    // Known beforehand, the checksum goes with the metadata; else in a third part, which fake-gcs-server takes for the object.
+    // Known beforehand, the checksum goes with the metadata; else in a third part, which fake-gcs-server takes for the
+    // object.
     let checksum = crc32c::crc32c(&data);
     let written = storage
         .write_object(resource_name(bucket), object, data)

@@ -8,7 +8,7 @@ pub const REASON: &str = "dead-letter-reason";
 pub const DETAIL: &str = "dead-letter-detail";
 /// The id of the rejected message.
 pub const SOURCE_MESSAGE_ID: &str = "dead-letter-source-message-id";
-/// The topic that the message came from; the subscription where the topic is not known.
+/// The topic that the message came from; the subscription where only that is named.
 pub const SOURCE_TOPIC: &str = "dead-letter-source-topic";
 /// The declared service that rejected it.
 pub const SERVICE: &str = "dead-letter-service";

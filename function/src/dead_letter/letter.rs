@@ -1,9 +1,10 @@
 //! What gives way where a message holds more than a dead letter can: a pure function of the message.
 //!
 //! Every piece of the message (an attribute, or the ordering key) is in one of three states: kept as it is, moved into
-//! [`ORIGINAL`](super::labels::ORIGINAL), or dropped. [`Letter::new`] keeps all that Pub/Sub takes. While the letter still has too many attributes, it moves
-//! the shortest ones, of which many fit into one part of `ORIGINAL`, and after that drops the pieces that free the most for the
-//! least loss. The invariant: what is kept, the parts of `ORIGINAL`, and the notes about both fit into 100 attributes.
+//! [`ORIGINAL`](super::labels::ORIGINAL), or dropped. [`Letter::new`] keeps all that Pub/Sub takes. While the letter
+//! still has too many attributes, it moves the shortest ones, of which many fit into one part of `ORIGINAL`, and after
+//! that drops the pieces that free the most for the least loss. The invariant: what is kept, the parts of `ORIGINAL`,
+//! and the notes about both fit into 100 attributes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -43,7 +44,7 @@ pub(super) enum Data {
     Whole,
     /// In an object.
     Stored(Stored),
-    /// In the letter as far as there is room, and lost from there.
+    /// In the letter as far as it fits; the rest is lost.
     Cut {
         /// Of the whole data, in bytes.
         length: usize,
@@ -139,7 +140,7 @@ impl Letter {
     /// How much data it can have.
     pub(super) fn data_room(&self) -> usize {
         let attributes: usize = self.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-        // Without `strict` the bound of a whole request, 10 MiB, has room for the most data and the most attributes.
+        // Without `strict` the bound of a whole request, 10 MiB, is enough for the most data and the most attributes.
         if self.strict { MAX_DATA - attributes - self.ordering_key.len() } else { MAX_DATA }
     }
 
@@ -223,7 +224,8 @@ impl<'a> Pieces<'a> {
         if cost == 0 { 0 } else { (FRAME + cost).div_ceil(MIN_PART_BYTES) }
     }
 
-    /// Moves attributes, the shortest first: many of them fit into one part. Stops at the fewest slots that this can reach.
+    /// Moves attributes, the shortest first: many of them fit into one part. Stops at the fewest slots that this can
+    /// reach.
     fn move_shortest(&mut self, slots: usize, notes: Notes) {
         // Moving long ones frees nothing.
         let mut best = (self.slots(notes), 0);
@@ -278,7 +280,7 @@ impl<'a> Pieces<'a> {
         kept.is_some()
     }
 
-    /// The values of [`ORIGINAL`](super::labels::ORIGINAL) and those that go on from it.
+    /// The values of [`ORIGINAL`](super::labels::ORIGINAL) and of the parts that continue it.
     fn parts(&self) -> Vec<String> {
         if self.moved.is_empty() {
             return Vec::new();

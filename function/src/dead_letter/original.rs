@@ -13,7 +13,7 @@ use infra::limits::MAX_ATTRIBUTES;
 
 /// What every letter says anew.
 const LABELS: [&str; 7] = [REASON, DETAIL, SOURCE_MESSAGE_ID, SOURCE_TOPIC, SERVICE, TIME, LEFT_OUT];
-/// Where the data is that an earlier letter had no room for.
+/// Where the data is that did not fit into an earlier letter.
 const DATA: [&str; 3] = [DATA_URI, DATA_GENERATION, DATA_SHA256];
 
 /// A message, but for its data.

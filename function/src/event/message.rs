@@ -1,4 +1,4 @@
-//! What every form of event becomes.
+//! The message that every form of event is decoded into.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,18 @@ pub const PUBSUB_TYPE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
 
 /// The attribute that names a task.
 pub const TASK_ATTRIBUTE: &str = "task";
-/// The attribute with the number of hop-limited services that a message has passed, as the result of a result of a result.
-/// It stops loops in which services consume each other's results.
+/// The attribute with the number of hop-limited services that a message has passed, as the result of a result of a
+/// result. It stops loops in which services consume each other's results.
 pub const HOP_COUNT_ATTRIBUTE: &str = "hop-count";
 
-/// One unit of work, whatever form it arrived in.
+/// One unit of work, the same for every form of event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
     /// Pub/Sub's message id or the CloudEvent's `id`; unique within [`source`](Self::source).
     pub id: String,
-    /// CloudEvents `source`; for Pub/Sub `//pubsub.googleapis.com/projects/P/topics/T`, or, where only the subscription is
-    /// known, `//pubsub.googleapis.com/projects/P/subscriptions/S`; without that too, `//pubsub.googleapis.com`.
+    /// CloudEvents `source`; for Pub/Sub `//pubsub.googleapis.com/projects/P/topics/T`, or, where the event names only
+    /// the subscription, `//pubsub.googleapis.com/projects/P/subscriptions/S`; where it names neither,
+    /// `//pubsub.googleapis.com`.
     pub source: String,
     /// CloudEvents `type`; for Pub/Sub [`PUBSUB_TYPE`].
     pub kind: String,
@@ -31,7 +32,8 @@ pub struct Message {
     /// The media type of [`data`](Self::data) that the event declares: a CloudEvent's `datacontenttype`, or the header
     /// `content-type` where the body is the data. Empty where none is declared, as in every wrapped Pub/Sub message.
     pub content_type: String,
-    /// Pub/Sub's attributes, or the event's extensions. At most [`MAX_ATTRIBUTES`](super::MAX_ATTRIBUTES), of [`MAX_KEY`](super::MAX_KEY) and [`MAX_VALUE`](super::MAX_VALUE) bytes.
+    /// Pub/Sub's attributes, or the event's extensions. At most [`MAX_ATTRIBUTES`](super::MAX_ATTRIBUTES), of
+    /// [`MAX_KEY`](super::MAX_KEY) and [`MAX_VALUE`](super::MAX_VALUE) bytes.
     pub attributes: BTreeMap<String, String>,
     /// Pub/Sub's ordering key; empty if none.
     pub ordering_key: String,
@@ -42,8 +44,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// Whether the payload is declared to be text (`text/plain` or another `text/…`): by its content type, or by the attribute
-    /// `content-type`, which is where CloudEvents' binding for Pub/Sub puts it.
+    /// Whether the payload is declared to be text (`text/plain` or another `text/…`): by its content type, or by the
+    /// attribute `content-type`, which is where CloudEvents' binding for Pub/Sub puts it.
     pub fn is_text(&self) -> bool {
         let attribute = self.attributes.get(CONTENT_TYPE.as_str()).map(String::as_str);
         [Some(self.content_type.as_str()), attribute]

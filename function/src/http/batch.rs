@@ -17,12 +17,12 @@ use crate::event::EventError;
 use crate::pipeline::{ResultEvent, WhenFull};
 use crate::{Message, Outcome};
 
-/// Events of one batch that are processed at the same time: a full batch of short texts, so that a request of many events need
-/// not fit into the queue.
+/// Events of one batch that are processed at the same time: a full batch of short texts, so that a request of many
+/// events need not fit into the queue.
 const MAX_EVENTS_IN_FLIGHT: usize = 256;
 
-/// Processes the events. The first event that the full queue refuses ends the request with a refusal of all: its sender sends the
-/// whole batch again, so nothing is gained by waiting for the others, and those that wait leave the queue.
+/// Processes the events. The first event that the full queue refuses ends the request with a refusal of all: its sender
+/// sends the whole batch again, so nothing is gained by waiting for the others, and those that wait leave the queue.
 pub(super) async fn respond(app: &App, headers: &HeaderMap, events: Vec<Result<Message, EventError>>) -> Response {
     let id = |event: &Result<Message, EventError>| match event {
         Ok(message) => Some(message.id.clone()),

@@ -42,9 +42,9 @@ impl BodyBudget {
         Self { max_bytes, memory: Arc::new(Semaphore::new(kib.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// Reads a body to its end. Memory is claimed as bytes arrive: announcing a length costs nothing, and holds nothing up.
-    /// A body that announces more than the bound is refused before a byte of it is waited for; a client that waits for
-    /// `100 Continue` gets the refusal instead.
+    /// Reads a body to its end. Memory is claimed as bytes arrive: announcing a length costs nothing, and holds nothing
+    /// up. A body that announces more than the bound is refused before a byte of it is waited for; a client that waits
+    /// for `100 Continue` gets the refusal instead.
     pub(super) async fn read(&self, body: &mut Body) -> Result<(Bytes, BodyPermit), RequestError> {
         let announced = body.size_hint().lower();
         if announced > self.max_bytes as u64 {
@@ -95,7 +95,7 @@ impl BodyBudget {
     }
 }
 
-/// Refuses a body in a content encoding: the length that counts, and what the body says, are known only after decoding.
+/// Refuses a body in a content encoding: the length that counts, and what the body says, appear only after decoding.
 pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), RequestError> {
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut encodings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
@@ -106,8 +106,8 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), RequestError> {
     Err(RequestError::ContentEncoding { found })
 }
 
-/// Reads and discards the rest of a body whose request is refused. Many clients look for a response only when they have sent
-/// everything, and one whose connection is closed before that never sees why.
+/// Reads and discards the rest of a body whose request is refused. Many clients look for a response only when they have
+/// sent everything, and one whose connection is closed before that never sees why.
 pub(super) fn discard(mut body: Body) {
     if body.is_end_stream() {
         return;
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_in_flight_share_the_memory() {
-        let bodies = BodyBudget::new(32 << 10); // room for 8 × 32 KiB
+        let bodies = BodyBudget::new(32 << 10); // memory for 8 × 32 KiB
         let mut held = Vec::new();
         for _ in 0..7 {
             held.push(bodies.read(&mut Body::from(vec![0; 32 << 10])).await.unwrap());

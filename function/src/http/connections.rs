@@ -29,16 +29,16 @@ const MAX_HEADERS: usize = 160;
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 /// Streams at once on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
-/// How long a client may take nothing of its response. Responses have megabytes, and a thousand that are not read would exhaust the
-/// memory.
+/// How long a client may take nothing of its response. Responses have megabytes, and a thousand that are not read would
+/// exhaust the memory.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between keep-alive pings on an HTTP/2 connection.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown` is ready, then until the requests in flight have ended. Meanwhile the port stays open, so that health
-/// checks see that this process is draining; `router` refuses events then.
+/// Serves until `shutdown` is ready, then until the requests in flight have ended. Meanwhile the port stays open, so
+/// that health checks see that this process is draining; `router` refuses events then.
 pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
     let server = Server { builder: builder(), router, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
     let graceful = GracefulShutdown::new();
@@ -126,7 +126,8 @@ async fn run_connection<E: Debug>(
     permit: Option<OwnedSemaphorePermit>,
 ) {
     let mut connection = std::pin::pin!(connection);
-    // The header time-out of HTTP/1 begins only when the client has shown which protocol it speaks, and HTTP/2 has none.
+    // The header time-out of HTTP/1 begins only when the client has shown which protocol it speaks, and HTTP/2 has
+    // none.
     let ended = match tokio::time::timeout(HEADER_TIMEOUT, &mut connection).await {
         Ok(ended) => ended,
         Err(_) if used.load(Ordering::Relaxed) => connection.await,

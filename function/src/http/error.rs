@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::auth::AuthError;
 use crate::event::EventError;
 
-/// A request without a message to process. The text goes to the client: it says what was expected, and names no internals.
+/// A request without a message to process. The text goes to the client: it says what was expected, and names no
+/// internals.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
     #[error("there is nothing here; events are posted to /")]

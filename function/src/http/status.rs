@@ -1,4 +1,5 @@
-//! The one table from outcome or error to status. Nothing else decides a status, a problem `type` or the `outcome` of a problem.
+//! The one table from outcome or error to status. Nothing else decides a status, a problem `type` or the `outcome` of a
+//! problem.
 //!
 //! # Messages
 //!
@@ -7,14 +8,14 @@
 //! | Done | 200 with the result as a CloudEvent if `response` is among the results, else 204 |
 //! | Rejected, and in the dead-letter topic | 200 |
 //! | Rejected, no dead-letter topic | 422 |
-//! | Retry | 503, with `Retry-After` where the time is known |
+//! | Retry | 503, with `Retry-After` where the outcome has a time |
 //! | Overloaded | 429 with `Retry-After` |
 //!
 //! Pub/Sub takes 102, 200, 201, 202 and 204 as acknowledgements and redelivers after any other status.
 //!
-//! A CloudEvents batch has one response: 200 when every event is done or dead-lettered, else the status that comes first in the
-//! list 429, 503, 422, 400. Retrying helps the passing faults, which must not be lost behind a rejection; and the sender has to see
-//! a full queue first.
+//! A CloudEvents batch has one response: 200 when every event is done or dead-lettered, else the status that comes
+//! first in the list 429, 503, 422, 400. Retrying helps the passing faults, which must not be lost behind a rejection;
+//! and the sender has to see a full queue first.
 //!
 //! # Requests without a message
 //!

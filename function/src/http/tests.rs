@@ -148,7 +148,8 @@ async fn until(condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// Checks that a response is a whole problem after RFC 9457, and returns its `type`'s last part, `outcome` and `message_id`.
+/// Checks that a response is a whole problem after RFC 9457, and returns its `type`'s last part, `outcome` and
+/// `message_id`.
 async fn problem(response: Response, status: u16) -> (String, String, Value) {
     assert_eq!(response.status().as_u16(), status);
     assert_eq!(response.headers()["content-type"], "application/problem+json");

@@ -16,8 +16,8 @@ impl QueuePermits {
         Self { tokens: Semaphore::new(capacity as usize), capacity }
     }
 
-    /// Waits until work of this cost fits; its tokens are free again when the permit is dropped. Work that exceeds the whole
-    /// capacity waits for all of it, and the queue then rejects it.
+    /// Waits until work of this cost fits; its tokens are free again when the permit is dropped. Work that exceeds the
+    /// whole capacity waits for all of it, and the queue then rejects it.
     pub(crate) async fn acquire(&self, cost: usize) -> Option<SemaphorePermit<'_>> {
         let cost = u32::try_from(cost).unwrap_or(u32::MAX).min(self.capacity);
         self.tokens.acquire_many(cost).await.ok() // never closed

@@ -1,4 +1,5 @@
-//! A result as a CloudEvent, without a protocol yet: a response sends it in binary mode, an entry of a batch in structured mode.
+//! A result as a CloudEvent, without a protocol yet: a response sends it in binary mode, an entry of a batch in
+//! structured mode.
 
 use bytes::Bytes;
 

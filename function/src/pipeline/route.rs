@@ -6,8 +6,8 @@ use crate::event::{HOP_COUNT_ATTRIBUTE, TASK_ATTRIBUTE};
 use crate::task::AnyTask;
 use crate::{Message, Outcome};
 
-/// The index of the message's task in `tasks`: the first rule of `service` that matches decides, else the attribute `task`,
-/// else `default`.
+/// The index of the message's task in `tasks`: the first rule of `service` that matches decides, else the attribute
+/// `task`, else `default`.
 ///
 /// The rules are filters over attributes; `infra` reads and matches them.
 pub(super) fn route(
@@ -39,8 +39,8 @@ pub(super) fn route(
     })
 }
 
-/// How many services with a hop limit the message has passed. A value that does not parse counts as the maximum, so the message
-/// is rejected.
+/// How many services with a hop limit the message has passed. A value that does not parse counts as the maximum, so the
+/// message is rejected.
 pub(super) fn hops(message: &Message) -> u32 {
     message.attributes.get(HOP_COUNT_ATTRIBUTE).map_or(0, |hops| hops.parse().unwrap_or(u32::MAX))
 }

@@ -2,7 +2,8 @@
 
 use crate::Message;
 
-/// What a transport knows about the trace of a message, as it was received. Pulled messages have none beside their attributes.
+/// What a transport knows about the trace of a message, as it was received. Pulled messages have none beside their
+/// attributes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TraceContext<'a> {
     /// W3C `traceparent`: <https://www.w3.org/TR/trace-context/#traceparent-header>.
@@ -14,15 +15,15 @@ pub(crate) struct TraceContext<'a> {
 /// A trace and a span of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TraceIds {
-    /// Cloud Logging's name, `projects/PROJECT/traces/TRACE_ID`; the id alone where the project is not known.
+    /// Cloud Logging's name, `projects/PROJECT/traces/TRACE_ID`; the id alone where no project is set.
     pub(crate) trace: String,
     /// 16 hexadecimal digits.
     pub(crate) span_id: String,
 }
 
 impl TraceContext<'_> {
-    /// The message's own `traceparent`, which its producer set, else the transport's, else Google's older form. `None` where
-    /// there is none that can be read.
+    /// The message's own `traceparent`, which its producer set, else the transport's, else Google's older form. `None`
+    /// where none of them can be parsed.
     pub(super) fn ids(&self, message: &Message, project: Option<&str>) -> Option<TraceIds> {
         let own = ["traceparent", "googclient_traceparent"]
             .into_iter()

@@ -8,7 +8,7 @@ use crate::resource_names::{check_bucket, check_topic};
 /// Where results go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
-    /// The body of the answer: `response`.
+    /// The body of the response: `response`.
     Response,
     /// One line a result on standard output: `stdout`.
     Stdout,
@@ -23,9 +23,9 @@ pub enum Destination {
     },
 }
 
-/// Not a destination.
+/// A text that is not a destination: what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{value}` is no destination for results: {why}")]
+#[error("`{value}` is not a destination for results: {why}")]
 pub struct DestinationError {
     value: String,
     why: String,
@@ -37,8 +37,8 @@ impl DestinationError {
     }
 }
 
-/// The longest prefix in bytes: leaves room for task and key in an object name of 1024.
-const MAX_PREFIX: usize = 384;
+/// The longest prefix, in bytes: task and key have to fit into an object name of 1024 bytes too.
+const MAX_PREFIX_BYTES: usize = 384;
 
 impl FromStr for Destination {
     type Err = DestinationError;
@@ -54,8 +54,8 @@ impl FromStr for Destination {
         if let Some(rest) = text.strip_prefix("gs://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             check_bucket(bucket).map_err(refuse)?;
-            if prefix.chars().any(char::is_control) || prefix.len() > MAX_PREFIX {
-                return Err(refuse(format!("a prefix has at most {MAX_PREFIX} bytes and no control characters")));
+            if prefix.chars().any(char::is_control) || prefix.len() > MAX_PREFIX_BYTES {
+                return Err(refuse(format!("a prefix has at most {MAX_PREFIX_BYTES} bytes and no control characters")));
             }
             if !prefix.is_empty() && !prefix.ends_with('/') {
                 return Err(refuse(format!("a prefix ends in `/`: gs://{bucket}/{prefix}/")));
@@ -66,7 +66,7 @@ impl FromStr for Destination {
             check_topic(text).map_err(refuse)?;
             return Ok(Self::Topic(text.to_owned()));
         }
-        Err(refuse("right are `response`, `stdout`, `projects/P/topics/T` and `gs://BUCKET/PREFIX/`".into()))
+        Err(refuse("expected `response`, `stdout`, `projects/P/topics/T` or `gs://BUCKET/PREFIX/`".into()))
     }
 }
 

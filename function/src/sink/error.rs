@@ -2,11 +2,12 @@
 
 use crate::Outcome;
 
-/// A result or dead letter did not reach its destination. The text is for the log; [`outcome`](Self::outcome) is for the sender.
+/// A result or dead letter did not reach its destination. The text is for the log; [`outcome`](Self::outcome) is for
+/// the sender.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SinkError {
-    /// Another try may succeed: no connection, a deadline passed, and also a missing topic or permission, which an operator
-    /// puts right without touching the message.
+    /// Another try may succeed: no connection, a deadline passed, and also a missing topic or permission, which an
+    /// operator puts right without touching the message.
     #[error("cannot deliver to {destination}: {detail}")]
     Passing {
         /// The topic or bucket.
@@ -27,8 +28,8 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// The outcome of the message: [`Outcome::Retry`] for a passing fault, without internals, and [`Outcome::Rejected`] for a
-    /// permanent one.
+    /// The outcome of the message: [`Outcome::Retry`] for a passing fault, without internals, and [`Outcome::Rejected`]
+    /// for a permanent one.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Passing { .. } => Outcome::retry("the result could not be delivered; it will be tried again"),

@@ -19,13 +19,14 @@ pub struct TaskResult<'a> {
     pub service: &'a str,
     /// The idempotency key of the input: [`Message::key`].
     pub key: Cow<'a, str>,
-    /// The message that it answers.
+    /// The message that it is the result of.
     pub input: &'a Message,
     /// JSON text.
     pub body: Bytes,
     /// When the work was done: RFC 3339, UTC.
     pub time: String,
-    /// The number of hop-limited services that the message has passed, this one included; `None` if this service has no limit.
+    /// The number of hop-limited services that the message has passed, this one included; `None` if this service has no
+    /// limit.
     pub hops: Option<u32>,
 }
 
@@ -46,11 +47,12 @@ impl<'a> TaskResult<'a> {
         format!("ai.workloads.{}.completed.v1", self.task)
     }
 
-    /// The attributes of a published result: the input's own, and over them what the result says of itself.
+    /// The attributes of a published result: the input's own, and over them those that describe the result.
     ///
-    /// Left out are the attributes that describe the input's data and would be wrong on the result's: `ce-*`, `content-type`, and
-    /// the three of a claim check. Left out, and named in [`LEFT_OUT`], are also those that Pub/Sub does not take or has no room
-    /// for: reserved names, names and values out of bounds, and the longest of more than 100.
+    /// Left out are the attributes that describe the input's data and would be wrong on the result's: `ce-*`,
+    /// `content-type`, and the three of a claim check. Left out, and named in [`LEFT_OUT`], are also those that Pub/Sub
+    /// does not take, or that exceed its limits: reserved names, names and values out of bounds, and the longest of
+    /// more than 100.
     pub fn attributes(&self) -> BTreeMap<String, String> {
         attributes::of_result(&self.input.attributes, self.own_attributes())
     }

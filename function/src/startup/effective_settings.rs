@@ -21,8 +21,8 @@ pub(super) struct EffectiveSettings {
 }
 
 impl EffectiveSettings {
-    /// Locally a process responds with its results and dead-letters nothing; on Cloud Run, or when it pulls, it does what its
-    /// service declares. Pulled messages have no response, so their results must go elsewhere.
+    /// Locally a process responds with its results and dead-letters nothing; on Cloud Run, or when it pulls, it does
+    /// what its service declares. Pulled messages have no response, so their results must go elsewhere.
     ///
     /// The declared ledger is ignored on an emulated Pub/Sub (`emulated`), because emulators reuse message ids.
     ///
@@ -68,7 +68,8 @@ impl EffectiveSettings {
     }
 }
 
-/// The destinations of a process that pulls. By default, requests to a local process still get their result as the response.
+/// The destinations of a process that pulls. By default, requests to a local process still get their result as the
+/// response.
 fn for_pulled(config: &Config, mut results: Vec<Destination>) -> Result<Vec<Destination>, StartError> {
     let elsewhere = results.iter().any(|result| *result != Destination::Response);
     if config.results.is_none() {
@@ -79,7 +80,8 @@ fn for_pulled(config: &Config, mut results: Vec<Destination>) -> Result<Vec<Dest
             results.push(Destination::Response);
         }
     } else if !elsewhere {
-        let why = "a pulled message has no answer that could hold its result; add stdout, projects/P/topics/T or gs://BUCKET/PREFIX/";
+        let why = "a pulled message has no answer that could hold its result; \
+                   add stdout, projects/P/topics/T or gs://BUCKET/PREFIX/";
         return Err(StartError::setting("RESULTS", "response", why));
     }
     Ok(results)
@@ -100,8 +102,8 @@ fn subscription(name: &str, project: Option<&str>, topology: &Topology) -> Resul
     Ok(PullSubscription { name: full, topic })
 }
 
-/// The service that this process is, reduced to what the function reads: the same from a whole declaration as from the part of it
-/// that an archive holds.
+/// The service that this process is, reduced to what the function reads: the same from a whole declaration as from the
+/// part of it that an archive holds.
 fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {
     let names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
     if let Some(name) = &config.service {

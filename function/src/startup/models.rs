@@ -19,7 +19,8 @@ pub(super) async fn load(config: &Config, clients: &Arc<Clients>) -> Result<Enco
         directory => SourceModel::read(Path::new(directory)).and_then(quantised),
     };
     let encoder = loaded.map_err(|error| {
-        let right = "it is `embedded`, a directory, or gs://BUCKET/PREFIX/, with model.safetensors, tokenizer.json and config.json";
+        let right = "it is `embedded`, a directory, or gs://BUCKET/PREFIX/, \
+                     with model.safetensors, tokenizer.json and config.json";
         StartError::setting("MODEL", &config.model, format!("{error}; {right}"))
     })?;
     Ok(encoder.with_threads(config.threads()))

@@ -1,4 +1,4 @@
-//! A program with its settings: builds everything that a message meets, and serves until the shutdown has ended.
+//! A program with its settings: builds the pipeline and the transports, and serves until the shutdown has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::task::AnyTask;
 use crate::tasks::{Classify, Embed, Rerank};
 use crate::{Config, DeadLetter, Destination, Payloads, Sinks};
 
-/// How long the publishes that Pub/Sub has not answered may take at the end.
+/// At the end, how long to wait for publishes that Pub/Sub has not answered yet.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A program that is ready to serve.
@@ -41,8 +41,8 @@ impl From<PullError> for StartError {
 }
 
 impl Program {
-    /// Reads the topology, loads the model and builds the pipeline. `tasks` are the program's own; with `model_tasks` those of
-    /// the model are added.
+    /// Reads the topology, loads the model and builds the pipeline. `tasks` are the program's own; with `model_tasks`
+    /// those of the model are added.
     pub(super) async fn build(
         mut tasks: Vec<Box<dyn AnyTask>>,
         model_tasks: bool,
@@ -120,8 +120,8 @@ impl Program {
         Ok(Self { app: Arc::new(app), encoder, pull })
     }
 
-    /// Serves requests where there is a listener, and pulls where there is a subscription, until `stop` is ready or pulling has
-    /// ended. Then drains: transports accept no more work, what is in flight ends, and results are flushed.
+    /// Serves requests where there is a listener, and pulls where there is a subscription, until `stop` is ready or
+    /// pulling has ended. Then drains: transports accept no more work, what is in flight ends, and results are flushed.
     pub(super) async fn serve(
         self,
         listener: Option<TcpListener>,

@@ -19,7 +19,8 @@ impl Shutdown {
     pub(super) fn begun(&self) -> impl Future<Output = ()> + use<> {
         let mut begun = self.0.subscribe();
         async move {
-            let _ = begun.wait_for(|begun| *begun).await; // an error says that the sender is gone, which is as good
+            // An error says that the sender is dropped, at the end of the program.
+            let _ = begun.wait_for(|begun| *begun).await;
         }
     }
 }

@@ -5,21 +5,21 @@ use infra::topology::{Service, TASKS};
 use super::topology_file::Origin;
 use crate::startup::error::StartError;
 
-/// Refuses a name that none of `tasks` has. A topology that was not chosen for this program, that of the workspace or the copy
-/// compiled in, may name the project's own tasks in a program without them: that is worth a line in the log.
+/// Refuses a name that none of `tasks` has. A topology that was not chosen for this program, that of the workspace or
+/// the copy compiled in, may name the project's own tasks in a program without them: that is worth a line in the log.
 pub(super) fn check(service: &Service, tasks: &[&str], origin: &Origin) -> Result<(), StartError> {
     let default = service.task.iter().map(|task| (task, "`task`".to_owned()));
     let routes = service.routes.iter().enumerate();
     let routes = routes.map(|(index, route)| (&route.task, format!("the `task` of route {}", index + 1)));
     let own = service.tasks.iter().map(|task| (task, "`tasks`".to_owned()));
-    for (name, place) in default.chain(routes).chain(own).filter(|(name, _)| !tasks.contains(&name.as_str())) {
+    for (name, declared_as) in default.chain(routes).chain(own).filter(|(name, _)| !tasks.contains(&name.as_str())) {
         if !origin.chosen && TASKS.contains(&name.as_str()) {
             tracing::warn!(task = name, "the topology names a task that this program does not have");
             continue;
         }
         let nearest = infra::nearest(name, tasks).map(|nearest| format!("did you mean `{nearest}`? "));
         let why = format!(
-            "{place} of service `{}` is `{name}`, and this program has no such task; {}it has: {}",
+            "{declared_as} of service `{}` is `{name}`, and this program has no such task; {}it has: {}",
             service.name,
             nearest.unwrap_or_default(),
             tasks.join(", ")

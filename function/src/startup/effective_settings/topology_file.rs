@@ -15,7 +15,8 @@ pub(super) struct Origin {
     pub(super) chosen: bool,
 }
 
-/// Reads the topology that is chosen: by the setting `TOPOLOGY`, beside the executable, in the workspace, or compiled in.
+/// Reads the topology that is chosen: by the setting `TOPOLOGY`, beside the executable, in the workspace, or compiled
+/// in.
 pub(super) fn read(config: &Config, tasks: &[&str]) -> Result<(Topology, Origin), StartError> {
     let chosen = config.topology.clone().or_else(beside);
     let is_chosen = chosen.is_some();
@@ -37,14 +38,14 @@ fn beside() -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-/// The file that people edit, of the workspace whose `cargo run` or target directory this comes from. It is found when the process
-/// starts and not compiled in, so that editing it builds nothing.
+/// The file that people edit, of the workspace whose `cargo run` or target directory this comes from. It is found when
+/// the process starts and not compiled in, so that editing it builds nothing.
 fn in_workspace() -> Option<PathBuf> {
     let file = |root: &Path| {
         let path = root.join("infra/topology.toml");
         (path.is_file() && root.join("function/Cargo.toml").is_file()).then_some(path)
     };
-    // Cargo says where the package of the program is that it runs.
+    // Cargo tells a program that it runs where its package is.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let run = package.as_deref().and_then(Path::parent).and_then(file);
     run.or_else(|| std::env::current_exe().ok()?.ancestors().skip(1).find_map(file))

@@ -101,11 +101,12 @@ impl<'a> TaskResult<'a> {
     }
 }
 
-/// A result or dead letter did not reach its destination. Its text is for the log; [`outcome`](Self::outcome) for the sender.
+/// A result or dead letter did not reach its destination. Its text is for the log; [`outcome`](Self::outcome) for the
+/// sender.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SinkError {
-    /// Another try may succeed: no connection, a deadline passed, and also a missing topic or permission, which an operator
-    /// puts right without touching the message.
+    /// Another try may succeed: no connection, a deadline passed, and also a missing topic or permission, which an
+    /// operator puts right without touching the message.
     #[error("cannot deliver to {destination}: {detail}")]
     Passing {
         /// The topic or bucket.
@@ -179,15 +180,16 @@ impl Sinks {
         !self.sinks.is_empty()
     }
 
-    /// Whether results go where they leave no record by which a repeat is known: a topic, standard output.
+    /// Whether duplicates can be told only by a ledger: results go to a topic or to standard output, which keep no
+    /// record.
     pub(crate) fn needs_ledger(&self) -> bool {
         self.sinks.iter().any(|sink| !matches!(sink, Sink::Bucket(_)))
     }
 
     /// Delivers to every destination but the response, at the same time, and waits for all of them.
     ///
-    /// Several errors are one: a passing one first, so that a permanent one is reported only when every destination that
-    /// can take the result has it.
+    /// Several errors are one: a passing one first, so that a permanent one is reported only when every destination
+    /// that can take the result has it.
     pub async fn deliver(&self, result: &TaskResult<'_>) -> Result<(), SinkError> {
         let deliveries = self.sinks.iter().map(|sink| async move {
             match sink {

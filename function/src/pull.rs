@@ -1,15 +1,31 @@
-//! The pipeline, fed from a pull subscription.
+//! The pull transport: messages of a pull subscription, handled like pushed ones.
 //!
-//! Streaming pull brings messages, each goes the way of a pushed one, and its end is told to Pub/Sub:
+//! StreamingPull delivers messages. Each takes the same pipeline as a message that came over HTTP, and its
+//! outcome is reported to Pub/Sub:
 //!
-//! | outcome | Pub/Sub |
+//! | outcome | reported as |
 //! |---|---|
-//! | Done, or Rejected and in the dead-letter topic | acknowledged |
-//! | Retry, Overloaded, or Rejected without a dead-letter topic | given back after a pause |
+//! | Done, or Rejected and published to the dead-letter topic | acknowledged |
+//! | Retry, Overloaded, or Rejected without a dead-letter topic | not acknowledged (nack), after a delay |
 //!
-//! The client extends leases while work lasts. At most [`MAX_OUTSTANDING_MESSAGES`] messages and [`MAX_OUTSTANDING_BYTES`] of them are here at a time, which
-//! keeps full batches waiting for the encoder, and their work waits for room in its queue (`room`). Messages of one ordering
-//! key go one after the other (`order`). A stream that ends is opened again after a pause that grows.
+//! # Leases
+//!
+//! The client extends the leases of messages while they are in flight, by 15 s at a time. A process that is killed
+//! therefore keeps its messages from other processes for at most that long.
+//!
+//! # Flow control
+//!
+//! At most 1,000 messages and 32 MiB are in flight, which keeps full batches waiting for the model. Where a pushed
+//! message is refused by a full queue, a pulled one waits for room in it (`pipeline/queue_permits`).
+//!
+//! # Order
+//!
+//! Messages of one ordering key are handled one after the other, and fail together (`ordering`).
+//!
+//! # Streams
+//!
+//! A stream that ends is opened again after a backoff. At shutdown messages in flight have the drain time to end; the
+//! others are redelivered.
 
 mod ordering;
 
@@ -34,24 +50,25 @@ use crate::{Message, Outcome};
 use infra::causes;
 use ordering::{OrderedDelivery, OrderingKeys};
 
-/// Messages here at a time: several batches of short ones.
+/// Messages in flight: several batches of short ones.
 const MAX_OUTSTANDING_MESSAGES: usize = 1000;
-/// Bytes of messages that Pub/Sub sends before the first of them is answered for; one message may exceed it.
+/// Bytes of messages in flight. Pub/Sub sends no more until some are settled; a single message may exceed it.
 const MAX_OUTSTANDING_BYTES: i64 = 32 << 20;
-/// By how much the client extends leases, and so how long the messages of a killed process are kept from others.
+/// The time by which the client extends leases, and so how long the messages of a killed process are kept from others.
 const LEASE_EXTENSION: Duration = Duration::from_secs(15);
-/// How long a look at the subscription may take at the start.
+/// How long reading the subscription at the start may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between the end of a stream and the next one: the first pause, and the longest.
+/// The backoff between the end of a stream and the next one. It doubles up to the longest.
 const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(100);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(30);
-/// A stream that lived so long was a good one, even if nothing came.
+/// A stream that lived this long was healthy, even if it brought no message.
 const HEALTHY_STREAM_AGE: Duration = Duration::from_secs(10);
-/// Before a message is given back: unless the outcome knows better, and at most. A fault that lasts must not use up the
-/// delivery attempts of every message as fast as the network allows.
+/// How long a message that failed is held before it is nacked, if its outcome does not say how long. A fault that
+/// lasts must not use up the delivery attempts of every message as fast as the network allows.
 const DEFAULT_NACK_DELAY: Duration = Duration::from_secs(1);
+/// The longest that an outcome may have a message held.
 const MAX_NACK_DELAY: Duration = Duration::from_secs(10);
-/// How long the last acknowledgements may take.
+/// How long Pub/Sub may take to confirm the last acknowledgements at shutdown.
 const FINAL_ACK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The subscription to pull from.
@@ -59,11 +76,12 @@ const FINAL_ACK_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) struct PullSubscription {
     /// `projects/P/subscriptions/S`
     pub(crate) name: String,
-    /// `projects/P/topics/T`, where known. The source of its messages; the subscription takes its place.
+    /// `projects/P/topics/T`, where it could be read: the source of the messages. Otherwise the subscription is their
+    /// source.
     pub(crate) topic: Option<String>,
 }
 
-/// The subscription cannot be pulled from.
+/// A subscription that cannot be pulled from.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub(crate) struct PullError {
@@ -71,7 +89,7 @@ pub(crate) struct PullError {
     why: String,
 }
 
-/// A subscription that was found, or could not be looked at.
+/// A subscription to pull from, with the client that does so.
 pub(crate) struct Pull {
     subscription: PullSubscription,
     subscriber: Subscriber,
@@ -79,7 +97,8 @@ pub(crate) struct Pull {
 }
 
 impl Pull {
-    /// Looks at the subscription. An account that may pull but not look is no error, nor is a service that does not answer yet.
+    /// Makes the client and reads the subscription. An account that may pull from it but not read it is no error, nor
+    /// is a Pub/Sub that does not answer yet.
     ///
     /// # Errors
     /// There is no such subscription, it is a push subscription, or no client can be made.
@@ -100,20 +119,17 @@ impl Pull {
                 return Err(failed(permanent_error(Code::NotFound, &text).unwrap_or(text)));
             }
             Err((_, why)) => {
-                tracing::info!(
-                    subscription = subscription.name,
-                    why,
-                    "the subscription cannot be looked at; pulling anyway"
-                );
+                tracing::info!(subscription = subscription.name, why, "cannot read the subscription; pulling anyway");
             }
         }
         Ok(Self { subscription, subscriber, queue_permits: QueuePermits::new(queue_tokens) })
     }
 
-    /// Pulls until `stop` is ready, then ends what is leased and gives back the rest.
+    /// Pulls until `stop` is ready. Then messages in flight may end within the drain time, and the rest is nacked.
     ///
     /// # Errors
-    /// Pub/Sub refuses the first stream for a reason that does not pass by itself.
+    /// Pub/Sub refuses the first stream for a permanent reason. Later ones are opened again and again: what worked
+    /// once is expected to work again.
     pub(crate) async fn run(
         self: &Arc<Self>,
         pipeline: &Arc<Pipeline>,
@@ -124,12 +140,12 @@ impl Pull {
         let (drain, draining) = watch::channel(false);
         let (mut work, mut closing) = (JoinSet::new(), JoinSet::new());
         let keys = OrderingKeys::default();
-        let mut pause = MIN_RECONNECT_DELAY;
+        let mut backoff = MIN_RECONNECT_DELAY;
         let mut ever_healthy = false;
         tracing::info!(subscription = self.subscription.name, "pulling");
         let ended = loop {
             let opened = Instant::now();
-            let mut came = false;
+            let mut received = false;
             let mut stream = self.open();
             let end = loop {
                 let next = tokio::select! {
@@ -139,7 +155,7 @@ impl Pull {
                 };
                 match next {
                     Ok((slot, message, handler)) => {
-                        came = true;
+                        received = true;
                         while work.try_join_next().is_some() {}
                         let delivery = keys.enqueue(&message.ordering_key);
                         let message = self.message(message, &handler);
@@ -155,13 +171,13 @@ impl Pull {
                     Err(end) => break Some(end),
                 }
             };
-            // Acknowledgements of what it brought still go through it.
+            // Acknowledgements of its messages still go through this stream.
             let token = stream.shutdown_token();
             closing.spawn(async move { token.shutdown().await });
             drop(stream);
             let Some(end) = end else { break Ok(()) };
-            if came || opened.elapsed() >= HEALTHY_STREAM_AGE {
-                (ever_healthy, pause) = (true, MIN_RECONNECT_DELAY);
+            if received || opened.elapsed() >= HEALTHY_STREAM_AGE {
+                (ever_healthy, backoff) = (true, MIN_RECONNECT_DELAY);
             }
             let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| causes(error));
             if !ever_healthy
@@ -172,23 +188,23 @@ impl Pull {
             tracing::warn!(
                 subscription = self.subscription.name,
                 error = text,
-                ?pause,
+                ?backoff,
                 "the stream ended; opening another"
             );
             tokio::select! {
                 () = &mut stop => break Ok(()),
-                () = sleep(pause) => pause = (pause * 2).min(MAX_RECONNECT_DELAY),
+                () = sleep(backoff) => backoff = (backoff * 2).min(MAX_RECONNECT_DELAY),
             }
         };
         let _ = drain.send(true);
-        let all = async { while work.join_next().await.is_some() {} };
-        if timeout(SHUTDOWN_TIMEOUT - FINAL_ACK_TIMEOUT, all).await.is_err() {
-            tracing::warn!(messages = work.len(), "messages still at work are given back");
+        let drained = async { while work.join_next().await.is_some() {} };
+        if timeout(SHUTDOWN_TIMEOUT - FINAL_ACK_TIMEOUT, drained).await.is_err() {
+            tracing::warn!(messages = work.len(), "drain timed out; messages still in flight are redelivered");
             work.shutdown().await;
         }
-        let all = async { while closing.join_next().await.is_some() {} };
-        if timeout(FINAL_ACK_TIMEOUT, all).await.is_err() {
-            tracing::warn!("Pub/Sub did not answer for the last acknowledgements; those messages come again");
+        let closed = async { while closing.join_next().await.is_some() {} };
+        if timeout(FINAL_ACK_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("Pub/Sub did not confirm the last acknowledgements; some messages may be redelivered");
         }
         ended
     }
@@ -221,7 +237,7 @@ impl Pull {
 
 type Received = (OwnedSemaphorePermit, model::Message, Handler);
 
-/// The next message, once there is a slot for it; `Err` is the end of the stream, with its reason if there is one.
+/// The next message, once there is a slot for it. `Err` is the end of the stream, with the error if it was one.
 async fn next(slots: &Arc<Semaphore>, stream: &mut MessageStream) -> Result<Received, Option<Error>> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(|_| None)?; // never closed
     match stream.next().await {
@@ -231,7 +247,7 @@ async fn next(slots: &Arc<Semaphore>, stream: &mut MessageStream) -> Result<Rece
     }
 }
 
-/// What one message needs on its way.
+/// What handling one message takes. Dropped, the message is nacked and its slot is free.
 struct Handling {
     pull: Arc<Pull>,
     pipeline: Arc<Pipeline>,
@@ -243,7 +259,7 @@ struct Handling {
 impl Handling {
     async fn run(mut self, message: Message, handler: Handler) {
         if !self.delivery.predecessor_done().await {
-            handler.nack(); // its predecessor comes again, and then so does it
+            handler.nack(); // its predecessor is redelivered, so this one has to come after it
             return;
         }
         let when_full = WhenFull::Wait(&self.pull.queue_permits);
@@ -252,13 +268,13 @@ impl Handling {
             self.delivery.finish();
             acknowledge(&message, handler).await;
         } else {
-            let pause = match handled.outcome {
+            let delay = match handled.outcome {
                 Outcome::Retry { after, .. } => after.unwrap_or(DEFAULT_NACK_DELAY),
                 Outcome::Overloaded { after } => after,
                 Outcome::Done(_) | Outcome::Rejected { .. } => DEFAULT_NACK_DELAY,
             };
-            // Nobody drains without saying so, and then there is no time to lose.
-            let _ = timeout(pause.min(MAX_NACK_DELAY), self.draining.wait_for(|draining| *draining)).await;
+            // A drain ends the delay: the message can go to another process at once.
+            let _ = timeout(delay.min(MAX_NACK_DELAY), self.draining.wait_for(|draining| *draining)).await;
             drop(self.delivery);
             handler.nack();
         }
@@ -273,7 +289,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
                 tracing::warn!(
                     message_id = message.id,
                     error = causes(&error),
-                    "not acknowledged; the message comes again"
+                    "not acknowledged; the message is redelivered"
                 );
             }
         }
@@ -281,7 +297,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
     }
 }
 
-/// The subscription as Pub/Sub describes it; else the status and what was said.
+/// Reads the subscription; or returns the status, if there is one, and the text of the error.
 async fn describe(admin: &SubscriptionAdmin, name: &str) -> Result<model::Subscription, (Option<Code>, String)> {
     match timeout(LOOKUP_TIMEOUT, admin.get_subscription().set_subscription(name).send()).await {
         Ok(Ok(found)) => Ok(found),
@@ -294,9 +310,9 @@ fn code(error: &Error) -> Option<Code> {
     error.status().map(|status| status.code)
 }
 
-/// What to do about a refusal that does not pass by itself.
+/// What to do about a refusal, if it is permanent.
 fn permanent_error(code: Code, text: &str) -> Option<String> {
-    let right = match code {
+    let advice = match code {
         Code::NotFound => "there is no such subscription; create it, or name another",
         Code::PermissionDenied | Code::Unauthenticated => {
             "not allowed; grant this process's account roles/pubsub.subscriber on it"
@@ -304,5 +320,5 @@ fn permanent_error(code: Code, text: &str) -> Option<String> {
         Code::InvalidArgument | Code::FailedPrecondition => "it cannot be pulled from",
         _ => return None,
     };
-    Some(format!("{right} ({text})"))
+    Some(format!("{advice} ({text})"))
 }

@@ -1,11 +1,16 @@
 //! Messages of one ordering key, one after the other.
+//!
+//! Each message waits for the one that was delivered before it under its key: a chain of one-shot channels, of which
+//! the map holds the last. If a message fails, its sender is dropped unsent, and so all messages after it fail too:
+//! Pub/Sub redelivers them, in order, after the one that failed. Invariant: a key is in the map exactly as long as
+//! its latest message is in flight.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// For each ordering key at work, the end of its latest message.
+/// For each ordering key in flight, its latest message.
 #[derive(Clone, Default)]
 pub(super) struct OrderingKeys(Arc<Mutex<HashMap<String, Latest>>>);
 
@@ -14,8 +19,8 @@ struct Latest {
     finished: oneshot::Receiver<()>,
 }
 
-/// A message's place among those of its key. Dropped without [`finish`](Self::finish), the message comes again, and with it all that
-/// were delivered after it.
+/// A message in the order of its key, or one without a key. Dropped without [`finish`](Self::finish), the message is
+/// redelivered, and with it all that were delivered after it.
 pub(super) struct OrderedDelivery(Option<KeyedDelivery>);
 
 struct KeyedDelivery {
@@ -27,16 +32,16 @@ struct KeyedDelivery {
 }
 
 impl OrderingKeys {
-    /// The next place of this key; messages without a key wait for nobody. To be called in the order of delivery.
+    /// Puts a message at the end of its key's order; a message without a key waits for no other. Must be called in
+    /// the order of delivery.
     pub(super) fn enqueue(&self, key: &str) -> OrderedDelivery {
         if key.is_empty() {
             return OrderedDelivery(None);
         }
         let (finish, finished) = oneshot::channel();
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = latest.get(key).map_or(0, |predecessor| predecessor.number + 1);
-        let predecessor =
-            latest.insert(key.to_owned(), Latest { number, finished }).map(|predecessor| predecessor.finished);
+        let number = latest.get(key).map_or(0, |latest| latest.number + 1);
+        let predecessor = latest.insert(key.to_owned(), Latest { number, finished }).map(|latest| latest.finished);
         OrderedDelivery(Some(KeyedDelivery {
             keys: self.clone(),
             key: key.to_owned(),
@@ -48,7 +53,7 @@ impl OrderingKeys {
 }
 
 impl OrderedDelivery {
-    /// Waits for the message before; `false` if that one comes again.
+    /// Waits for the previous message of the key; `false` if that one failed and is redelivered.
     pub(super) async fn predecessor_done(&mut self) -> bool {
         match self.0.as_mut().and_then(|delivery| delivery.predecessor.take()) {
             Some(predecessor) => predecessor.await.is_ok(),
@@ -56,10 +61,10 @@ impl OrderedDelivery {
         }
     }
 
-    /// The message is done with.
+    /// The message is acknowledged: the next one of its key may run.
     pub(super) fn finish(mut self) {
         if let Some(finish) = self.0.as_mut().and_then(|delivery| delivery.finish.take()) {
-            let _ = finish.send(()); // there may be no next one
+            let _ = finish.send(()); // there may be no next message
         }
     }
 }

@@ -41,6 +41,7 @@ mod result_event;
 mod route;
 mod trace;
 
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -145,8 +146,8 @@ impl Pipeline {
         let name = task.as_ref().map_or("", |&task| self.tasks[task].name());
         let run = match task {
             Ok(task) => match self.admit(name, message).await {
-                Ok(permit) => self.run(task, name, message, permit, when_full).await,
-                Err(run) => run,
+                Continue(permit) => self.run(task, name, message, permit, when_full).await,
+                Break(run) => run,
             },
             Err(rejected) => rejected.into(),
         };
@@ -156,10 +157,10 @@ impl Pipeline {
         processed
     }
 
-    /// Asks the ledger. `Err` is a message that is not to be run: a duplicate, or one whose other delivery is in
+    /// Asks the ledger. `Break` is a message that is not run: a duplicate, or one whose other delivery is in
     /// progress.
-    async fn admit(&self, name: &str, message: &Message) -> Result<Option<WorkPermit>, TaskRun> {
-        let Some(ledger) = &self.ledger else { return Ok(None) };
+    async fn admit(&self, name: &str, message: &Message) -> ControlFlow<TaskRun, Option<WorkPermit>> {
+        let Some(ledger) = &self.ledger else { return Continue(None) };
         self.admitted(name, message, ledger.admit(name, message).await)
     }
 
@@ -169,16 +170,21 @@ impl Pipeline {
         name: &str,
         message: &Message,
         permit: Option<WorkPermit>,
-    ) -> Result<Option<WorkPermit>, TaskRun> {
-        let Some(permit) = permit else { return Ok(None) };
+    ) -> ControlFlow<TaskRun, Option<WorkPermit>> {
+        let Some(permit) = permit else { return Continue(None) };
         self.admitted(name, message, permit.claim(name, message).await)
     }
 
-    fn admitted(&self, name: &str, message: &Message, admission: Admission) -> Result<Option<WorkPermit>, TaskRun> {
+    fn admitted(
+        &self,
+        name: &str,
+        message: &Message,
+        admission: Admission,
+    ) -> ControlFlow<TaskRun, Option<WorkPermit>> {
         match admission {
-            Admission::Proceed(permit) => Ok(Some(permit)),
-            Admission::Duplicate(duplicate) => Err(self.duplicate(name, message, duplicate)),
-            Admission::Busy(outcome) => Err(outcome.into()),
+            Admission::Proceed(permit) => Continue(Some(permit)),
+            Admission::Duplicate(duplicate) => Break(self.duplicate(name, message, duplicate)),
+            Admission::Busy(outcome) => Break(outcome.into()),
         }
     }
 
@@ -222,8 +228,8 @@ impl Pipeline {
             WhenFull::Refuse => None,
         };
         let permit = match self.claim(name, message, permit).await {
-            Ok(permit) => permit,
-            Err(run) => return run,
+            Continue(permit) => permit,
+            Break(run) => return run,
         };
         match self.batcher.submit(task, work, message.delivery_attempt).await {
             Outcome::Done(body) => self.deliver(name, message, body, permit).await,

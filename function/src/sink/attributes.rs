@@ -58,8 +58,8 @@ fn describes_data(name: &str) -> bool {
     name.starts_with("ce-") || name == "content-type" || payload::ATTRIBUTES.contains(&name.as_str())
 }
 
-/// Names as the value of an attribute: each on one line and not too long, and how many more there are where there is
-/// no room.
+/// Names as the value of an attribute: each on one line and not too long, and how many more there are where they
+/// do not fit.
 pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const LONGEST: usize = 64;
     const MORE: usize = " and 18446744073709551615 more".len();

@@ -1,7 +1,7 @@
 //! The right to do a piece of work.
 //!
 //! A permit begins in this process, by [`admit`](super::Ledger::admit). [`claim`](WorkPermit::claim) extends it to
-//! all processes. It ends in one of three ways: [`complete`](WorkPermit::complete) where the result is published,
+//! all processes. It ends by one of three events: [`complete`](WorkPermit::complete) where the result is published,
 //! [`release`](WorkPermit::release) where the work ended without one, or dropped, as when the sender goes away; the
 //! last two delete the claim, so that a redelivery need not wait until it is stale.
 

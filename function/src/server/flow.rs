@@ -168,7 +168,7 @@ impl Flow {
         {
             return Worked { permit, ..refusal.into() };
         }
-        self.batcher.hold_back(message).await;
+        let _released = self.batcher.hold_back(message).await;
         let work = match self.accept(task, message).await {
             Ok(work) => work,
             Err(outcome) => return Worked { permit, ..outcome.into() },

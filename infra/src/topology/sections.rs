@@ -14,8 +14,8 @@ use super::*;
 
 const MINUTE: u64 = 60;
 
-/// Reads and checks a whole declaration, under its declared names, for a program that has the tasks `program` beside those
-/// that are declared. What is wrong goes to `log`.
+/// Reads and checks a whole declaration, under its declared names, for a program that has the tasks `program` beside
+/// those that are declared. What is wrong goes to `log`.
 pub(super) fn read<'t>(
     table: &'t DeTable<'t>,
     text: &'t str,

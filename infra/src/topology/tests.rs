@@ -1,7 +1,6 @@
-#![allow(clippy::unwrap_used)]
-
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 

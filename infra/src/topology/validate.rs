@@ -18,7 +18,8 @@ const DEFAULT_ACK_DEADLINE: Duration = Duration::from_secs(10);
 /// What Cloud Run gives a service that does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Notes what is wrong in `topology`, read from `root`, for a program that has the tasks `program` beside those of the project.
+/// Notes what is wrong in `topology`, read from `root`, for a program that has the tasks `program` beside those of the
+/// project.
 pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, program: &[&str], log: &mut Log) {
     let mut check = Check { topology, root, program, log };
     for subscription in &topology.subscriptions {
@@ -219,8 +220,9 @@ impl Check<'_> {
         }
     }
 
-    /// Results, or rejected messages, that come round to the service again, noted at the first service of the round. A service with a
-    /// hop limit ends the rounds that its results are part of. What it rejects goes on to its dead-letter topic.
+    /// Results, or rejected messages, that come round to the service again, noted at the first service of the round. A
+    /// service with a hop limit ends the rounds that its results are part of. What it rejects goes on to its
+    /// dead-letter topic.
     fn cycle(&mut self, start: &Service) {
         let services = &self.topology.services;
         let index = |service: &Service| services.iter().position(|other| other.name == service.name);

@@ -24,7 +24,7 @@ pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
         let size = bytes.len() as u64;
         let bar = upload_bar(size);
         let shown = bar.clone();
-        // The lines of other steps want the place of a full bar.
+        // A full bar makes room for the lines of other steps.
         let sent = move |so_far| if so_far < size { shown.set_position(so_far) } else { shown.finish_and_clear() };
         google.set_archive_content(archive, bytes, sent);
         let Compared { google, found, plan, missing } = compare(google, &topology).await?;

@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use deploy::cloud::{Api, Fault, Google, Settings};
-use deploy::plan::{Kind, Resource, Target, plan};
+use deploy::plan::plan;
+use deploy::resources::{self, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::json;
 
@@ -208,8 +209,8 @@ async fn secrets(google: &Google, declared: &[Resource], report: &mut Report) {
 }
 
 async fn permissions(google: &Google, declared: &[Resource], enables: bool, report: &mut Report) {
-    let needed = permissions::needed(declared, enables);
-    let asked: Vec<&str> = needed.iter().map(|(permission, _)| *permission).collect();
+    let needed = resources::permissions(declared, enables);
+    let asked: Vec<&str> = needed.iter().map(|permission| permission.name).collect();
     match google.missing_permissions(&asked).await {
         Ok(missing) if missing.is_empty() => {
             report.add(Mark::Good, "permissions", format!("all {} that deploying needs", asked.len()));

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use deploy::cloud::{Google, Settings};
-use deploy::plan::{self, Archive, Context, Plan, Resource, State};
+use deploy::plan::{self, Plan, State};
+use deploy::resources::{self, Archive, Context, Resource};
 use infra::topology::{ArchiveFormat, Topology};
 
 use crate::build::Binary;
@@ -13,10 +14,10 @@ use crate::flags::{self, Place};
 use crate::{build, terminal, topology};
 
 /// Exit code of `--detailed-exitcode` when there are changes.
-const CHANGES: u8 = 2;
+const EXIT_CHANGES: u8 = 2;
 
 /// Stands for the project's id where none is set.
-const UNKNOWN: &str = "PROJECT";
+const PROJECT_PLACEHOLDER: &str = "PROJECT";
 
 /// The archive that is deployed: the file, and its digest.
 pub(crate) struct Built {
@@ -41,14 +42,14 @@ pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
     } else {
         print!("{}", plan.text(terminal::colour()));
     }
-    Ok(if flags.detailed_exitcode && !plan.is_empty() { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS })
+    Ok(if flags.detailed_exitcode && !plan.is_empty() { ExitCode::from(EXIT_CHANGES) } else { ExitCode::SUCCESS })
 }
 
 fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let settings = Settings::find(flags.place.project.as_deref(), flags.place.region.as_deref());
     let archive = flags.archive.as_deref().map(read).transpose()?.map(|built| built.archive);
     let mut context = Context {
-        project: settings.project().unwrap_or(UNKNOWN).to_owned(),
+        project: settings.project().unwrap_or(PROJECT_PLACEHOLDER).to_owned(),
         number: "PROJECT_NUMBER".to_owned(),
         region: settings.region().unwrap_or("REGION").to_owned(),
         archive,
@@ -63,8 +64,11 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         }
         None => State::new(&topology.name),
     };
-    let declared =
-        if context.project == UNKNOWN { plan::declared(topology, &context) } else { declared(topology, &context)? };
+    let declared = if context.project == PROJECT_PLACEHOLDER {
+        resources::declared(topology, &context)
+    } else {
+        declared(topology, &context)?
+    };
     Ok(plan::plan(&declared, &found))
 }
 
@@ -122,10 +126,10 @@ fn read(path: &Path) -> Result<Built> {
 /// A bucket's name is impossible there.
 pub(crate) fn declared(topology: &Topology, context: &Context) -> Result<Vec<Resource>> {
     topology.check_buckets(&context.project)?;
-    Ok(plan::declared(topology, context))
+    Ok(resources::declared(topology, context))
 }
 
-/// Looks at the project.
+/// Reads what there is in the project and compares it with what is declared.
 pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compared> {
     let declared = declared(topology, google.context())?;
     let found = google.find(&declared, &topology.name).await?;
@@ -134,7 +138,7 @@ pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compa
     Ok(Compared { google, found, plan, missing })
 }
 
-/// Clients for the project and region that are meant.
+/// Clients for the project and region that the command line, the environment or gcloud names.
 pub(crate) async fn connect(place: &Place) -> Result<Google> {
     let settings = Settings::find(place.project.as_deref(), place.region.as_deref());
     Ok(Google::connect(&settings).await?)

@@ -1,8 +1,7 @@
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 
-/// Several services on one topic, a cycle, dead letters of every kind, and characters that both languages take for their own.
+/// Several services on one topic, a cycle, dead letters of every kind, and characters that both languages take for
+/// their own.
 const FULL: &str = r#"
 [archive]
 bucket = "{project}-code"

@@ -20,7 +20,8 @@ impl Change {
     }
 }
 
-/// Fields that are compared and changed as a whole: `{}` means something there ("never"), or entries that are not declared go.
+/// Fields that are compared and changed as a whole: `{}` means something there ("never"), or entries that are not
+/// declared go.
 const WHOLE: [&str; 2] = ["expirationPolicy", "env"];
 
 /// Fields that are compared part by part and sent as they are declared: a part that was found would contradict a
@@ -95,8 +96,8 @@ fn environment(declared: &[Value], found: &Value, path: &str, changes: &mut Vec<
     }
 }
 
-/// Whether two values of a field mean the same: JSON leaves out what is zero, writes 64-bit numbers as text, and knows several
-/// forms of a duration and of a share of a processor.
+/// Whether two values of a field mean the same: JSON leaves out what is zero, writes 64-bit numbers as text, and knows
+/// several forms of a duration and of a share of a processor.
 fn same(field: &str, declared: &Value, found: &Value) -> bool {
     if declared == found {
         return true;

@@ -20,9 +20,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::resources::{Id, Kind, Resource, Target};
+use crate::resources::{Id, Kind, Resource, Target, revocation, secrets_in};
 
 pub(crate) use diff::narrowed;
 pub use diff::{Change, merged};
@@ -112,10 +114,49 @@ pub fn plan(declared: &[Resource], found: &State) -> Plan {
         let needs = step.resource.iter().flat_map(|resource| &resource.needs);
         step.needs = needs.filter(|need| ids.contains(need)).cloned().collect();
     }
+    plan.steps.extend(revocations(declared, found, &ids));
+    let ids: Vec<Id> = plan.steps.iter().map(|step| step.id.clone()).collect();
     let orphans: Vec<&Id> =
         found.ids().filter(|id| found.is_ours(id) && !declared.iter().any(|resource| resource.id == **id)).collect();
     plan.steps.extend(deletions(orphans, &ids));
     plan
+}
+
+/// The policies of the secrets that found services of this deployment read and that no service declares any more.
+pub(crate) fn dropped_secrets(declared: &[Resource], found: &State) -> BTreeSet<Id> {
+    let services = found.ids().filter(|id| id.kind == Kind::Service && found.is_ours(id));
+    let mut dropped = BTreeSet::new();
+    for service in services {
+        let project = service.name.split('/').nth(1).unwrap_or_default();
+        for secret in found.get(service).into_iter().flat_map(secrets_in) {
+            let name = match secret.starts_with("projects/") {
+                true => secret.to_owned(),
+                false => format!("projects/{project}/secrets/{secret}"),
+            };
+            dropped.insert(Id::new(Kind::Policy(Target::Secret), name));
+        }
+    }
+    dropped.retain(|id| !declared.iter().any(|resource| resource.id == *id));
+    dropped
+}
+
+/// Steps that revoke what this deployment's accounts may do with secrets that left the topology, once no service reads
+/// them.
+///
+/// The only trace of such a grant is the service that was found, which still reads the secret: after the deployment
+/// nothing tells of it. `before` are the other steps.
+fn revocations(declared: &[Resource], found: &State, before: &[Id]) -> Vec<Step> {
+    let accounts = declared.iter().map(|resource| &resource.id).chain(found.ids().filter(|id| found.is_ours(id)));
+    let accounts = accounts.filter(|id| id.kind == Kind::ServiceAccount);
+    let members = accounts.map(|id| format!("serviceAccount:{}", id.short())).collect();
+    let needs: Vec<Id> = before.iter().filter(|id| id.kind == Kind::Service).cloned().collect();
+    let step = |id: Id| {
+        let resource = Resource::new(id.clone(), revocation(&members));
+        let action = compare(&resource, found.get(&id)?);
+        let step = Step { id, action, needs: needs.clone(), resource: Some(resource) };
+        (step.action != Action::Nothing).then_some(step)
+    };
+    dropped_secrets(declared, found).into_iter().filter_map(step).collect()
 }
 
 /// Steps that delete: what nothing needs first, and all of it after `before`.

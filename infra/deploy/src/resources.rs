@@ -41,6 +41,7 @@ pub(crate) use policy::{Bindings, CONDITION, IF, TOKEN_CREATOR, within};
 pub use policy::{Grant, revocation};
 #[cfg(test)]
 pub(crate) use policy::{body, objects};
+pub(crate) use secret::secrets_in;
 pub(crate) use service_account::description;
 pub(crate) use trigger::SUBSCRIPTION_ATTRIBUTE;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::error::{CloudError, Fault};
 use super::google::Google;
 use super::patience::{Cause, Retry};
-use crate::plan::State;
+use crate::plan::{State, dropped_secrets};
 use crate::resources::{Id, Kind, Resource};
 
 /// Reads in flight at once.
@@ -56,7 +56,24 @@ impl Google {
                 }
             }
         }
+        self.find_dropped_secrets(declared, &mut state).await?;
         Ok(state)
+    }
+
+    /// Reads who may read the secrets that left the topology.
+    async fn find_dropped_secrets(&self, declared: &[Resource], state: &mut State) -> Result<(), CloudError> {
+        let read = dropped_secrets(declared, state).into_iter();
+        let read = read.map(|id| async move { (retry_read(|| self.read(&id)).await, id) });
+        for (answer, id) in join_all(read).await {
+            match answer {
+                Ok(Some(policy)) => state.insert(id, policy),
+                // An account that may not see a policy can revoke nothing there. The secret may be deleted, too.
+                Ok(None) => {}
+                Err(error) if matches!(error.fault, Fault::Denied | Fault::Disabled) => {}
+                Err(error) => return Err(tried("read", &id.to_string(), error)),
+            }
+        }
+        Ok(())
     }
 }
 

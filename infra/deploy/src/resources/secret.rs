@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kind::{Permission, Spec};
 use super::{Api, Desired, Kind, Resource};
@@ -32,4 +32,10 @@ impl Desired<'_> {
     pub(super) fn read_secrets<'s>(&'s self, service: &'s Service) -> impl Iterator<Item = String> + 's {
         service.secrets.values().map(|secret| self.context.secret(secret))
     }
+}
+
+/// The secrets that the first container of a found service reads, as it names them.
+pub(crate) fn secrets_in(service: &Value) -> impl Iterator<Item = &str> {
+    let variables = service["template"]["containers"][0]["env"].as_array().into_iter().flatten();
+    variables.filter_map(|variable| variable["valueSource"]["secretKeyRef"]["secret"].as_str())
 }

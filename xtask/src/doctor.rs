@@ -13,7 +13,7 @@ use infra::topology::Topology;
 use serde_json::json;
 
 use crate::build::{self, Readiness};
-use crate::plan::declared;
+use crate::plan::{caller_notes, declared};
 use crate::{flags, terminal, topology};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -163,6 +163,9 @@ async fn cloud(google: &Google, topology: Option<&Topology>, report: &mut Report
     }
     buckets(google, &declared, report).await;
     secrets(google, &declared, report).await;
+    for note in caller_notes(&declared, context) {
+        report.add(Mark::Note, "callers", note);
+    }
     // Creating a service agent is part of enabling its service. Where that cannot be told, it is taken for needed.
     let agent = match google.find(&declared, &topology.name).await {
         Ok(found) => plan(&declared, &found).steps.iter().any(|step| step.id.kind == Kind::ServiceAgent),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use deploy::cloud::{Google, Settings};
 use deploy::plan::{self, Plan, State};
-use deploy::resources::{self, Archive, Context, Resource};
+use deploy::resources::{self, Archive, Context, Id, Resource};
 use infra::topology::{ArchiveFormat, Topology};
 
 use crate::build::Binary;
@@ -32,6 +32,8 @@ pub(crate) struct Compared {
     pub(crate) plan: Plan,
     /// Secrets that someone has to create first.
     pub(crate) missing: Vec<String>,
+    /// What a deployment cannot do, and the commands that do it.
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
@@ -69,6 +71,7 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     } else {
         declared(topology, &context)?
     };
+    caller_notes(&declared, &context).iter().for_each(|note| eprintln!("note: {note}"));
     Ok(plan::plan(&declared, &found))
 }
 
@@ -87,6 +90,7 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         for missing in &compared.missing {
             eprintln!("note: `deploy` will stop: {missing}");
         }
+        compared.notes.iter().for_each(|note| eprintln!("note: {note}"));
         Ok(compared.plan)
     })
 }
@@ -129,17 +133,50 @@ pub(crate) fn declared(topology: &Topology, context: &Context) -> Result<Vec<Res
     Ok(resources::declared(topology, context))
 }
 
+/// The pushes and triggers whose tokens Pub/Sub may not be able to sign, each with the command that lets it.
+pub(crate) fn caller_notes(declared: &[Resource], context: &Context) -> Vec<String> {
+    let agent = format!("serviceAccount:{}", context.pubsub_agent());
+    let note = |(id, email): (&Id, &str)| {
+        let command = resources::token_grant_command(email, &agent);
+        format!(
+            "{id} uses {email}, an account of another project: whether Pub/Sub may sign tokens as it cannot be seen or granted here\n  help: let an owner of that project run `{command}`"
+        )
+    };
+    resources::unsigned_callers(declared).map(note).collect()
+}
+
 /// Reads what there is in the project and compares it with what is declared.
 pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compared> {
     let declared = declared(topology, google.context())?;
     let found = google.find(&declared, &topology.name).await?;
     let missing = google.missing_secrets(&declared).await?;
     let plan = plan::plan(&declared, &found);
-    Ok(Compared { google, found, plan, missing })
+    let notes = caller_notes(&declared, google.context());
+    Ok(Compared { google, found, plan, missing, notes })
 }
 
 /// Clients for the project and region that the command line, the environment or gcloud names.
 pub(crate) async fn connect(place: &Place) -> Result<Google> {
     let settings = Settings::find(place.project.as_deref(), place.region.as_deref());
     Ok(Google::connect(&settings).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_with_an_account_of_another_project_is_said_with_the_command_that_grants_it() {
+        let text = "[topics.work]\n[subscriptions.own]\ntopic = \"work\"\n\
+            push = { endpoint = \"https://a.example/\", service-account = \"caller\" }\n[subscriptions.other]\ntopic = \"work\"\n\
+            push = { endpoint = \"https://b.example/\", service-account = \"x@other.iam.gserviceaccount.com\" }\n\
+            [service-accounts.caller]\n";
+        let [project, number, region] = ["my-project", "123", "europe-west1"].map(str::to_owned);
+        let context = Context { project, number, region, archive: None };
+        let notes = caller_notes(&declared(&Topology::parse(text, "t.toml").unwrap(), &context).unwrap(), &context);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        for part in ["subscription other", "x@other.iam", "--member=serviceAccount:service-123@gcp-sa-pubsub"] {
+            assert!(notes[0].contains(part), "{notes:?}");
+        }
+    }
 }

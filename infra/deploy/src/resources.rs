@@ -100,7 +100,7 @@ pub fn all_permissions() -> impl Iterator<Item = Permission> {
 ///
 /// Pub/Sub signs tokens as that account only if its service agent may, which can be neither granted nor seen from this
 /// project.
-pub fn unsigned_callers<'r>(declared: &'r [Resource]) -> impl Iterator<Item = (&'r Id, &'r str)> {
+pub fn unsigned_callers(declared: &[Resource]) -> impl Iterator<Item = (&Id, &str)> {
     declared.iter().filter_map(|resource| {
         let account = match resource.id.kind {
             Kind::Subscription => &resource.body["pushConfig"]["oidcToken"]["serviceAccountEmail"],

@@ -166,7 +166,8 @@ pub struct Service {
     pub routes: Vec<Route>,
     /// The task of a message that no route takes and whose `task` attribute names none.
     pub task: Option<String>,
-    /// The tasks that the program brings beside [`TASKS`]: the names, besides those, that `task` and routes may use.
+    /// The tasks that the program brings beside [`TASKS`](super::TASKS): the names, besides those, that `task` and
+    /// routes may use.
     pub tasks: Vec<String>,
     /// The labels that `classify` chooses from when a message brings none.
     pub labels: Vec<String>,

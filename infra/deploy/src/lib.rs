@@ -15,3 +15,10 @@ pub mod graph;
 pub mod plan;
 pub mod resources;
 pub mod terraform;
+
+/// Everything that can be declared, for tests.
+#[cfg(test)]
+fn full_topology() -> infra::topology::Topology {
+    let text = include_str!("../../src/topology/full.toml");
+    infra::topology::Topology::parse(text, "full.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}

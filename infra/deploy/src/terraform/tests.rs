@@ -2,59 +2,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// Everything that can be declared, and names and values that Terraform would take for its own.
-const FULL: &str = r#"
-[archive]
-bucket = "{project}-code"
-[topics.entry]
-labels = { team = "search" }
-retention = "31d"
-[topics."mid.dle"]
-[topics.mid_dle]
-[topics.dead]
-[subscriptions.dead-held]
-topic = "dead"
-expiry = "31d"
-retain-acked = true
-ordering = true
-exactly-once = true
-[subscriptions.entry-high]
-topic = "entry"
-filter = 'attributes.template = "${x} %{y}"'
-ack-deadline = "1m30s"
-retention = "10m"
-expiry = "never"
-retry = { max-backoff = "5m" }
-dead-letter = { topic = "dead" }
-push = { service = "first", no-wrapper = true, service-account = "caller" }
-[subscriptions.entry-other]
-topic = "entry"
-push = { endpoint = "https://example.com/push", service-account = "x@y.iam.gserviceaccount.com", audience = "a" }
-[services.first]
-timeout = "90s"
-cpu = 2
-memory = "1Gi"
-service-account = "runtime"
-results = ["topic:mid.dle", "gs://{project}-code/out/", "gs://oth.er/${x}/", "gs://oth_er/", "stdout"]
-ledger = "gs://{project}-code/done/"
-ledger-retention = "32d"
-secrets = { KEY = "key", OTHER = "projects/p/secrets/key:3" }
-environment = { RESULTS = "stdout", TEXT = "${text}" }
-resource-labels = { team = "search" }
-dead-letter-topic = "dead"
-[services.second]
-timeout = "10s"
-trigger = { topic = "mid.dle", service-account = "caller", ack-deadline = "20s", expiry = "31d", dead-letter = { topic = "dead" } }
-[services.third]
-timeout = "10s"
-trigger = { topic = "mid_dle" }
-[service-accounts.caller]
-[service-accounts.runtime]
-display-name = "The ${function}"
-"#;
-
 fn full() -> Value {
-    export(&Topology::parse(FULL, "t.toml").unwrap_or_else(|errors| panic!("{errors}")))
+    export(&crate::full_topology())
 }
 
 fn pretty(value: &Value) -> String {

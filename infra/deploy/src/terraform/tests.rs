@@ -91,3 +91,27 @@ fn what_looks_like_a_template_stays_text() {
     let environment: Vec<_> = container["env"].as_array().unwrap().iter().map(|env| &env["value"]).collect();
     assert!(environment.contains(&&json!("$${text}")), "{environment:?}");
 }
+
+#[test]
+fn a_field_without_a_row_is_exported_under_its_own_name() {
+    let context =
+        Context { project: PROJECT.to_owned(), number: NUMBER.to_owned(), region: REGION.to_owned(), archive: None };
+    let id = Id::new(Kind::Topic, context.topic("work"));
+    let body = json!({"newSetting": {"maxValue": 3}, "newTopic": context.topic("work"), "text": "${x}"});
+    let topic = Resource::new(id.clone(), body);
+    let names = Names::new(std::slice::from_ref(&topic), &context);
+    let rendered = Value::Object(names.render(&topic, id.kind.block().unwrap()));
+    let expected = json!({
+        "name": "work", "new_setting": {"max_value": 3}, "new_topic": "${google_pubsub_topic.work.id}", "text": "$${x}",
+    });
+    assert_eq!(rendered, expected);
+}
+
+#[test]
+fn an_agent_that_only_a_command_names_is_there() {
+    let text = "[topics.work]\n[subscriptions.out]\ntopic = \"work\"\n\
+        push = { endpoint = \"https://example.com/\", service-account = \"x@other.iam.gserviceaccount.com\" }\n";
+    let document = export(&Topology::parse(text, "t.toml").unwrap());
+    assert!(document["output"]["after_apply"].to_string().contains(AGENT), "{document:#}");
+    assert!(document["resource"]["google_project_service_identity"]["pubsub"].is_object(), "{document:#}");
+}

@@ -15,7 +15,7 @@ use anyhow::Result;
 pub(crate) use archive::Archive;
 pub(crate) use cargo::{cargo, executable};
 pub(crate) use cross::{Choice, Readiness, report};
-use deploy::plan;
+use deploy::resources;
 use infra::topology::ArchiveFormat;
 
 use crate::flags;
@@ -85,6 +85,6 @@ pub(crate) fn run(flags: &flags::Build) -> Result<()> {
 pub(crate) fn newest() -> Option<PathBuf> {
     let folder = archives(&cargo::Metadata::read(root(), false).ok()?);
     let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let archives = files.filter(|path| path.to_str().is_some_and(|path| plan::Archive::named(path).is_some()));
+    let archives = files.filter(|path| path.to_str().is_some_and(|path| resources::Archive::named(path).is_some()));
     archives.max_by_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
 }

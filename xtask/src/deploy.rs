@@ -24,11 +24,12 @@ pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
         let size = bytes.len() as u64;
         let bar = upload_bar(size);
         let shown = bar.clone();
-        // The lines of other steps want the place of a full bar.
+        // A full bar makes room for the lines of other steps.
         let sent = move |so_far| if so_far < size { shown.set_position(so_far) } else { shown.finish_and_clear() };
         google.set_archive_content(archive, bytes, sent);
-        let Compared { google, found, plan, missing } = compare(google, &topology).await?;
+        let Compared { google, found, plan, missing, notes } = compare(google, &topology).await?;
         eprint!("{}", plan.text(terminal::colour()));
+        notes.iter().for_each(|note| eprintln!("note: {note}"));
         ensure!(missing.is_empty(), "{}", missing.join("\n"));
         if !plan.is_empty() {
             let context = google.context();

@@ -7,12 +7,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use deploy::cloud::{Api, Fault, Google, Settings};
-use deploy::plan::{Kind, Resource, Target, plan};
+use deploy::plan::plan;
+use deploy::resources::{self, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::json;
 
 use crate::build::{self, Readiness};
-use crate::plan::declared;
+use crate::plan::{caller_notes, declared};
 use crate::{flags, terminal, topology};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -162,6 +163,9 @@ async fn cloud(google: &Google, topology: Option<&Topology>, report: &mut Report
     }
     buckets(google, &declared, report).await;
     secrets(google, &declared, report).await;
+    for note in caller_notes(&declared, context) {
+        report.add(Mark::Note, "callers", note);
+    }
     // Creating a service agent is part of enabling its service. Where that cannot be told, it is taken for needed.
     let agent = match google.find(&declared, &topology.name).await {
         Ok(found) => plan(&declared, &found).steps.iter().any(|step| step.id.kind == Kind::ServiceAgent),
@@ -208,8 +212,8 @@ async fn secrets(google: &Google, declared: &[Resource], report: &mut Report) {
 }
 
 async fn permissions(google: &Google, declared: &[Resource], enables: bool, report: &mut Report) {
-    let needed = permissions::needed(declared, enables);
-    let asked: Vec<&str> = needed.iter().map(|(permission, _)| *permission).collect();
+    let needed = resources::permissions(declared, enables);
+    let asked: Vec<&str> = needed.iter().map(|permission| permission.name).collect();
     match google.missing_permissions(&asked).await {
         Ok(missing) if missing.is_empty() => {
             report.add(Mark::Good, "permissions", format!("all {} that deploying needs", asked.len()));

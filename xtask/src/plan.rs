@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use deploy::cloud::{Google, Settings};
-use deploy::plan::{self, Archive, Context, Plan, Resource, State};
+use deploy::plan::{self, Plan, State};
+use deploy::resources::{self, Archive, Context, Id, Resource};
 use infra::topology::{ArchiveFormat, Topology};
 
 use crate::build::Binary;
@@ -13,10 +14,10 @@ use crate::flags::{self, Place};
 use crate::{build, terminal, topology};
 
 /// Exit code of `--detailed-exitcode` when there are changes.
-const CHANGES: u8 = 2;
+const EXIT_CHANGES: u8 = 2;
 
 /// Stands for the project's id where none is set.
-const UNKNOWN: &str = "PROJECT";
+const PROJECT_PLACEHOLDER: &str = "PROJECT";
 
 /// The archive that is deployed: the file, and its digest.
 pub(crate) struct Built {
@@ -31,6 +32,8 @@ pub(crate) struct Compared {
     pub(crate) plan: Plan,
     /// Secrets that someone has to create first.
     pub(crate) missing: Vec<String>,
+    /// What a deployment cannot do, and the commands that do it.
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
@@ -41,14 +44,14 @@ pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
     } else {
         print!("{}", plan.text(terminal::colour()));
     }
-    Ok(if flags.detailed_exitcode && !plan.is_empty() { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS })
+    Ok(if flags.detailed_exitcode && !plan.is_empty() { ExitCode::from(EXIT_CHANGES) } else { ExitCode::SUCCESS })
 }
 
 fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let settings = Settings::find(flags.place.project.as_deref(), flags.place.region.as_deref());
     let archive = flags.archive.as_deref().map(read).transpose()?.map(|built| built.archive);
     let mut context = Context {
-        project: settings.project().unwrap_or(UNKNOWN).to_owned(),
+        project: settings.project().unwrap_or(PROJECT_PLACEHOLDER).to_owned(),
         number: "PROJECT_NUMBER".to_owned(),
         region: settings.region().unwrap_or("REGION").to_owned(),
         archive,
@@ -63,8 +66,12 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         }
         None => State::new(&topology.name),
     };
-    let declared =
-        if context.project == UNKNOWN { plan::declared(topology, &context) } else { declared(topology, &context)? };
+    let declared = if context.project == PROJECT_PLACEHOLDER {
+        resources::declared(topology, &context)
+    } else {
+        declared(topology, &context)?
+    };
+    caller_notes(&declared, &context).iter().for_each(|note| eprintln!("note: {note}"));
     Ok(plan::plan(&declared, &found))
 }
 
@@ -83,6 +90,7 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         for missing in &compared.missing {
             eprintln!("note: `deploy` will stop: {missing}");
         }
+        compared.notes.iter().for_each(|note| eprintln!("note: {note}"));
         Ok(compared.plan)
     })
 }
@@ -122,20 +130,53 @@ fn read(path: &Path) -> Result<Built> {
 /// A bucket's name is impossible there.
 pub(crate) fn declared(topology: &Topology, context: &Context) -> Result<Vec<Resource>> {
     topology.check_buckets(&context.project)?;
-    Ok(plan::declared(topology, context))
+    Ok(resources::declared(topology, context))
 }
 
-/// Looks at the project.
+/// The pushes and triggers whose tokens Pub/Sub may not be able to sign, each with the command that lets it.
+pub(crate) fn caller_notes(declared: &[Resource], context: &Context) -> Vec<String> {
+    let agent = format!("serviceAccount:{}", context.pubsub_agent());
+    let note = |(id, email): (&Id, &str)| {
+        let command = resources::token_grant_command(email, &agent);
+        format!(
+            "{id} uses {email}, an account of another project: whether Pub/Sub may sign tokens as it cannot be seen or granted here\n  help: let an owner of that project run `{command}`"
+        )
+    };
+    resources::unsigned_callers(declared).map(note).collect()
+}
+
+/// Reads what there is in the project and compares it with what is declared.
 pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compared> {
     let declared = declared(topology, google.context())?;
     let found = google.find(&declared, &topology.name).await?;
     let missing = google.missing_secrets(&declared).await?;
     let plan = plan::plan(&declared, &found);
-    Ok(Compared { google, found, plan, missing })
+    let notes = caller_notes(&declared, google.context());
+    Ok(Compared { google, found, plan, missing, notes })
 }
 
-/// Clients for the project and region that are meant.
+/// Clients for the project and region that the command line, the environment or gcloud names.
 pub(crate) async fn connect(place: &Place) -> Result<Google> {
     let settings = Settings::find(place.project.as_deref(), place.region.as_deref());
     Ok(Google::connect(&settings).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_with_an_account_of_another_project_is_said_with_the_command_that_grants_it() {
+        let text = "[topics.work]\n[subscriptions.own]\ntopic = \"work\"\n\
+            push = { endpoint = \"https://a.example/\", service-account = \"caller\" }\n[subscriptions.other]\ntopic = \"work\"\n\
+            push = { endpoint = \"https://b.example/\", service-account = \"x@other.iam.gserviceaccount.com\" }\n\
+            [service-accounts.caller]\n";
+        let [project, number, region] = ["my-project", "123", "europe-west1"].map(str::to_owned);
+        let context = Context { project, number, region, archive: None };
+        let notes = caller_notes(&declared(&Topology::parse(text, "t.toml").unwrap(), &context).unwrap(), &context);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        for part in ["subscription other", "x@other.iam", "--member=serviceAccount:service-123@gcp-sa-pubsub"] {
+            assert!(notes[0].contains(part), "{notes:?}");
+        }
+    }
 }

@@ -64,8 +64,6 @@ pub(crate) fn parse(text: &str, path: &Path, environment: Option<&str>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use deploy::plan::{self, Action, Resource};
+use deploy::plan::{self, Action};
+use deploy::resources::Resource;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::NeverRetry;
@@ -227,16 +228,13 @@ fn missing(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use deploy::plan::{Id, Kind};
+    use deploy::resources::{Id, Kind};
     use serde_json::json;
 
     use super::*;
 
     fn resource(body: Value) -> Resource {
-        let id = Id::new(Kind::Subscription, "projects/p/subscriptions/s");
-        Resource { id, body, creation: json!({}), needs: Vec::new() }
+        Resource::new(Id::new(Kind::Subscription, "projects/p/subscriptions/s"), body)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use deploy::cloud::{Api, Settings};
-use deploy::plan::Context;
+use deploy::resources::Context;
 use infra::topology::Topology;
 use pubsub::{Bus, Limits};
 use serde_json::json;

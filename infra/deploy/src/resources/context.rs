@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::cloud::Api;
+use super::Api;
 
-/// The longest name of a revision.
-const REVISION_LENGTH: usize = 63;
+/// The longest name of a revision, in characters.
+const MAX_REVISION_LENGTH: usize = 63;
 
 pub use infra::topology::ARCHIVES;
 use infra::topology::{ArchiveFormat, Secret};
@@ -15,8 +15,8 @@ use infra::topology::{ArchiveFormat, Secret};
 pub struct Context {
     /// The project's id.
     pub project: String,
-    /// The project's number, which the accounts of Google's own agents and the addresses of services contain; a word in its place
-    /// while it is not known.
+    /// The project's number, which the accounts of Google's own agents and the addresses of services contain; a
+    /// placeholder where it is not known.
     pub number: String,
     /// The region of services, triggers and the bucket.
     pub region: String,
@@ -55,12 +55,22 @@ impl Archive {
 }
 
 impl Context {
-    /// The object of what is deployed; words in its place if it is not built yet.
-    pub(super) fn object(&self) -> String {
+    /// The object of what is deployed; a placeholder if it is not built yet.
+    pub(crate) fn object(&self) -> String {
         match &self.archive {
             Some(archive) => archive.object(),
             None => format!("{ARCHIVES}(known after the build)"),
         }
+    }
+
+    /// `projects/P`
+    pub(crate) fn parent(&self) -> String {
+        format!("projects/{}", self.project)
+    }
+
+    /// `projects/P/locations/R`
+    pub(crate) fn regional_parent(&self) -> String {
+        format!("projects/{}/locations/{}", self.project, self.region)
     }
 
     /// `projects/P/topics/T`
@@ -114,7 +124,8 @@ impl Context {
         format!("{account}@{domain}.iam.gserviceaccount.com")
     }
 
-    /// Whether an account is one of this project: declared here or there, or the one that Compute Engine or App Engine gave it.
+    /// Whether an account is one of this project: declared here or there, or the one that Compute Engine or App Engine
+    /// gave it.
     pub(super) fn is_own_account(&self, email: &str) -> bool {
         let domain = self.email("x").split_off(1);
         email.ends_with(&domain)
@@ -129,21 +140,21 @@ impl Context {
     }
 
     /// `projects/P/services/pubsub.googleapis.com`: Pub/Sub's own agent, by the service that it belongs to.
-    pub(super) fn pubsub_identity(&self) -> String {
+    pub(crate) fn pubsub_identity(&self) -> String {
         format!("projects/{}/services/{}", self.project, Api::PubSub.service())
     }
 
     /// The email of Pub/Sub's own agent, which forwards dead letters and signs the tokens of pushes.
-    pub(super) fn pubsub_agent(&self) -> String {
+    pub fn pubsub_agent(&self) -> String {
         format!("service-{}@gcp-sa-pubsub.iam.gserviceaccount.com", self.number)
     }
 
-    /// The name of a service's next revision: Cloud Run's own form, with the archive's digest. `generation` is the service's own, 0
-    /// before it exists; it never comes back, so no name is used twice.
+    /// The name of a service's next revision: Cloud Run's own form, with the archive's digest. `generation` is the
+    /// service's own, 0 before it exists; it only grows, so no name is used twice.
     pub fn revision(&self, service: &str, generation: u64) -> String {
         let digest = self.archive.as_ref().map_or("", |archive| archive.sha256.as_str());
         let name = format!("{service}-{:05}-", generation + 1);
-        let room = REVISION_LENGTH.saturating_sub(name.len()).min(12);
+        let room = MAX_REVISION_LENGTH.saturating_sub(name.len()).min(12);
         format!("{name}{}", &digest[..room.min(digest.len())])
     }
 }

@@ -20,7 +20,8 @@ impl Change {
     }
 }
 
-/// Fields that are compared and changed as a whole: `{}` means something there ("never"), or entries that are not declared go.
+/// Fields that are compared and changed as a whole: `{}` means something there ("never"), or entries that are not
+/// declared go.
 const WHOLE: [&str; 2] = ["expirationPolicy", "env"];
 
 /// Fields that are compared part by part and sent as they are declared: a part that was found would contradict a
@@ -56,6 +57,7 @@ fn walk(declared: &Value, found: &Value, path: &str, changes: &mut Vec<Change>) 
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 walk(value, found.get(key).unwrap_or(&Value::Null), &path, changes);
             }
+            changes.extend(undeclared(fields, found, path));
         }
         Value::Array(items) if field == "env" => environment(items, found, path, changes),
         Value::Array(items) if found.as_array().is_some_and(|found| found.len() == items.len()) => {
@@ -67,6 +69,15 @@ fn walk(declared: &Value, found: &Value, path: &str, changes: &mut Vec<Change>) 
         _ if same(field, declared, found) => {}
         _ => changes.push(Change { path: path.to_owned(), from: found.clone(), to: declared.clone() }),
     }
+}
+
+/// Fields that change what is sent and that are compared even where they are not declared: a push without the wrapper
+/// is another request than one with it.
+fn undeclared(declared: &Map<String, Value>, found: &Value, path: &str) -> Option<Change> {
+    let bare = found.get("noWrapper").filter(|bare| !bare.is_null() && path == "pushConfig")?;
+    let pushes = declared.get("pushEndpoint").is_some_and(|endpoint| *endpoint != "");
+    let change = || Change { path: format!("{path}.noWrapper"), from: bare.clone(), to: Value::Null };
+    (pushes && !declared.contains_key("noWrapper")).then(change)
 }
 
 /// Environment variables have names, and their order means nothing.
@@ -95,8 +106,8 @@ fn environment(declared: &[Value], found: &Value, path: &str, changes: &mut Vec<
     }
 }
 
-/// Whether two values of a field mean the same: JSON leaves out what is zero, writes 64-bit numbers as text, and knows several
-/// forms of a duration and of a share of a processor.
+/// Whether two values of a field mean the same: JSON leaves out what is zero, writes 64-bit numbers as text, and knows
+/// several forms of a duration and of a share of a processor.
 fn same(field: &str, declared: &Value, found: &Value) -> bool {
     if declared == found {
         return true;
@@ -220,6 +231,18 @@ mod tests {
         assert_eq!(container["sourceCode"]["cloudStorageSource"], json!({"bucket": "b", "object": "archives/b"}));
         assert_eq!(container.get("buildInfo"), None, "{container}");
         assert_eq!((&container["image"], &container["baseImageUri"]), (&json!("scratch"), &json!("osonly24")));
+    }
+
+    #[test]
+    fn a_push_without_the_wrapper_is_drift_where_none_is_declared() {
+        let declared = json!({"pushConfig": {"pushEndpoint": "https://x"}});
+        let found = json!({"pushConfig": {"pushEndpoint": "https://x", "noWrapper": {"writeMetadata": true}}});
+        let changes = changes(&declared, &found);
+        assert_eq!(changes.iter().map(|change| change.path.as_str()).collect::<Vec<_>>(), ["pushConfig.noWrapper"]);
+        assert_eq!(narrowed(&merged(&found, &declared), &changes), declared);
+        assert_eq!(super::changes(&found, &found), []);
+        let pulled = json!({"pushConfig": {"pushEndpoint": ""}});
+        assert!(super::changes(&pulled, &json!({"pushConfig": {"noWrapper": {}}})).is_empty());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) struct PubSub {
 
 impl PubSub {
     pub(crate) fn find(target: &Target) -> Result<Self> {
-        function::cloud::use_ring();
+        function::clients::use_ring();
         let settings = Settings::find(target.project.as_deref(), None);
         let project = settings.project()?.to_owned();
         let topology = topology::read(&target.declaration)?;

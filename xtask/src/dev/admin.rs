@@ -34,7 +34,7 @@ pub(super) struct Admin {
 
 impl Admin {
     pub(super) async fn connect(address: &str, local: Option<Handle>) -> Result<Self> {
-        function::cloud::use_ring();
+        function::clients::use_ring();
         let reached = timeout(CONNECT, TcpStream::connect(address)).await;
         let why = match reached {
             Ok(Ok(_)) => None,

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 
-use pubsub::{Bus, Handle, Limits};
+use pubsub::{Handle, Limits, LocalPubSub};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -25,8 +25,8 @@ fn directory(test: &str) -> PathBuf {
     }
 }
 
-fn open(directory: &Path) -> std::io::Result<Bus> {
-    Bus::open("127.0.0.1:0".parse().unwrap(), Limits::default(), directory)
+fn open(directory: &Path) -> std::io::Result<LocalPubSub> {
+    LocalPubSub::open("127.0.0.1:0".parse().unwrap(), Limits::default(), directory)
 }
 
 /// Pub/Sub's REST API at an address.

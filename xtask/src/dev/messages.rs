@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
-use pubsub::{Cause, Event, Message, Time, What};
+use pubsub::{Event, EventKind, Message, NackReason, Time};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -129,26 +129,26 @@ impl Messages {
 
     /// Something happened in Pub/Sub; the lines that are complete by it.
     pub(super) fn event(&mut self, event: &Event, now: Instant) -> Vec<Way> {
-        let Event { time, message, what } = event;
-        let way = match what {
-            What::Published { topic } => {
+        let Event { time, message, kind } = event;
+        let way = match kind {
+            EventKind::Published { topic } => {
                 let attributes = message.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
                 return self.published(topic, &message.data, attributes);
             }
-            What::Filtered { subscription } => return self.filtered(*time, message, subscription),
-            What::Delivered { subscription, attempt } => {
+            EventKind::Filtered { subscription } => return self.filtered(*time, message, subscription),
+            EventKind::Delivered { subscription, attempt } => {
                 if self.routes.contains_key(&**subscription) {
                     self.read.insert(subscription.to_string(), now);
                 }
                 self.deliveries.put((message.number, Arc::clone(subscription)), (*time, *attempt));
                 return Vec::new();
             }
-            What::Acked { subscription } => self.way(*time, message, subscription, "acked", None),
-            What::Nacked { subscription, cause } => {
-                let detail = match cause {
-                    Cause::Subscriber => "given back".to_owned(),
-                    Cause::Status(status) => format!("answered {status}"),
-                    Cause::Unanswered(why) => why.to_string(),
+            EventKind::Acked { subscription } => self.way(*time, message, subscription, "acked", None),
+            EventKind::Nacked { subscription, reason } => {
+                let detail = match reason {
+                    NackReason::Subscriber => "given back".to_owned(),
+                    NackReason::Status(status) => format!("answered {status}"),
+                    NackReason::NoResponse(why) => why.to_string(),
                 };
                 let mut way = self.way(*time, message, subscription, "failed", Some(detail));
                 // Whoever looks at dead letters gives them back; that is no attempt that failed.
@@ -156,29 +156,29 @@ impl Messages {
                 if held.is_some_and(|route| self.dead_letters_in.iter().any(|topic| short(topic) == route.topic)) {
                     return Vec::new();
                 }
-                if matches!(cause, Cause::Unanswered(_)) {
+                if matches!(reason, NackReason::NoResponse(_)) {
                     way.time = Some(*time);
                     return vec![way];
                 }
                 way
             }
-            What::Expired { subscription } => {
+            EventKind::Expired { subscription } => {
                 self.way(*time, message, subscription, "expired", Some("not acknowledged in time".to_owned()))
             }
-            What::DeadLettered { subscription, topic, attempts } => {
+            EventKind::DeadLettered { subscription, topic, attempts } => {
                 let mut way = self.way(*time, message, subscription, "dead-lettered", None);
                 way.letter = Some(Letter { topic: short(topic), reason: format!("{attempts} attempts") });
                 return vec![way];
             }
-            What::Discarded { subscription } => {
+            EventKind::Discarded { subscription } => {
                 let why = Some("kept as long as the subscription's retention says".to_owned());
                 return vec![self.way(*time, message, subscription, "discarded", why)];
             }
         };
-        let subscription = match what {
-            What::Acked { subscription } | What::Nacked { subscription, .. } | What::Expired { subscription } => {
-                subscription
-            }
+        let subscription = match kind {
+            EventKind::Acked { subscription }
+            | EventKind::Nacked { subscription, .. }
+            | EventKind::Expired { subscription } => subscription,
             _ => return vec![way],
         };
         let (logged, service) = match self.routes.get(&**subscription) {

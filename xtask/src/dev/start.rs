@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use deploy::cloud::{Api, Settings};
 use deploy::plan::Context;
 use infra::topology::Topology;
-use pubsub::{Bus, Limits};
+use pubsub::{Limits, LocalPubSub};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -182,11 +182,11 @@ impl Session {
     }
 }
 
-fn bind(port: u16, directory: Option<&Path>) -> Result<Bus> {
+fn bind(port: u16, directory: Option<&Path>) -> Result<LocalPubSub> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let bus = match directory {
-        Some(directory) => Bus::open(address, Limits::default(), directory),
-        None => Bus::bind(address, Limits::default()),
+        Some(directory) => LocalPubSub::open(address, Limits::default(), directory),
+        None => LocalPubSub::bind(address, Limits::default()),
     };
     bus.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow!(

@@ -1,8 +1,8 @@
-//! How fast a Pub/Sub pushes: `cargo run --release -p infra --features local --example bus_speed [HOST:PORT]`.
+//! How fast a Pub/Sub pushes: `cargo run --release -p pubsub --example push_throughput [HOST:PORT]`.
 //!
-//! Starts the local Pub/Sub (or takes the one at HOST:PORT, such as Google's emulator), publishes messages of 100 bytes over REST
-//! and counts how many reach an endpoint that answers 204, per second, from the first publish to the last push. Everything runs
-//! in this process, on the same cores.
+//! Starts the local Pub/Sub (or uses the one at HOST:PORT, such as Google's emulator), publishes messages of 100 bytes over
+//! REST, and prints how many a second reach an endpoint that answers 204, from the first publish to the last push. Everything
+//! runs in this process, on the same cores.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use pubsub::{Bus, Limits};
+use pubsub::{Limits, LocalPubSub};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -31,9 +31,9 @@ async fn main() -> Result<(), Error> {
     let host = match std::env::args().nth(1) {
         Some(host) => host,
         None => {
-            let bus = Bus::bind("127.0.0.1:0".parse()?, Limits::default())?;
-            let host = bus.address().to_string();
-            tokio::spawn(bus.run(std::future::pending()));
+            let pubsub = LocalPubSub::bind("127.0.0.1:0".parse()?, Limits::default())?;
+            let host = pubsub.address().to_string();
+            tokio::spawn(pubsub.run(std::future::pending()));
             host
         }
     };
@@ -66,7 +66,7 @@ fn rate(time: Duration) -> f64 {
     MESSAGES as f64 / time.as_secs_f64()
 }
 
-/// Counts requests.
+/// Counts the requests that reach the endpoint.
 #[derive(Default)]
 struct Counter {
     count: AtomicUsize,
@@ -75,11 +75,11 @@ struct Counter {
 
 impl Counter {
     async fn reaches(&self, target: usize) -> Result<(), Error> {
-        const PATIENCE: Duration = Duration::from_secs(30);
+        const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
         while self.count.load(Ordering::Relaxed) < target {
             let more = self.more.notified();
             if self.count.load(Ordering::Relaxed) < target {
-                tokio::time::timeout(PATIENCE, more).await.map_err(|_| "nothing was pushed for 30 s")?;
+                tokio::time::timeout(PUSH_TIMEOUT, more).await.map_err(|_| "nothing was pushed for 30 s")?;
             }
         }
         Ok(())

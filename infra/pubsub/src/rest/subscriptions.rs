@@ -1,4 +1,4 @@
-//! Topics and subscriptions, as JSON.
+//! Subscriptions, as JSON.
 
 use std::collections::BTreeMap;
 
@@ -8,82 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tonic::Status;
 
-use super::scalars::{Span, int};
+use super::scalars::{JsonDuration, absent, int, is_false, mask};
 use crate::error::invalid;
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub(super) struct Topic {
-    name: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, String>,
-    #[serde(alias = "message_storage_policy", skip_serializing_if = "Option::is_none")]
-    message_storage_policy: Option<MessageStoragePolicy>,
-    #[serde(alias = "kms_key_name", skip_serializing_if = "String::is_empty")]
-    kms_key_name: String,
-    #[serde(alias = "message_retention_duration", skip_serializing_if = "Option::is_none")]
-    message_retention_duration: Option<Span>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<Value>,
-    #[serde(alias = "satisfies_pzs", skip_serializing)]
-    satisfies_pzs: bool,
-    #[serde(alias = "schema_settings", skip_serializing)]
-    schema_settings: Option<Value>,
-    #[serde(alias = "ingestion_data_source_settings", skip_serializing)]
-    ingestion_data_source_settings: Option<Value>,
-    #[serde(alias = "message_transforms", skip_serializing)]
-    message_transforms: Option<Value>,
-    #[serde(skip_serializing)]
-    tags: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-struct MessageStoragePolicy {
-    #[serde(alias = "allowed_persistence_regions", skip_serializing_if = "Vec::is_empty")]
-    allowed_persistence_regions: Vec<String>,
-    #[serde(alias = "enforce_in_transit", skip_serializing_if = "is_false")]
-    enforce_in_transit: bool,
-}
-
-impl TryFrom<Topic> for pb::Topic {
-    type Error = Status;
-
-    fn try_from(topic: Topic) -> Result<Self, Status> {
-        absent("schemaSettings", topic.schema_settings.as_ref())?;
-        absent("ingestionDataSourceSettings", topic.ingestion_data_source_settings.as_ref())?;
-        absent("messageTransforms", topic.message_transforms.as_ref())?;
-        Ok(Self {
-            name: topic.name,
-            labels: topic.labels,
-            message_storage_policy: topic.message_storage_policy.map(|policy| pb::MessageStoragePolicy {
-                allowed_persistence_regions: policy.allowed_persistence_regions,
-                enforce_in_transit: policy.enforce_in_transit,
-            }),
-            kms_key_name: topic.kms_key_name,
-            message_retention_duration: topic.message_retention_duration.map(|span| span.0),
-            tags: topic.tags,
-            ..Self::default()
-        })
-    }
-}
-
-impl From<pb::Topic> for Topic {
-    fn from(topic: pb::Topic) -> Self {
-        Self {
-            state: Some(topic.state().as_str_name().into()),
-            name: topic.name,
-            labels: topic.labels,
-            message_storage_policy: topic.message_storage_policy.map(|policy| MessageStoragePolicy {
-                allowed_persistence_regions: policy.allowed_persistence_regions,
-                enforce_in_transit: policy.enforce_in_transit,
-            }),
-            kms_key_name: topic.kms_key_name,
-            message_retention_duration: topic.message_retention_duration.map(Span),
-            ..Self::default()
-        }
-    }
-}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -97,7 +23,7 @@ pub(super) struct Subscription {
     #[serde(alias = "retain_acked_messages", skip_serializing_if = "is_false")]
     retain_acked_messages: bool,
     #[serde(alias = "message_retention_duration", skip_serializing_if = "Option::is_none")]
-    message_retention_duration: Option<Span>,
+    message_retention_duration: Option<JsonDuration>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
     #[serde(alias = "enable_message_ordering", skip_serializing_if = "is_false")]
@@ -115,7 +41,7 @@ pub(super) struct Subscription {
     #[serde(alias = "enable_exactly_once_delivery", skip_serializing_if = "is_false")]
     enable_exactly_once_delivery: bool,
     #[serde(alias = "topic_message_retention_duration", skip_serializing_if = "Option::is_none")]
-    topic_message_retention_duration: Option<Span>,
+    topic_message_retention_duration: Option<JsonDuration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<Value>,
     #[serde(alias = "bigquery_config", skip_serializing)]
@@ -134,7 +60,7 @@ pub(super) struct Subscription {
 #[serde(default, deny_unknown_fields)]
 struct ExpirationPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<Span>,
+    ttl: Option<JsonDuration>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -150,9 +76,9 @@ struct DeadLetterPolicy {
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RetryPolicy {
     #[serde(alias = "minimum_backoff", skip_serializing_if = "Option::is_none")]
-    minimum_backoff: Option<Span>,
+    minimum_backoff: Option<JsonDuration>,
     #[serde(alias = "maximum_backoff", skip_serializing_if = "Option::is_none")]
-    maximum_backoff: Option<Span>,
+    maximum_backoff: Option<JsonDuration>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -275,37 +201,49 @@ impl From<pb::Subscription> for Subscription {
             push_config: subscription.push_config.unwrap_or_default().into(),
             ack_deadline_seconds: subscription.ack_deadline_seconds,
             retain_acked_messages: subscription.retain_acked_messages,
-            message_retention_duration: subscription.message_retention_duration.map(Span),
+            message_retention_duration: subscription.message_retention_duration.map(JsonDuration),
             labels: subscription.labels,
             enable_message_ordering: subscription.enable_message_ordering,
             expiration_policy: subscription
                 .expiration_policy
-                .map(|policy| ExpirationPolicy { ttl: policy.ttl.map(Span) }),
+                .map(|policy| ExpirationPolicy { ttl: policy.ttl.map(JsonDuration) }),
             filter: subscription.filter,
             dead_letter_policy: subscription.dead_letter_policy.map(|policy| DeadLetterPolicy {
                 dead_letter_topic: policy.dead_letter_topic,
                 max_delivery_attempts: policy.max_delivery_attempts,
             }),
             retry_policy: subscription.retry_policy.map(|policy| RetryPolicy {
-                minimum_backoff: policy.minimum_backoff.map(Span),
-                maximum_backoff: policy.maximum_backoff.map(Span),
+                minimum_backoff: policy.minimum_backoff.map(JsonDuration),
+                maximum_backoff: policy.maximum_backoff.map(JsonDuration),
             }),
             detached: subscription.detached,
             enable_exactly_once_delivery: subscription.enable_exactly_once_delivery,
-            topic_message_retention_duration: subscription.topic_message_retention_duration.map(Span),
+            topic_message_retention_duration: subscription.topic_message_retention_duration.map(JsonDuration),
             ..Self::default()
         }
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_false(value: &bool) -> bool {
-    !value
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct UpdateSubscriptionRequest {
+    subscription: Subscription,
+    #[serde(alias = "update_mask", deserialize_with = "mask")]
+    update_mask: Vec<String>,
 }
 
-fn absent(field: &str, value: Option<&Value>) -> Result<(), Status> {
-    match value {
-        None => Ok(()),
-        Some(_) => Err(Status::unimplemented(format!("This local Pub/Sub has no {field}; leave the field out here."))),
+impl TryFrom<UpdateSubscriptionRequest> for pb::UpdateSubscriptionRequest {
+    type Error = Status;
+
+    fn try_from(request: UpdateSubscriptionRequest) -> Result<Self, Status> {
+        let update_mask = Some(prost_types::FieldMask { paths: request.update_mask });
+        Ok(Self { subscription: Some(request.subscription.try_into()?), update_mask })
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct ModifyPushConfigRequest {
+    #[serde(alias = "push_config")]
+    pub(super) push_config: Option<PushConfig>,
 }

@@ -1,4 +1,5 @@
-//! Requests and responses, as JSON. Fields are read in camel case or as the protocol buffers spell them.
+//! Publish, pull, acknowledge and seek: requests and responses as JSON. Fields are read in camel case or as protobuf spells
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -6,47 +7,12 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
-use super::resources::{PushConfig, Subscription, Topic};
-use super::scalars::{Base64, Moment, int, mask};
+use super::scalars::{Base64, JsonTimestamp, int};
 use crate::error::invalid;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Empty {}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub(super) struct UpdateTopicRequest {
-    topic: Topic,
-    #[serde(alias = "update_mask", deserialize_with = "mask")]
-    update_mask: Vec<String>,
-}
-
-impl TryFrom<UpdateTopicRequest> for pb::UpdateTopicRequest {
-    type Error = Status;
-
-    fn try_from(request: UpdateTopicRequest) -> Result<Self, Status> {
-        let update_mask = Some(prost_types::FieldMask { paths: request.update_mask });
-        Ok(Self { topic: Some(request.topic.try_into()?), update_mask })
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub(super) struct UpdateSubscriptionRequest {
-    subscription: Subscription,
-    #[serde(alias = "update_mask", deserialize_with = "mask")]
-    update_mask: Vec<String>,
-}
-
-impl TryFrom<UpdateSubscriptionRequest> for pb::UpdateSubscriptionRequest {
-    type Error = Status;
-
-    fn try_from(request: UpdateSubscriptionRequest) -> Result<Self, Status> {
-        let update_mask = Some(prost_types::FieldMask { paths: request.update_mask });
-        Ok(Self { subscription: Some(request.subscription.try_into()?), update_mask })
-    }
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -82,7 +48,7 @@ struct Message {
     #[serde(alias = "message_id")]
     message_id: String,
     #[serde(alias = "publish_time", skip_serializing_if = "Option::is_none")]
-    publish_time: Option<Moment>,
+    publish_time: Option<JsonTimestamp>,
     #[serde(alias = "ordering_key", skip_serializing_if = "String::is_empty")]
     ordering_key: String,
 }
@@ -94,7 +60,7 @@ fn is_empty(data: &Base64) -> bool {
 impl From<pb::PubsubMessage> for Message {
     fn from(message: pb::PubsubMessage) -> Self {
         let pb::PubsubMessage { data, attributes, message_id, publish_time, ordering_key } = message;
-        Self { data: Base64(data), attributes, message_id, publish_time: publish_time.map(Moment), ordering_key }
+        Self { data: Base64(data), attributes, message_id, publish_time: publish_time.map(JsonTimestamp), ordering_key }
     }
 }
 
@@ -156,16 +122,9 @@ pub(super) struct ModifyAckDeadlineRequest {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub(super) struct ModifyPushConfigRequest {
-    #[serde(alias = "push_config")]
-    pub(super) push_config: Option<PushConfig>,
-}
-
-#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct SeekRequest {
-    time: Option<Moment>,
+    time: Option<JsonTimestamp>,
     snapshot: Option<String>,
 }
 
@@ -173,7 +132,7 @@ impl SeekRequest {
     pub(super) fn target(self) -> Result<Option<pb::seek_request::Target>, Status> {
         match (self.time, self.snapshot) {
             (Some(_), Some(_)) => Err(invalid("A seek has one target: a time or a snapshot.")),
-            (Some(Moment(time)), None) => Ok(Some(pb::seek_request::Target::Time(time))),
+            (Some(JsonTimestamp(time)), None) => Ok(Some(pb::seek_request::Target::Time(time))),
             (None, snapshot) => Ok(snapshot.map(pb::seek_request::Target::Snapshot)),
         }
     }

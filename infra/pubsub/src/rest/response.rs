@@ -1,4 +1,4 @@
-//! Answers: bodies in the form of Google's, and the statuses of refusals.
+//! Responses: bodies in the form of Google's, and the statuses of refusals.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,7 @@ pub(super) fn answer(body: &impl Serialize) -> Response {
     respond(StatusCode::OK, body)
 }
 
-/// With the indentation of Google's own answers.
+/// Indents the body as Google does.
 fn respond(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec_pretty(body) {
         Ok(mut text) => {
@@ -45,7 +45,7 @@ pub(crate) fn refusal(status: &Status) -> Response {
     respond(code, &json!({"error": error}))
 }
 
-/// The one table from gRPC codes to HTTP statuses, that of `google/rpc/code.proto`.
+/// The only table from gRPC codes to HTTP statuses, after `google/rpc/code.proto`.
 fn http_of(code: Code) -> (StatusCode, &'static str) {
     match code {
         Code::Ok => (StatusCode::OK, "OK"),

@@ -1,4 +1,4 @@
-//! Messages as they are published: the bounds of <https://cloud.google.com/pubsub/quotas#resource_limits>.
+//! Checks of publish requests, against the limits of <https://cloud.google.com/pubsub/quotas#resource_limits>.
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use prost::Message as _;
@@ -7,14 +7,11 @@ use tonic::Status;
 use super::error::invalid;
 use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE, is_reserved};
 
-/// The most bytes of a request.
-pub(super) const MAX_REQUEST: usize = 10 << 20;
+const MAX_REQUEST_BYTES: usize = 10 << 20;
 const MAX_MESSAGES: usize = 1000;
 
-/// Checks a request to publish.
-///
 /// # Errors
-/// INVALID_ARGUMENT that names the bound.
+/// INVALID_ARGUMENT that names the limit.
 pub(super) fn check(request: &pb::PublishRequest) -> Result<(), Status> {
     let count = request.messages.len();
     if count == 0 {
@@ -25,8 +22,8 @@ pub(super) fn check(request: &pb::PublishRequest) -> Result<(), Status> {
     if count > MAX_MESSAGES {
         return Err(too_large("message_count", count, MAX_MESSAGES));
     }
-    if request.encoded_len() > MAX_REQUEST {
-        return Err(invalid(format!("Request payload size exceeds the limit: {MAX_REQUEST} bytes.")));
+    if request.encoded_len() > MAX_REQUEST_BYTES {
+        return Err(invalid(format!("Request payload size exceeds the limit: {MAX_REQUEST_BYTES} bytes.")));
     }
     request.messages.iter().try_for_each(check_message)
 }

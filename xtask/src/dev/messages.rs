@@ -1,4 +1,8 @@
-//! What is known of messages from several sides, put together: Pub/Sub's events, the services' logs, results and dead letters.
+//! Traces of messages, put together from several sources: Pub/Sub's events, the services' logs, results and dead letters.
+//!
+//! With events, a trace begins with the end of a delivery and waits a moment for the service's log line about it. Without
+//! events, from a Pub/Sub in another process, it begins with the log line and waits for the result or the dead letter. Either
+//! is shown as it is when it has waited for [`TRACE_WAIT`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -11,33 +15,39 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::declared::{Declared, Feeds};
-use super::way::{Excerpt, Letter, Way};
+use super::trace::{DeadLetter, MessageTrace, ResultExcerpt};
 
-/// Messages under way that are remembered; of more, lines say less.
-const UNDER_WAY: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
-/// Results that wait for the rest of what is known, with up to 16 KiB each.
-const RESULTS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
-/// How long a line waits for the service's word, or for the result.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// Messages that are remembered at once; traces of more are incomplete.
+const MAX_MESSAGES: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+/// Results that are remembered at once, of up to 16 KiB each.
+const MAX_RESULTS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
+/// How long a trace waits for the service's log line, or for the result.
+const TRACE_WAIT: Duration = Duration::from_millis(700);
 
 /// A service and a message id.
 type Work = (String, String);
 
 pub(super) struct Messages {
+    /// By the full name of the subscription.
     routes: BTreeMap<String, Route>,
     /// How many declared subscriptions each topic has.
-    fans: BTreeMap<String, usize>,
-    results_in: BTreeSet<String>,
-    dead_letters_in: BTreeSet<String>,
-    /// There are events; without them the logs are all there is.
+    subscriptions_of: BTreeMap<String, usize>,
+    /// Topics of results, by full name.
+    result_topics: BTreeSet<String>,
+    /// Topics of dead letters, by full name.
+    dead_letter_topics: BTreeSet<String>,
+    /// Whether Pub/Sub reports events; without them there are the logs alone.
     events: bool,
+    /// When a message was delivered by a subscription, and in which attempt.
     deliveries: LruCache<(u64, Arc<str>), (Time, u32)>,
-    passed: LruCache<u64, usize>,
+    /// How many subscriptions filtered a message out.
+    filtered: LruCache<u64, usize>,
     logs: LruCache<Work, Log>,
-    results: LruCache<Work, Excerpt>,
-    letters: LruCache<Work, Letter>,
-    waiting: LruCache<Work, (Instant, Way)>,
-    /// When somebody was last given messages of a subscription.
+    results: LruCache<Work, ResultExcerpt>,
+    dead_letters: LruCache<Work, DeadLetter>,
+    /// Traces that wait for the rest, until when.
+    waiting: LruCache<Work, (Instant, MessageTrace)>,
+    /// When messages of a subscription were last delivered.
     read: BTreeMap<String, Instant>,
 }
 
@@ -49,11 +59,11 @@ struct Route {
     eventarc: bool,
     service: Option<String>,
     pulled: bool,
-    /// Its service writes its log here.
+    /// The service's log is read here.
     logged: bool,
 }
 
-/// A service's line about one message.
+/// A line of a service's log about one message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     id: String,
@@ -64,7 +74,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// `None` if the line is about something else.
+    /// Reads a line; `None` if it is about something else.
     pub(super) fn read(line: &Value) -> Option<Self> {
         if line["message"] != "message" {
             return None;
@@ -83,24 +93,24 @@ impl Messages {
     pub(super) fn new(events: bool) -> Self {
         Self {
             routes: BTreeMap::new(),
-            fans: BTreeMap::new(),
-            results_in: BTreeSet::new(),
-            dead_letters_in: BTreeSet::new(),
+            subscriptions_of: BTreeMap::new(),
+            result_topics: BTreeSet::new(),
+            dead_letter_topics: BTreeSet::new(),
             events,
-            deliveries: LruCache::new(UNDER_WAY),
-            passed: LruCache::new(UNDER_WAY),
-            logs: LruCache::new(UNDER_WAY),
-            results: LruCache::new(RESULTS),
-            letters: LruCache::new(UNDER_WAY),
-            waiting: LruCache::new(UNDER_WAY),
+            deliveries: LruCache::new(MAX_MESSAGES),
+            filtered: LruCache::new(MAX_MESSAGES),
+            logs: LruCache::new(MAX_MESSAGES),
+            results: LruCache::new(MAX_RESULTS),
+            dead_letters: LruCache::new(MAX_MESSAGES),
+            waiting: LruCache::new(MAX_MESSAGES),
             read: BTreeMap::new(),
         }
     }
 
-    /// What is declared now. `logged` says which services write their logs here.
+    /// Follows what is declared now. `logged` tells whether the log of a service is read here.
     pub(super) fn declare(&mut self, declared: &Declared, logged: impl Fn(&str) -> bool) {
         self.routes.clear();
-        self.fans.clear();
+        self.subscriptions_of.clear();
         for subscription in &declared.subscriptions {
             let service = match &subscription.feeds {
                 Feeds::Service(service) => Some(service.clone()),
@@ -116,21 +126,21 @@ impl Messages {
                 service,
             };
             self.routes.insert(subscription.name().to_owned(), route);
-            *self.fans.entry(subscription.topic.clone()).or_default() += 1;
+            *self.subscriptions_of.entry(subscription.topic.clone()).or_default() += 1;
         }
-        self.results_in = declared.results.iter().cloned().collect();
-        self.dead_letters_in = declared.dead_letters.iter().cloned().collect();
+        self.result_topics = declared.results.iter().cloned().collect();
+        self.dead_letter_topics = declared.dead_letters.iter().cloned().collect();
     }
 
-    /// When messages of this subscription were last handed to somebody.
+    /// When messages of this subscription were last delivered.
     pub(super) fn last_read(&self, subscription: &str) -> Option<Instant> {
         self.read.get(subscription).copied()
     }
 
-    /// Something happened in Pub/Sub; the lines that are complete by it.
-    pub(super) fn event(&mut self, event: &Event, now: Instant) -> Vec<Way> {
+    /// Takes in an event of Pub/Sub; returns the traces that are complete with it.
+    pub(super) fn event(&mut self, event: &Event, now: Instant) -> Vec<MessageTrace> {
         let Event { time, message, kind } = event;
-        let way = match kind {
+        let trace = match kind {
             EventKind::Published { topic } => {
                 let attributes = message.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
                 return self.published(topic, &message.data, attributes);
@@ -143,88 +153,91 @@ impl Messages {
                 self.deliveries.put((message.number, Arc::clone(subscription)), (*time, *attempt));
                 return Vec::new();
             }
-            EventKind::Acked { subscription } => self.way(*time, message, subscription, "acked", None),
+            EventKind::Acked { subscription } => self.trace(*time, message, subscription, "acked", None),
             EventKind::Nacked { subscription, reason } => {
                 let detail = match reason {
-                    NackReason::Subscriber => "given back".to_owned(),
+                    NackReason::Subscriber => "nacked".to_owned(),
                     NackReason::Status(status) => format!("answered {status}"),
                     NackReason::NoResponse(why) => why.to_string(),
                 };
-                let mut way = self.way(*time, message, subscription, "failed", Some(detail));
-                // Whoever looks at dead letters gives them back; that is no attempt that failed.
+                let mut trace = self.trace(*time, message, subscription, "failed", Some(detail));
+                // `dlq list` and `dlq show` nack the dead letters that they have read. Those are not failed attempts.
                 let held = self.routes.get(&**subscription).filter(|route| route.pulled);
-                if held.is_some_and(|route| self.dead_letters_in.iter().any(|topic| short(topic) == route.topic)) {
+                if held.is_some_and(|route| self.dead_letter_topics.iter().any(|topic| short(topic) == route.topic)) {
                     return Vec::new();
                 }
                 if matches!(reason, NackReason::NoResponse(_)) {
-                    way.time = Some(*time);
-                    return vec![way];
+                    trace.time = Some(*time);
+                    return vec![trace];
                 }
-                way
+                trace
             }
             EventKind::Expired { subscription } => {
-                self.way(*time, message, subscription, "expired", Some("not acknowledged in time".to_owned()))
+                self.trace(*time, message, subscription, "expired", Some("not acknowledged in time".to_owned()))
             }
             EventKind::DeadLettered { subscription, topic, attempts } => {
-                let mut way = self.way(*time, message, subscription, "dead-lettered", None);
-                way.letter = Some(Letter { topic: short(topic), reason: format!("{attempts} attempts") });
-                return vec![way];
+                let mut trace = self.trace(*time, message, subscription, "dead-lettered", None);
+                trace.letter = Some(DeadLetter { topic: short(topic), reason: format!("{attempts} attempts") });
+                return vec![trace];
             }
             EventKind::Discarded { subscription } => {
-                let why = Some("kept as long as the subscription's retention says".to_owned());
-                return vec![self.way(*time, message, subscription, "discarded", why)];
+                let why = Some("not acknowledged within the subscription's retention".to_owned());
+                return vec![self.trace(*time, message, subscription, "discarded", why)];
             }
         };
         let subscription = match kind {
             EventKind::Acked { subscription }
             | EventKind::Nacked { subscription, .. }
             | EventKind::Expired { subscription } => subscription,
-            _ => return vec![way],
+            _ => return vec![trace],
         };
         let (logged, service) = match self.routes.get(&**subscription) {
             Some(Route { logged, service: Some(service), .. }) => (*logged, service.clone()),
-            _ => return vec![way],
+            _ => return vec![trace],
         };
-        let work = (service, way.id.clone());
+        let work = (service, trace.id.clone());
         match self.logs.pop(&work) {
-            Some(log) => vec![self.complete(way, &work, Some(log))],
-            None if logged => self.waiting.put(work, (now + PATIENCE, way)).map(|(_, way)| way).into_iter().collect(),
-            None => vec![self.complete(way, &work, None)],
+            Some(log) => vec![self.complete(trace, &work, Some(log))],
+            None if logged => {
+                self.waiting.put(work, (now + TRACE_WAIT, trace)).map(|(_, trace)| trace).into_iter().collect()
+            }
+            None => vec![self.complete(trace, &work, None)],
         }
     }
 
-    /// A service wrote a line about a message.
-    pub(super) fn log(&mut self, service: &str, log: Log, now: Instant) -> Option<Way> {
+    /// Takes in a log line of a service about a message.
+    pub(super) fn log(&mut self, service: &str, log: Log, now: Instant) -> Option<MessageTrace> {
         let work = (service.to_owned(), log.id.clone());
-        if let Some((_, way)) = self.waiting.pop(&work) {
-            return Some(self.complete(way, &work, Some(log)));
+        if let Some((_, trace)) = self.waiting.pop(&work) {
+            return Some(self.complete(trace, &work, Some(log)));
         }
         if self.events {
             self.logs.put(work, log);
             return None;
         }
         let mut feeds = self.routes.values().filter(|route| route.service.as_deref() == Some(service));
-        let mut way = Way { id: log.id.clone(), service: Some(service.to_owned()), ..Way::default() };
+        let mut trace =
+            MessageTrace { id: log.id.clone(), service: Some(service.to_owned()), ..MessageTrace::default() };
         if let (Some(route), None) = (feeds.next(), feeds.next()) {
-            (way.topic, way.subscription) = (route.topic.clone(), route.name.clone());
-            way.filter.clone_from(&route.filter);
+            (trace.topic, trace.subscription) = (route.topic.clone(), route.name.clone());
+            trace.filter.clone_from(&route.filter);
         }
-        let known = self.results.contains(&work) || self.letters.contains(&work);
-        let way = self.complete(way, &work, Some(log));
-        if known || !matches!(way.outcome.as_str(), "done" | "rejected") {
-            return Some(way);
+        let known = self.results.contains(&work) || self.dead_letters.contains(&work);
+        let trace = self.complete(trace, &work, Some(log));
+        if known || !matches!(trace.outcome.as_str(), "done" | "rejected") {
+            return Some(trace);
         }
-        self.waiting.put(work, (now + PATIENCE, way)).map(|(_, way)| way)
+        self.waiting.put(work, (now + TRACE_WAIT, trace)).map(|(_, trace)| trace)
     }
 
-    /// A topic took a message, which may be the result or the dead letter of another.
+    /// Takes in a message that was published, which may be the result or the dead letter of another.
     pub(super) fn published<'a>(
         &mut self,
         topic: &str,
         data: &[u8],
         attributes: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> Vec<Way> {
-        let (results, letters) = (self.results_in.contains(topic), self.dead_letters_in.contains(topic));
+    ) -> Vec<MessageTrace> {
+        let (results, letters) = (self.result_topics.contains(topic), self.dead_letter_topics.contains(topic));
         if !results && !letters {
             return Vec::new();
         }
@@ -233,7 +246,7 @@ impl Messages {
         let letter = (get("dead-letter-reason"), get("dead-letter-service"), get("dead-letter-source-message-id"));
         if let (true, (Some(reason), Some(service), Some(id))) = (letters, letter) {
             let work = (service, id);
-            self.letters.put(work.clone(), Letter { topic: short(topic), reason });
+            self.dead_letters.put(work.clone(), DeadLetter { topic: short(topic), reason });
             return self.fill(&work);
         }
         let service =
@@ -244,70 +257,74 @@ impl Messages {
         }
     }
 
-    /// A result of this service for this message.
-    pub(super) fn result(&mut self, work: Work, data: &[u8]) -> Vec<Way> {
-        self.results.put(work.clone(), Excerpt::of(data));
+    /// Takes in the result of a service for a message.
+    pub(super) fn result(&mut self, work: Work, data: &[u8]) -> Vec<MessageTrace> {
+        self.results.put(work.clone(), ResultExcerpt::of(data));
         self.fill(&work)
     }
 
-    /// Without events, lines wait for results instead.
-    fn fill(&mut self, work: &Work) -> Vec<Way> {
+    /// Completes a trace that waits for a result or a dead letter, as traces do without events.
+    fn fill(&mut self, work: &Work) -> Vec<MessageTrace> {
         if self.events {
             return Vec::new();
         }
-        let waiting = self.waiting.pop(work).map(|(_, way)| self.complete(way, work, None));
+        let waiting = self.waiting.pop(work).map(|(_, trace)| self.complete(trace, work, None));
         waiting.into_iter().collect()
     }
 
-    /// Lines that have waited long enough.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Way> {
-        let mut ways = Vec::new();
+    /// Traces that have waited long enough.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<MessageTrace> {
+        let mut traces = Vec::new();
         while self.waiting.peek_lru().is_some_and(|(_, (due, _))| *due <= now) {
-            ways.extend(self.waiting.pop_lru().map(|(_, (_, way))| way));
+            traces.extend(self.waiting.pop_lru().map(|(_, (_, trace))| trace));
         }
-        ways
+        traces
     }
 
-    fn filtered(&mut self, time: Time, message: &Arc<Message>, subscription: &Arc<str>) -> Vec<Way> {
+    fn filtered(&mut self, time: Time, message: &Arc<Message>, subscription: &Arc<str>) -> Vec<MessageTrace> {
         let Some(route) = self.routes.get(&**subscription) else { return Vec::new() };
         let topic = route.topic.clone();
-        let fan = self.fans.iter().find(|(name, _)| short(name) == topic).map_or(0, |(_, fan)| *fan);
-        let passed = match self.passed.peek_mut(&message.number) {
-            Some(passed) => {
-                *passed += 1;
-                *passed
+        let subscriptions = self
+            .subscriptions_of
+            .iter()
+            .find(|(name, _)| short(name) == topic)
+            .map_or(0, |(_, subscriptions)| *subscriptions);
+        let filtered_out = match self.filtered.peek_mut(&message.number) {
+            Some(filtered_out) => {
+                *filtered_out += 1;
+                *filtered_out
             }
             None => {
-                self.passed.put(message.number, 1);
+                self.filtered.put(message.number, 1);
                 1
             }
         };
-        if passed < fan {
+        if filtered_out < subscriptions {
             return Vec::new();
         }
-        self.passed.pop(&message.number);
+        self.filtered.pop(&message.number);
         let detail = Some("no subscription's filter takes it".to_owned());
-        vec![Way {
+        vec![MessageTrace {
             id: message.id(),
             topic,
             outcome: "filtered".to_owned(),
             detail,
             time: Some(time),
-            ..Way::default()
+            ..MessageTrace::default()
         }]
     }
 
-    fn way(
+    fn trace(
         &mut self,
         time: Time,
         message: &Message,
         subscription: &Arc<str>,
         outcome: &str,
         detail: Option<String>,
-    ) -> Way {
+    ) -> MessageTrace {
         let delivery = self.deliveries.pop(&(message.number, Arc::clone(subscription)));
         let ms = |from: Time| time.since(from).as_secs_f64() * 1e3;
-        let mut way = Way {
+        let mut trace = MessageTrace {
             id: message.id(),
             subscription: short(subscription),
             outcome: outcome.to_owned(),
@@ -316,23 +333,23 @@ impl Messages {
             attempt: delivery.map(|(_, attempt)| attempt),
             detail,
             time: Some(time),
-            ..Way::default()
+            ..MessageTrace::default()
         };
         if let Some(route) = self.routes.get(&**subscription) {
-            (way.topic, way.filter, way.eventarc) = (route.topic.clone(), route.filter.clone(), route.eventarc);
-            way.service.clone_from(&route.service);
+            (trace.topic, trace.filter, trace.eventarc) = (route.topic.clone(), route.filter.clone(), route.eventarc);
+            trace.service.clone_from(&route.service);
         }
-        way
+        trace
     }
 
-    fn complete(&mut self, mut way: Way, work: &Work, log: Option<Log>) -> Way {
+    fn complete(&mut self, mut trace: MessageTrace, work: &Work, log: Option<Log>) -> MessageTrace {
         if let Some(log) = log {
-            (way.task, way.outcome) = (Some(log.task), log.outcome);
-            way.ms = log.ms.or(way.ms);
-            way.detail = log.detail;
+            (trace.task, trace.outcome) = (Some(log.task), log.outcome);
+            trace.ms = log.ms.or(trace.ms);
+            trace.detail = log.detail;
         }
-        way.result = self.results.pop(work).or(way.result);
-        way.letter = self.letters.pop(work).or(way.letter);
-        way
+        trace.result = self.results.pop(work).or(trace.result);
+        trace.letter = self.dead_letters.pop(work).or(trace.letter);
+        trace
     }
 }

@@ -1,4 +1,4 @@
-//! What is where, and what to paste.
+//! The banner that is shown when the services have started: what runs where, and commands to paste.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use super::declared::{Declared, Feeds};
 use super::service::Service;
 
-/// Everything that the start tells.
-pub(super) struct Intro<'a> {
+/// Everything that the banner tells.
+pub(super) struct Banner<'a> {
     pub(super) topology: &'a Topology,
     pub(super) declared: &'a Declared,
     pub(super) services: &'a [Service],
     pub(super) project: &'a str,
     /// `HOST:PORT` of Pub/Sub.
     pub(super) bus: &'a str,
-    /// It runs in this process.
+    /// Whether Pub/Sub runs in this process.
     pub(super) own: bool,
-    /// The declaration's file, if it is not the shipped one.
+    /// The topology's file, if it is not the shipped one.
     pub(super) file: Option<&'a Path>,
-    /// What is watched for changes, for people.
+    /// A sentence about what is watched for changes.
     pub(super) watched: &'a str,
     pub(super) notes: &'a [String],
 }
@@ -31,7 +31,7 @@ fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-impl Intro<'_> {
+impl Banner<'_> {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let (bus, project) = (self.bus, self.project);
@@ -50,18 +50,14 @@ impl Intro<'_> {
                 }
                 Feeds::Service(service) => service.clone(),
                 Feeds::Endpoint(endpoint) => endpoint.clone(),
-                Feeds::Pull => format!("whoever pulls: {}", self.reader(name, &subscription.topic)),
+                Feeds::Pull => format!("pull subscribers: {}", self.reader(name, &subscription.topic)),
             };
             let _ = writeln!(text, "{}{name}: {}{filter} → {to}", head("subscriptions", n), short(&subscription.topic));
         }
         for (n, service) in self.services.iter().enumerate() {
-            let place = match (&service.elsewhere, &service.current) {
+            let location = match (&service.external, &service.current) {
                 (Some(url), _) => {
-                    format!(
-                        "{url}, which runs elsewhere; it is this service with\n{}{}",
-                        head("", 1),
-                        self.line(service)
-                    )
+                    format!("{url}, an external process; run it with\n{}{}", head("", 1), self.line(service))
                 }
                 (None, Some(process)) => {
                     let address = process.address.map(|address| format!("http://{address}")).unwrap_or_default();
@@ -71,7 +67,7 @@ impl Intro<'_> {
                 }
                 (None, None) => "not running, see above".to_owned(),
             };
-            let _ = writeln!(text, "{}{}: {place}", head("services", n), service.name());
+            let _ = writeln!(text, "{}{}: {location}", head("services", n), service.name());
         }
         for (n, note) in self.notes.iter().enumerate() {
             let _ = writeln!(text, "{}{note}", head("notes", n));
@@ -118,8 +114,8 @@ impl Intro<'_> {
         }
     }
 
-    /// Arguments that name the declaration, where `env` is the flag for its environment.
-    fn named(&self, env: &str) -> String {
+    /// Arguments that name the topology; `env` is the flag for its environment.
+    fn topology_arguments(&self, env: &str) -> String {
         let file = self.file.map(|file| format!(" --topology {}", quoted(&file.display().to_string())));
         let environment = self.topology.environment.as_ref().map(|environment| format!(" {env} {environment}"));
         [file, environment].into_iter().flatten().collect()
@@ -127,9 +123,9 @@ impl Intro<'_> {
 
     fn reader(&self, name: &str, topic: &str) -> String {
         if self.declared.dead_letters.iter().any(|dead| dead == topic) {
-            format!("cargo xtask dlq list{}", self.named("--env"))
+            format!("cargo xtask dlq list{}", self.topology_arguments("--env"))
         } else {
-            format!("cargo run --{} --pull {name}", self.named("--topology-environment"))
+            format!("cargo run --{} --pull {name}", self.topology_arguments("--topology-environment"))
         }
     }
 
@@ -137,7 +133,7 @@ impl Intro<'_> {
         service.environment.line(&crate::topology::path(self.file))
     }
 
-    /// A message that the first service with a feed takes.
+    /// A command that publishes a message for the first service that gets any.
     fn example(&self) -> Option<String> {
         let service = self.services.iter().find(|service| !self.topology.feeds(service.name()).is_empty())?;
         let feeds = self.topology.feeds(service.name());
@@ -146,7 +142,8 @@ impl Intro<'_> {
             _ => ("classify", "I was charged twice for one order"),
         };
         let task = ("task".to_owned(), task.to_owned());
-        let (topic, attributes) = feeds.iter().find_map(|feed| Some((feed.topic, fitting(feed, &task)?)))?;
+        let (topic, attributes) =
+            feeds.iter().find_map(|feed| Some((feed.topic, matching_attributes(feed, &task)?)))?;
         let attributes: Vec<String> = attributes
             .iter()
             .map(|(name, value)| format!("--attribute {}", quoted(&format!("{name}={value}"))))
@@ -156,8 +153,8 @@ impl Intro<'_> {
     }
 }
 
-/// Attributes that this feed lets pass: the wanted one, and one of the filter's own where that is enough.
-fn fitting(feed: &Feed<'_>, wanted: &(String, String)) -> Option<BTreeMap<String, String>> {
+/// Attributes that match the feed's filter: the wanted one, and one of the filter's own where that is enough.
+fn matching_attributes(feed: &Feed<'_>, wanted: &(String, String)) -> Option<BTreeMap<String, String>> {
     let attributes = BTreeMap::from([wanted.clone()]);
     let Some(filter) = feed.filter.filter(|filter| !filter.matches(&attributes)) else { return Some(attributes) };
     let text = filter.to_string();
@@ -167,7 +164,7 @@ fn fitting(feed: &Feed<'_>, wanted: &(String, String)) -> Option<BTreeMap<String
     filter.matches(&attributes).then_some(attributes)
 }
 
-/// As a shell takes it.
+/// Quoted for a shell where that is needed.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.=/:".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -1,67 +1,71 @@
-//! One message's way, or one failed attempt of it: as a line and as JSON.
+//! What happened to one message, or in one failed attempt of it: as a line and as JSON.
 
 use pubsub::Time;
 use serde_json::{Value, json};
 
-/// The most characters of a result, and of what went wrong, in a line.
-const SHORT: usize = 160;
-/// The most bytes of a result that JSON shows whole.
-const WHOLE: usize = 16 << 10;
+/// The most characters of a result, or of a detail, in a line.
+const MAX_EXCERPT_CHARS: usize = 160;
+/// The most bytes of a result that is shown as JSON.
+const MAX_RESULT_BYTES: usize = 16 << 10;
 
-/// What is known of it.
+/// From topic to outcome. Parts that were not learned are empty.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Way {
+pub(super) struct MessageTrace {
     pub(super) id: String,
-    /// Names without project.
+    /// Names are without the project.
     pub(super) topic: String,
     pub(super) subscription: String,
     pub(super) filter: Option<String>,
     pub(super) eventarc: bool,
     pub(super) service: Option<String>,
     pub(super) task: Option<String>,
-    /// `done`, `rejected`, `retry`, `overloaded` as the service says; else `acked`, `failed`, `expired`, `dead-lettered`,
-    /// `discarded`, `filtered` as Pub/Sub does.
+    /// `done`, `rejected`, `retry`, `overloaded` from the service's log; else `acked`, `failed`, `expired`, `dead-lettered`,
+    /// `discarded`, `filtered` from Pub/Sub's events.
     pub(super) outcome: String,
-    /// In the service; else from delivery to answer.
+    /// Time in the service; else from delivery to acknowledgement or nack.
     pub(super) ms: Option<f64>,
-    /// From publish to end.
+    /// Time from publish to outcome.
     pub(super) total_ms: Option<f64>,
     pub(super) attempt: Option<u32>,
     pub(super) detail: Option<String>,
-    pub(super) result: Option<Excerpt>,
-    pub(super) letter: Option<Letter>,
+    pub(super) result: Option<ResultExcerpt>,
+    pub(super) letter: Option<DeadLetter>,
     pub(super) time: Option<Time>,
 }
 
-/// Where a message went that could not be done, and why.
+/// Where a message was dead-lettered, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Letter {
+pub(super) struct DeadLetter {
     pub(super) topic: String,
     pub(super) reason: String,
 }
 
-/// A result, as much of it as is shown.
+/// The part of a result that is shown.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Excerpt {
-    /// `None` if it is too long, or no JSON.
+pub(super) struct ResultExcerpt {
+    /// The whole result; `None` if it is too long, or not JSON.
     value: Option<Value>,
     bytes: usize,
     brief: String,
 }
 
-impl Excerpt {
+impl ResultExcerpt {
     pub(super) fn of(data: &[u8]) -> Self {
         let value: Option<Value> = serde_json::from_slice(data).ok();
         let brief = match &value {
-            // What a task found, without what is said of it.
+            // The results themselves, without model and usage.
             Some(value) => brief(value.get("data").or_else(|| value.get("results")).unwrap_or(value)),
-            None => String::from_utf8_lossy(&data[..data.len().min(4 * SHORT)]).into_owned(),
+            None => String::from_utf8_lossy(&data[..data.len().min(4 * MAX_EXCERPT_CHARS)]).into_owned(),
         };
-        Self { value: value.filter(|_| data.len() <= WHOLE), bytes: data.len(), brief: cut(&brief, SHORT) }
+        Self {
+            value: value.filter(|_| data.len() <= MAX_RESULT_BYTES),
+            bytes: data.len(),
+            brief: cut(&brief, MAX_EXCERPT_CHARS),
+        }
     }
 }
 
-impl Way {
+impl MessageTrace {
     pub(super) fn json(&self) -> Value {
         let time =
             self.time.and_then(|time| jiff::Timestamp::from_microsecond(i64::try_from(time.as_micros()).ok()?).ok());
@@ -119,11 +123,11 @@ impl Way {
         if let Some(attempt) = self.attempt.filter(|attempt| *attempt > 1) {
             line += &format!(", attempt {attempt}");
         }
-        if let Some(Letter { topic, reason }) = &self.letter {
+        if let Some(DeadLetter { topic, reason }) = &self.letter {
             line += &format!(" → {} ({})", clean(topic), clean(reason));
         }
         if let Some(detail) = &self.detail {
-            line += &format!(": {}", cut(detail, SHORT));
+            line += &format!(": {}", cut(detail, MAX_EXCERPT_CHARS));
         }
         if let Some(result) = &self.result {
             line += &format!("  {}", paint("2", &result.brief));
@@ -132,7 +136,7 @@ impl Way {
     }
 }
 
-/// JSON with long lists and texts cut short.
+/// JSON with long lists and texts shortened.
 fn brief(value: &Value) -> String {
     const ITEMS: usize = 3;
     match value {
@@ -144,7 +148,7 @@ fn brief(value: &Value) -> String {
             format!("[{}]", shown.join(", "))
         }
         Value::Object(fields) => {
-            // Said by the task's name and the order already.
+            // The task's name and the order tell these already.
             let told = fields.iter().filter(|(key, value)| *key != "object" && !(*key == "index" && **value == 0));
             let shown: Vec<String> = told.map(|(key, value)| format!("{key}: {}", brief(value))).collect();
             format!("{{{}}}", shown.join(", "))
@@ -157,7 +161,7 @@ fn brief(value: &Value) -> String {
     }
 }
 
-/// At most so many characters, none of which steers a terminal.
+/// The first `most` characters, with control characters escaped.
 fn cut(text: &str, most: usize) -> String {
     let mut short: String = clean(&text.chars().take(most).collect::<String>());
     if text.chars().nth(most).is_some() {
@@ -166,7 +170,7 @@ fn cut(text: &str, most: usize) -> String {
     short
 }
 
-/// With control characters escaped, whatever is quoted from outside.
+/// Text from outside with control characters escaped, so that it cannot control a terminal.
 pub(super) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
@@ -183,7 +187,7 @@ mod tests {
     fn a_line_shows_the_stops_and_what_came_of_it() {
         let result =
             r#"{"model": "m", "data": [{"index": 0, "label": "billing", "scores": [1, 2, 3, 4, 5]}], "usage": {}}"#;
-        let mut way = Way {
+        let mut trace = MessageTrace {
             id: "17".to_owned(),
             topic: "work".to_owned(),
             subscription: "eventarc-x".to_owned(),
@@ -192,19 +196,19 @@ mod tests {
             task: Some("classify".to_owned()),
             outcome: "done".to_owned(),
             ms: Some(9.26),
-            result: Some(Excerpt::of(result.as_bytes())),
-            ..Way::default()
+            result: Some(ResultExcerpt::of(result.as_bytes())),
+            ..MessageTrace::default()
         };
         assert_eq!(
-            way.line(false),
+            trace.line(false),
             "#17 work → Eventarc → function → classify → done 9.3 ms  [{label: billing, scores: [1, 2, 3, … 5 in all]}]"
         );
-        assert_eq!(way.json()["result"]["data"][0]["label"], "billing");
-        way.result = None;
-        way.outcome = "rejected".to_owned();
-        way.detail = Some("no such\u{1b}[31m task".to_owned());
-        way.letter = Some(Letter { topic: "dead".to_owned(), reason: "unknown-task".to_owned() });
-        let line = way.line(false);
+        assert_eq!(trace.json()["result"]["data"][0]["label"], "billing");
+        trace.result = None;
+        trace.outcome = "rejected".to_owned();
+        trace.detail = Some("no such\u{1b}[31m task".to_owned());
+        trace.letter = Some(DeadLetter { topic: "dead".to_owned(), reason: "unknown-task".to_owned() });
+        let line = trace.line(false);
         assert!(line.ends_with("rejected 9.3 ms → dead (unknown-task): no such\\u{1b}[31m task"), "{line}");
     }
 
@@ -212,8 +216,8 @@ mod tests {
     fn a_long_result_is_cut_and_said_to_be() {
         let vector: Vec<f64> = (0..10_000).map(|n| f64::from(n) / 3.0).collect();
         let text = json!({"data": [{"embedding": vector}]}).to_string();
-        let way = Way { result: Some(Excerpt::of(text.as_bytes())), ..Way::default() };
-        assert!(way.line(false).contains("0.0000, 0.3333, 0.6667, … 10000 in all"), "{}", way.line(false));
-        assert_eq!((way.json().get("result"), &way.json()["result_bytes"]), (None, &json!(text.len())));
+        let trace = MessageTrace { result: Some(ResultExcerpt::of(text.as_bytes())), ..MessageTrace::default() };
+        assert!(trace.line(false).contains("0.0000, 0.3333, 0.6667, … 10000 in all"), "{}", trace.line(false));
+        assert_eq!((trace.json().get("result"), &trace.json()["result_bytes"]), (None, &json!(text.len())));
     }
 }

@@ -1,4 +1,7 @@
-//! Processes: started, taking over from each other, started again.
+//! The services' processes: started, replaced by new ones, restarted after a crash.
+//!
+//! A new process gets no messages until it is ready. Then the subscriptions push to it, and the old process is told to end:
+//! no message is lost by the swap.
 
 use std::process::ExitStatus;
 
@@ -6,11 +9,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::declared::Feeds;
-use super::messages::Log;
-use super::process::{News, Process, Report};
-use super::service::{Role, Service};
-use super::session::Session;
+use super::Session;
+use crate::dev::declared::Feeds;
+use crate::dev::messages::Log;
+use crate::dev::process::{Process, ProcessEvent, ProcessReport};
+use crate::dev::service::{Role, Service};
 
 impl Session {
     /// Starts a process for every service that runs here; each takes over when it is ready.
@@ -20,9 +23,9 @@ impl Session {
     }
 
     pub(super) fn start_one(&mut self, name: &str) {
-        let Some(binary) = self.binary.clone() else { return };
+        let Some(binary) = self.builds.binary.clone() else { return };
         let Some(service) = self.services.iter_mut().find(|service| service.name() == name) else { return };
-        if service.elsewhere.is_some() || service.leaving || self.stopping.is_some() {
+        if service.external.is_some() || service.leaving || self.stopping.is_some() {
             return;
         }
         self.last_number += 1;
@@ -31,7 +34,7 @@ impl Session {
                 let more = json!({"service": name, "pid": process.id});
                 let text = format!("service {name}: process {} starts", process.id);
                 service.add(process);
-                self.screen.news("service", "started", more, &text);
+                self.screen.status("service", "started", more, &text);
             }
             Err(error) => {
                 let wait = service.failed(None);
@@ -40,19 +43,19 @@ impl Session {
         }
     }
 
-    /// Starts again what crashed and has waited long enough.
+    /// Restarts services that crashed and whose backoff is over.
     pub(super) fn restart(&mut self, now: Instant) {
         let due = |service: &&Service| service.restart_at.is_some_and(|time| time <= now);
         let names: Vec<String> = self.services.iter().filter(due).map(|service| service.name().to_owned()).collect();
         names.iter().for_each(|name| self.start_one(name));
     }
 
-    /// A process has something to tell.
-    pub(super) async fn report(&mut self, report: Report) {
-        let Report { service: name, number, news } = report;
-        match news {
-            News::Line(line) => self.line(&name, number, &line),
-            News::Ready(address) => {
+    /// Handles what a process reports.
+    pub(super) async fn report(&mut self, report: ProcessReport) {
+        let ProcessReport { service: name, number, event } = report;
+        match event {
+            ProcessEvent::Line(line) => self.line(&name, number, &line),
+            ProcessEvent::Ready(address) => {
                 let Some(service) = self.services.iter_mut().find(|service| service.name() == name) else { return };
                 let Some(next) = service.next.as_mut().filter(|process| process.number == number) else { return };
                 if self.stopping.is_some() || service.leaving {
@@ -69,27 +72,27 @@ impl Session {
                     json!({"service": name, "pid": id, "url": format!("http://{address}/"), "replaces": replaced});
                 let instead = replaced.map(|old| format!(", in place of process {old}")).unwrap_or_default();
                 let text = format!("service {name}: ready on http://{address} after {ms} ms (process {id}{instead})");
-                self.screen.news("service", "ready", more, &text);
-                self.arrived(&name);
+                self.screen.status("service", "ready", more, &text);
+                self.settled_at_start(&name);
             }
-            News::Unready => {
+            ProcessEvent::Unready => {
                 self.screen.notice(&format!("service {name}: its process listens, but is not ready after two minutes"));
-                self.arrived(&name);
+                self.settled_at_start(&name);
             }
-            News::Exited(status) => self.exited(&name, number, status).await,
+            ProcessEvent::Exited(status) => self.exited(&name, number, status).await,
         }
     }
 
     fn line(&mut self, name: &str, number: u64, line: &str) {
         let fields: Value = serde_json::from_str(line).unwrap_or_default();
         if let Some(log) = Log::read(&fields) {
-            let way = self.messages.log(name, log, Instant::now());
-            way.iter().for_each(|way| self.screen.way(way));
+            let trace = self.messages.log(name, log, Instant::now());
+            trace.iter().for_each(|trace| self.screen.trace(trace));
             return;
         }
         if let (Some(id), Some(data)) = (fields["sourcemessageid"].as_str(), fields.get("data")) {
-            let ways = self.messages.result((name.to_owned(), id.to_owned()), data.to_string().as_bytes());
-            ways.iter().for_each(|way| self.screen.way(way));
+            let traces = self.messages.result((name.to_owned(), id.to_owned()), data.to_string().as_bytes());
+            traces.iter().for_each(|trace| self.screen.trace(trace));
             return;
         }
         let process =
@@ -110,7 +113,7 @@ impl Session {
         let how = status.map_or_else(|| "an unknown status".to_owned(), |status| status.to_string());
         if process.stopping || service.leaving || role == Role::Old {
             process.ended();
-            self.screen.news(
+            self.screen.status(
                 "service",
                 "stopped",
                 json!({"service": name, "pid": id, "status": how}),
@@ -126,43 +129,43 @@ impl Session {
             let text = format!(
                 "service {name}: new process {id} ended before it was ready ({how}); the old one goes on{said}"
             );
-            self.screen.news("service", "refused", json!({"service": name, "pid": id, "status": how}), &text);
+            self.screen.status("service", "refused", json!({"service": name, "pid": id, "status": how}), &text);
             return;
         }
         let wait = match &service.next {
-            // It is about to take over anyway.
+            // The next process is about to take over anyway.
             Some(_) => None,
             None => Some(service.failed(Some(&process)).as_secs()),
         };
-        // Until then messages wait, rather than fail and come nearer to their last attempt.
+        // Until the restart the subscriptions push nowhere: pushes that fail would use up delivery attempts.
         if let Err(error) = self.point(name).await {
             self.screen.notice(&format!("{error:#}"));
         }
         let more = json!({"service": name, "pid": id, "status": how, "restart_in_s": wait, "output": process.tail});
         process.ended();
         let again = wait.map(|wait| format!("; starts again in {wait} s")).unwrap_or_default();
-        self.screen.news(
+        self.screen.status(
             "service",
             "crashed",
             more,
             &format!("service {name}: process {id} ended ({how}){again}{said}"),
         );
-        self.arrived(name);
+        self.settled_at_start(name);
     }
 
-    /// What becomes of this service at the start is known.
-    fn arrived(&mut self, name: &str) {
+    /// Takes a service, which has started or failed to, from those that the banner waits for.
+    fn settled_at_start(&mut self, name: &str) {
         if let Some(awaited) = &mut self.awaited {
             awaited.remove(name);
-            self.introduce();
+            self.show_banner();
         }
     }
 
-    /// Has what feeds a service push to where it is now.
+    /// Has the subscriptions of a service push to its current address.
     pub(super) async fn point(&self, name: &str) -> Result<()> {
         let Some(service) = self.services.iter().find(|service| service.name() == name) else { return Ok(()) };
         let endpoint = service.endpoint();
-        for subscription in &self.declared.subscriptions {
+        for subscription in &self.topology.declared.subscriptions {
             if subscription.feeds == Feeds::Service(name.to_owned()) {
                 self.admin.point(subscription, endpoint.as_deref()).await?;
             }
@@ -170,9 +173,9 @@ impl Session {
         Ok(())
     }
 
-    /// Has every subscription push to where it should now.
+    /// Sets the endpoints of all subscriptions.
     pub(super) async fn point_all(&self) -> Result<()> {
-        for subscription in &self.declared.subscriptions {
+        for subscription in &self.topology.declared.subscriptions {
             if let Feeds::Endpoint(endpoint) = &subscription.feeds {
                 self.admin.point(subscription, Some(endpoint)).await?;
             }

@@ -16,9 +16,9 @@ use crate::{flags, terminal, topology};
 const NAMED: usize = 5;
 
 pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     terminal::block_on(async {
-        let google = connect(&flags.place).await?;
+        let google = connect(&flags.target).await?;
         // What is part of something goes with it; which APIs there are decides what can be looked for. A policy of something that
         // stays is looked at: what the deployment's accounts may do there is taken back.
         let mut declared = declared(&topology, google.context())?;

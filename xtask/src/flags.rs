@@ -1,20 +1,22 @@
-//! The command line.
+//! The command line: every verb, flag and help text of it, and nothing else.
 
 pub(crate) mod bench;
 mod cross;
+mod declaration;
 mod deploy;
 mod dev;
-mod pubsub;
+mod messages;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use infra::topology::ArchiveFormat;
 
-pub(crate) use cross::Cross;
-pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
+pub(crate) use cross::{CompilerChoice, Cross};
+pub(crate) use declaration::Declaration;
+pub(crate) use deploy::{Deploy, DeployTarget, Destroy, Doctor, Outputs, Plan, Rollback};
 pub(crate) use dev::Dev;
-pub(crate) use pubsub::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
+pub(crate) use messages::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
 
 /// Builds and looks after the project.
 #[derive(Debug, Parser)]
@@ -117,17 +119,6 @@ impl From<Format> for ArchiveFormat {
             Format::Zip => Self::Zip,
         }
     }
-}
-
-/// Which declaration.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Declaration {
-    /// The declaration [default: infra/topology.toml]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) topology: Option<PathBuf>,
-    /// One of the environments that it declares
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env: Option<String>,
 }
 
 /// Draw the topology: topics, subscriptions, services with their routes, and where dead letters go

@@ -3,23 +3,26 @@
 
 mod bench;
 mod build;
+mod cargo;
 mod deploy;
 mod destroy;
 mod dev;
+mod digest;
 mod dlq;
 mod doctor;
 mod export;
 mod flags;
 mod graph;
 mod model;
-mod output;
 mod outputs;
+mod package;
 mod plan;
 mod publish;
-mod pubsub;
+mod pubsub_client;
 mod rollback;
 mod terminal;
 mod topology;
+mod write_to;
 
 use std::process::ExitCode;
 

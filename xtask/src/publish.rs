@@ -19,7 +19,7 @@ use google_cloud_pubsub::model;
 use tokio::sync::mpsc;
 
 use crate::flags::Publish;
-use crate::pubsub::{BYTES_IN_FLIGHT, IN_FLIGHT, PubSub, pace, tick};
+use crate::pubsub_client::{MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, PubSubClient, pace, tick};
 use claims::Claims;
 use input::{Item, Source};
 use report::Report;
@@ -28,7 +28,7 @@ use report::Report;
 const READ_AHEAD: usize = 4;
 
 pub(crate) fn run(arguments: &Publish) -> Result<()> {
-    let pubsub = PubSub::find(&arguments.target)?;
+    let pubsub = PubSubClient::find(&arguments.target)?;
     let topic = topic(arguments, &pubsub)?;
     let source = Source::open(arguments)?;
     let total = source.check()?;
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Publish) -> Result<()> {
 }
 
 /// The topic that is named, or the one that the first service gets its messages from.
-fn topic(arguments: &Publish, pubsub: &PubSub) -> Result<String> {
+fn topic(arguments: &Publish, pubsub: &PubSubClient) -> Result<String> {
     if let Some(name) = &arguments.topic {
         return Ok(pubsub.topic(name));
     }
@@ -50,7 +50,13 @@ fn topic(arguments: &Publish, pubsub: &PubSub) -> Result<String> {
     Ok(pubsub.topic(feed.topic))
 }
 
-async fn publish(arguments: &Publish, pubsub: &PubSub, topic: &str, source: Source, report: &mut Report) -> Result<()> {
+async fn publish(
+    arguments: &Publish,
+    pubsub: &PubSubClient,
+    topic: &str,
+    source: Source,
+    report: &mut Report,
+) -> Result<()> {
     let publisher: Publisher = pubsub.publisher().await?.publisher(topic).build();
     let mut claims = Claims::new(pubsub);
     let (send, mut items) = mpsc::channel::<Result<Item>>(READ_AHEAD);
@@ -75,7 +81,7 @@ async fn publish(arguments: &Publish, pubsub: &PubSub, topic: &str, source: Sour
                     }
                 }
             }
-            item = next(&mut pace, &mut items), if reading && sent.len() < IN_FLIGHT && bytes < BYTES_IN_FLIGHT => {
+            item = next(&mut pace, &mut items), if reading && sent.len() < MAX_IN_FLIGHT && bytes < MAX_BYTES_IN_FLIGHT => {
                 let item = match item {
                     None => {
                         reading = false;

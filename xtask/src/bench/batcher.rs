@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::load::{self, Load};
+use super::measure::{median, progress};
 use super::report::{Ratio, Report, number, table};
 use super::server::{Server, build};
 use super::workload::{Random, messages, texts};
-use super::{median, progress};
 use crate::flags::bench::{Bench, Form, Length};
 
 const ROUND: Duration = Duration::from_secs(2);

@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use encoder::Encoder;
 use serde_json::{Value, json};
 
+use super::measure::{median, progress};
 use super::peers::OnnxRuntime;
 use super::report::{Ratio, Report, machine, number, table};
 use super::workload::{Random, texts};
-use super::{median, progress};
 use crate::flags::bench::{Bench, Encoder as Flags, Length};
 
 /// Texts as batches of token sequences, run one after the other.

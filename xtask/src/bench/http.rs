@@ -11,10 +11,10 @@ use encoder::Encoder;
 use serde_json::{Value, json};
 
 use super::load::{self, Answers, Load};
+use super::measure::{median, progress};
 use super::report::{Ratio, Report, number, table};
 use super::server::{Server, build, cpu_seconds};
 use super::workload::{Message, Random, messages, texts};
-use super::{median, progress};
 use crate::flags::bench::{Bench, Form, Http, Length};
 
 /// Different texts of a run.

@@ -7,10 +7,11 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::load::{self, Load};
+use super::measure::{median, progress};
+use super::peers;
 use super::report::{Ratio, Report, number, table};
 use super::server::{Server, build};
 use super::workload::{Random, messages, texts};
-use super::{median, peers, progress};
 use crate::flags::bench::{Bench, Form, Length};
 
 const CONCURRENCY: usize = 64;

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::progress;
+use super::measure::progress;
 use super::server::{Server, free_port};
 use crate::topology::root;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::progress;
-use crate::build::executable;
+use super::measure::progress;
+use crate::cargo::executable;
 use crate::topology::root;
 
 /// How long a server may take to start.

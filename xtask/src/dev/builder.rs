@@ -8,7 +8,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc::Sender;
 
 use super::process_group::{ProcessGroup, lead_group};
-use crate::build::{cargo, executable};
+use crate::cargo::{cargo, executable};
 use crate::topology::root;
 
 /// A running build.

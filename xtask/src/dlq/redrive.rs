@@ -14,9 +14,9 @@ use tokio::time::Interval;
 
 use super::letter::{Letter, Source};
 use super::reader::Reader;
-use super::subscription;
+use super::subscription::subscription;
 use crate::flags::Redrive;
-use crate::pubsub::{BYTES_IN_FLIGHT, IN_FLIGHT, PubSub, pace, tick};
+use crate::pubsub_client::{MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, PubSubClient, pace, tick};
 
 /// Topics that one run publishes to; each has a queue of its own.
 const TOPICS: usize = 100;
@@ -24,7 +24,7 @@ const TOPICS: usize = 100;
 const REFUSED: &str = "could not be published";
 
 pub(super) async fn run(arguments: &Redrive) -> Result<()> {
-    let pubsub = PubSub::find(&arguments.letters.target)?;
+    let pubsub = PubSubClient::find(&arguments.letters.target)?;
     let subscription = subscription(&arguments.letters, &pubsub)?;
     let mut route = Route::new(&pubsub, &subscription, arguments).await?;
     let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
@@ -62,7 +62,7 @@ async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>
                     }
                 }
             }
-            next = reader.next(), if reading && sent.len() < IN_FLIGHT && bytes < BYTES_IN_FLIGHT => {
+            next = reader.next(), if reading && sent.len() < MAX_IN_FLIGHT && bytes < MAX_BYTES_IN_FLIGHT => {
                 let letter = match next {
                     Ok(Some(letter)) => letter,
                     Ok(None) => {
@@ -97,7 +97,7 @@ async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>
 
 /// Where copies go, and which letters have none.
 struct Route<'a> {
-    pubsub: &'a PubSub,
+    pubsub: &'a PubSubClient,
     arguments: &'a Redrive,
     /// `projects/P/topics/T`, for all letters.
     topic: Option<String>,
@@ -115,7 +115,7 @@ struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    async fn new(pubsub: &'a PubSub, subscription: &str, arguments: &'a Redrive) -> Result<Self> {
+    async fn new(pubsub: &'a PubSubClient, subscription: &str, arguments: &'a Redrive) -> Result<Self> {
         let project = subscription.split_once("/subscriptions/").map_or("", |(project, _)| project);
         Ok(Self {
             pubsub,

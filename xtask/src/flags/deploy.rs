@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Cross, Declaration};
+use super::cross::Cross;
+use super::declaration::Declaration;
 
 /// Which declaration, and where it goes.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct DeployTarget {
     /// Project id [default: GOOGLE_CLOUD_PROJECT, CLOUDSDK_CORE_PROJECT, gcloud's active configuration]
     #[arg(long, value_name = "ID")]
     pub(crate) project: Option<String>,
@@ -30,7 +31,7 @@ pub(crate) struct Place {
   cargo xtask plan --write-snapshot found.json && cargo xtask plan --offline --snapshot found.json")]
 pub(crate) struct Plan {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Compare with nothing, or with --snapshot; needs no account and no network, and builds nothing
     #[arg(long)]
     pub(crate) offline: bool,
@@ -62,7 +63,7 @@ pub(crate) struct Plan {
   cargo xtask deploy --yes --env staging")]
 pub(crate) struct Deploy {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -82,7 +83,7 @@ pub(crate) struct Deploy {
   cargo xtask outputs --json | jq -r .topic_name")]
 pub(crate) struct Outputs {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -97,7 +98,7 @@ pub(crate) struct Outputs {
   cargo xtask destroy --env staging --yes")]
 pub(crate) struct Destroy {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -113,7 +114,7 @@ pub(crate) struct Destroy {
   cargo xtask rollback --to 3f9a1c --yes")]
 pub(crate) struct Rollback {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// This service alone [default: every service of the topology]
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
@@ -137,7 +138,7 @@ pub(crate) struct Rollback {
   cargo xtask doctor")]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Declaration;
+use super::declaration::Declaration;
 
 /// Run the topology on this machine: a local Pub/Sub, every declared service, and each message's way on the screen
 ///

@@ -7,19 +7,19 @@ use google_cloud_gax::error::rpc::Code;
 use google_cloud_storage::Error;
 use google_cloud_storage::client::Storage;
 use infra::topology::Destination;
-use sha2::{Digest, Sha256};
 
 use super::input::Item;
-use crate::pubsub::PubSub;
+use crate::digest::sha256_hex;
+use crate::pubsub_client::PubSubClient;
 
 pub(super) struct Claims<'a> {
-    pubsub: &'a PubSub,
+    pubsub: &'a PubSubClient,
     /// Made for the first long message.
     storage: Option<Storage>,
 }
 
 impl<'a> Claims<'a> {
-    pub(super) fn new(pubsub: &'a PubSub) -> Self {
+    pub(super) fn new(pubsub: &'a PubSubClient) -> Self {
         Self { pubsub, storage: None }
     }
 
@@ -30,7 +30,7 @@ impl<'a> Claims<'a> {
             Some(storage) => storage,
             none => none.insert(self.pubsub.storage().await?),
         };
-        let digest = Sha256::digest(&item.data).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let digest = sha256_hex(&item.data);
         let object = format!("payloads/{digest}");
         let place = format!("gs://{bucket}/{object}");
         let bytes = item.data.len();

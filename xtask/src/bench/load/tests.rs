@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Load on a small server.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::cargo::{TARGET, cargo, without_settings};
+use super::toolchain::TARGET;
+use crate::cargo::{cargo, without_settings};
 
 /// The versions that are installed; what is found on this machine may be another.
 const ZIGBUILD: &str = "0.24.1";

@@ -11,15 +11,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use infra::topology::ArchiveFormat;
-use sha2::{Digest, Sha256};
 
 use super::elf::{self, Glibc};
-
-/// The largest archive that Cloud Run deploys from source, in bytes.
-const MAX_ARCHIVE: u64 = 250 << 20;
-
-/// The most bytes that are packed or unpacked; what compresses better than fourfold is no program.
-const MAX_UNPACKED: u64 = 4 * MAX_ARCHIVE;
+use crate::digest::sha256_hex;
+use read::{MAX_ARCHIVE_BYTES, MAX_UNPACKED_BYTES};
 
 /// A packed archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +50,12 @@ impl fmt::Display for Archive {
 /// # Errors
 /// A file that cannot be read or written; a binary that Cloud Run's base image cannot run; an archive that is too large.
 pub(crate) fn pack(binary: &Path, declaration: &str, format: ArchiveFormat, into: &Path) -> Result<Archive> {
-    let program = read_file(binary, MAX_UNPACKED)?;
+    let program = read_file(binary, MAX_UNPACKED_BYTES)?;
     let glibc = elf::check(&program).with_context(|| format!("{} cannot run on Cloud Run", binary.display()))?;
     let bytes = write::write(format, &[("main", &program, 0o755), ("topology.toml", declaration.as_bytes(), 0o644)])?;
     let size = bytes.len() as u64;
     check_size(size)?;
-    let sha256 = sha256(&bytes);
+    let sha256 = sha256_hex(&bytes);
     let path = into.join(format!("{sha256}.{}", format.extension()));
     write_file(&path, &bytes).with_context(|| format!("writing {}", path.display()))?;
     Ok(Archive { path, size, sha256, format, glibc })
@@ -84,15 +79,10 @@ pub(crate) fn open(path: &Path) -> Result<(Vec<u8>, ArchiveFormat, Option<String
 
 fn check_size(size: u64) -> Result<()> {
     ensure!(
-        size <= MAX_ARCHIVE,
-        "the archive has {size} bytes, Cloud Run takes {MAX_ARCHIVE}\n  help: keep a large model in a bucket and name it with MODEL=gs://BUCKET/PREFIX/"
+        size <= MAX_ARCHIVE_BYTES,
+        "the archive has {size} bytes, Cloud Run takes {MAX_ARCHIVE_BYTES}\n  help: keep a large model in a bucket and name it with MODEL=gs://BUCKET/PREFIX/"
     );
     Ok(())
-}
-
-/// In hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {

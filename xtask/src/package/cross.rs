@@ -6,22 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cargo::{Rust, TARGET};
 use super::elf::{BASE_IMAGE, Version};
+use super::metadata::Metadata;
+use super::toolchain::{TARGET, Toolchain};
 use super::zig::{Folder, GLIBC, Tool};
+use crate::flags::CompilerChoice;
 use crate::terminal;
 
 #[cfg(test)]
 mod tests;
-
-/// What the flags ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// What this machine needs.
-    Auto,
-    Cross,
-    Native,
-}
 
 /// A machine that compiles.
 #[derive(Debug)]
@@ -109,11 +102,11 @@ impl Missing {
 }
 
 /// Decides. What is installed is looked for only where it counts.
-pub(super) fn decide(choice: Choice, host: &Host, found: impl FnOnce() -> Found) -> Decision {
+pub(super) fn decide(choice: CompilerChoice, host: &Host, found: impl FnOnce() -> Found) -> Decision {
     let why = match choice {
-        Choice::Native => None,
-        Choice::Auto => host.unfit(),
-        Choice::Cross => Some(host.unfit().unwrap_or_else(|| "--cross".to_owned())),
+        CompilerChoice::Native => None,
+        CompilerChoice::Auto => host.unfit(),
+        CompilerChoice::Cross => Some(host.unfit().unwrap_or_else(|| "--cross".to_owned())),
     };
     let Some(why) = why else { return Decision { method: Method::Native, why: host.to_string() } };
     let Found { standard_library, zigbuild, zig } = found();
@@ -130,7 +123,7 @@ pub(super) fn decide(choice: Choice, host: &Host, found: impl FnOnce() -> Found)
 }
 
 /// The decision for this machine.
-pub(super) fn here(choice: Choice, rust: &Rust, folder: &Folder) -> Decision {
+pub(super) fn here(choice: CompilerChoice, rust: &Toolchain, folder: &Folder) -> Decision {
     decide(choice, &Host::new(&rust.host), || Found {
         standard_library: rust.has_standard_library(TARGET),
         zigbuild: folder.zigbuild(),
@@ -143,7 +136,13 @@ pub(super) fn here(choice: Choice, rust: &Rust, folder: &Folder) -> Decision {
 /// # Errors
 /// Something is missing, and there is nobody to ask, the answer is no, or it is the standard library, which belongs to
 /// the toolchain.
-pub(super) fn prepare(choice: Choice, yes: bool, rust: &Rust, target: &Path, root: &Path) -> Result<Decision> {
+pub(super) fn prepare(
+    choice: CompilerChoice,
+    yes: bool,
+    rust: &Toolchain,
+    target: &Path,
+    root: &Path,
+) -> Result<Decision> {
     let folder = Folder::new(target);
     let decision = here(choice, rust, &folder);
     let Method::Incomplete(missing) = &decision.method else { return Ok(decision) };
@@ -236,6 +235,6 @@ fn parse_glibc(text: &str) -> Option<Version> {
 /// The decision of a build without flags, for `doctor`.
 pub(crate) fn report() -> Result<Decision> {
     let root = crate::topology::root();
-    let metadata = super::cargo::Metadata::read(root, false).context("looking for the target directory")?;
-    Ok(here(Choice::Auto, &Rust::ask(root)?, &Folder::new(&metadata.target_directory)))
+    let metadata = Metadata::read(root, false).context("looking for the target directory")?;
+    Ok(here(CompilerChoice::Auto, &Toolchain::ask(root)?, &Folder::new(&metadata.target_directory)))
 }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Archives, packed and opened.
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
@@ -114,7 +114,7 @@ fn what_cannot_run_is_not_packed() {
     assert!(error.contains("some.toml cannot run on Cloud Run: it is no ELF program"), "{error}");
     assert!(!into.exists());
     let huge = std::fs::File::create(folder.0.join("huge")).unwrap();
-    huge.set_len(MAX_UNPACKED + 1).unwrap();
+    huge.set_len(MAX_UNPACKED_BYTES + 1).unwrap();
     let error = pack(&folder.0.join("huge")).to_string();
     assert!(error.contains("at most 1048576000"), "{error}");
 }
@@ -141,7 +141,7 @@ fn what_was_packed_is_opened_whatever_its_name_is() {
             let path = folder.0.join(name);
             std::fs::copy(&archive.path, &path).unwrap();
             let (bytes, found, warning) = open(&path).unwrap();
-            assert_eq!((sha256(&bytes), found, warning), (archive.sha256.clone(), format, None));
+            assert_eq!((sha256_hex(&bytes), found, warning), (archive.sha256.clone(), format, None));
         }
         // Half a copy is none, wherever it ends.
         let bytes = std::fs::read(&archive.path).unwrap();

@@ -10,7 +10,7 @@ use object::{Endianness, elf};
 pub(crate) const BASE_IMAGE: Version = (2, 39);
 
 /// How to get a binary that fits.
-pub(super) const CROSS: &str = "\n  help: the archive takes a binary for Linux on x86-64 with the GNU C library. \
+pub(super) const CROSS_HELP: &str = "\n  help: the archive takes a binary for Linux on x86-64 with the GNU C library. \
     `cargo xtask build --cross` makes one on every machine, with `cargo zigbuild`";
 
 pub(super) type Version = (u32, u32);
@@ -45,16 +45,16 @@ impl fmt::Display for Glibc {
 /// # Errors
 /// It is no 64-bit x86-64 program for Linux, or needs a C library that is newer than the base image's.
 pub(super) fn check(bytes: &[u8]) -> Result<Option<Glibc>> {
-    ensure!(bytes.starts_with(&elf::ELFMAG), "it is {}no ELF program{CROSS}", kind(bytes));
-    ensure!(bytes.get(4) == Some(&elf::ELFCLASS64.0), "it is a 32-bit program{CROSS}");
+    ensure!(bytes.starts_with(&elf::ELFMAG), "it is {}no ELF program{CROSS_HELP}", kind(bytes));
+    ensure!(bytes.get(4) == Some(&elf::ELFCLASS64.0), "it is a 32-bit program{CROSS_HELP}");
     let file = ElfFile64::<Endianness>::parse(bytes).context("it is damaged")?;
     let (header, endian) = (file.elf_header(), file.endian());
     let machine = header.e_machine(endian);
-    ensure!(machine == elf::EM_X86_64, "it is for another processor, ELF machine {}{CROSS}", machine.0);
+    ensure!(machine == elf::EM_X86_64, "it is for another processor, ELF machine {}{CROSS_HELP}", machine.0);
     let system = header.e_ident().os_abi;
     ensure!(
         [elf::ELFOSABI_NONE, elf::ELFOSABI_LINUX].contains(&system),
-        "it is for another operating system, ELF OS ABI {}{CROSS}",
+        "it is for another operating system, ELF OS ABI {}{CROSS_HELP}",
         system.0
     );
     let executable = [elf::ET_EXEC, elf::ET_DYN].contains(&header.e_type(endian)) && header.e_entry(endian) != 0;
@@ -64,7 +64,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Option<Glibc>> {
             let loader = String::from_utf8_lossy(loader);
             ensure!(
                 loader == "/lib64/ld-linux-x86-64.so.2",
-                "it asks for the loader {loader}, which the base image lacks{CROSS}"
+                "it asks for the loader {loader}, which the base image lacks{CROSS_HELP}"
             );
         }
     }

@@ -9,9 +9,12 @@ use flate2::read::MultiGzDecoder;
 use infra::topology::ArchiveFormat;
 use zip::ZipArchive;
 
-use super::MAX_UNPACKED;
+/// The most bytes that an archive may unpack to. A program does not compress better than fourfold.
+pub(super) const MAX_UNPACKED_BYTES: u64 = 4 * MAX_ARCHIVE_BYTES;
+/// The largest archive that Cloud Run deploys from source.
+pub(super) const MAX_ARCHIVE_BYTES: u64 = 250 << 20;
 
-/// What is run, at the root of the archive.
+/// The program that Cloud Run starts, at the root of the archive.
 const MAIN: &str = "main";
 
 /// The mode that `main` has in a good archive. The base image runs it as a user that does not own it.
@@ -65,7 +68,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Contents> {
 }
 
 fn tar_gz(bytes: &[u8], entries: &mut Entries) -> Result<()> {
-    let unpacked = MultiGzDecoder::new(bytes).take(MAX_UNPACKED + 1);
+    let unpacked = MultiGzDecoder::new(bytes).take(MAX_UNPACKED_BYTES + 1);
     let mut tar = tar::Archive::new(unpacked);
     for entry in tar.entries()? {
         let mut entry = entry?;
@@ -85,7 +88,7 @@ fn tar_gz(bytes: &[u8], entries: &mut Entries) -> Result<()> {
     // To the end, where the checksum is.
     let mut rest = tar.into_inner();
     std::io::copy(&mut rest, &mut std::io::sink())?;
-    ensure!(rest.limit() > 0, "it unpacks to more than {MAX_UNPACKED} bytes");
+    ensure!(rest.limit() > 0, "it unpacks to more than {MAX_UNPACKED_BYTES} bytes");
     Ok(())
 }
 
@@ -146,14 +149,14 @@ impl Entries {
         }
         // Read in any case: that it is whole shows only then.
         let mut bytes = Vec::new();
-        let left = MAX_UNPACKED.saturating_sub(self.unpacked);
+        let left = MAX_UNPACKED_BYTES.saturating_sub(self.unpacked);
         let mut contents = contents.take(left + 1);
         let read = if main {
             contents.read_to_end(&mut bytes)? as u64
         } else {
             std::io::copy(&mut contents, &mut std::io::sink())?
         };
-        ensure!(read <= left, "it unpacks to more than {MAX_UNPACKED} bytes");
+        ensure!(read <= left, "it unpacks to more than {MAX_UNPACKED_BYTES} bytes");
         self.unpacked += read;
         if main {
             self.main = Some(bytes);

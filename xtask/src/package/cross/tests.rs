@@ -22,83 +22,95 @@ fn the_machine_the_flags_and_the_tools_decide() {
         (
             TARGET,
             Some((2, 36)),
-            Choice::Auto,
+            CompilerChoice::Auto,
             "",
             "with cargo alone: this machine is x86_64-unknown-linux-gnu with glibc 2.36".to_owned(),
         ),
         (
             TARGET,
             Some((2, 39)),
-            Choice::Auto,
+            CompilerChoice::Auto,
             ALL,
             "with cargo alone: this machine is x86_64-unknown-linux-gnu with glibc 2.39".to_owned(),
         ),
-        (TARGET, None, Choice::Auto, ALL, "with cargo alone: this machine is x86_64-unknown-linux-gnu".to_owned()),
+        (
+            TARGET,
+            None,
+            CompilerChoice::Auto,
+            ALL,
+            "with cargo alone: this machine is x86_64-unknown-linux-gnu".to_owned(),
+        ),
         (
             TARGET,
             Some((2, 40)),
-            Choice::Auto,
+            CompilerChoice::Auto,
             ALL,
             format!("{cross}this machine has glibc 2.40, and the base image has 2.39"),
         ),
         (
             TARGET,
             Some((2, 100)),
-            Choice::Auto,
+            CompilerChoice::Auto,
             ALL,
             format!("{cross}this machine has glibc 2.100, and the base image has 2.39"),
         ),
         (
             TARGET,
             Some((2, 40)),
-            Choice::Native,
+            CompilerChoice::Native,
             ALL,
             "with cargo alone: this machine is x86_64-unknown-linux-gnu with glibc 2.40".to_owned(),
         ),
-        (TARGET, Some((2, 36)), Choice::Cross, ALL, format!("{cross}--cross")),
+        (TARGET, Some((2, 36)), CompilerChoice::Cross, ALL, format!("{cross}--cross")),
         (
             "x86_64-unknown-linux-musl",
             None,
-            Choice::Auto,
+            CompilerChoice::Auto,
             ALL,
             format!("{cross}this machine is x86_64-unknown-linux-musl"),
         ),
         (
             "aarch64-unknown-linux-gnu",
             None,
-            Choice::Auto,
+            CompilerChoice::Auto,
             ALL,
             format!("{cross}this machine is aarch64-unknown-linux-gnu"),
         ),
-        ("x86_64-pc-windows-msvc", None, Choice::Auto, ALL, format!("{cross}this machine is x86_64-pc-windows-msvc")),
-        (mac, None, Choice::Auto, ALL, format!("{cross}this machine is aarch64-apple-darwin")),
-        (mac, None, Choice::Cross, ALL, format!("{cross}this machine is aarch64-apple-darwin")),
-        (mac, None, Choice::Native, "", "with cargo alone: this machine is aarch64-apple-darwin".to_owned()),
+        (
+            "x86_64-pc-windows-msvc",
+            None,
+            CompilerChoice::Auto,
+            ALL,
+            format!("{cross}this machine is x86_64-pc-windows-msvc"),
+        ),
+        (mac, None, CompilerChoice::Auto, ALL, format!("{cross}this machine is aarch64-apple-darwin")),
+        (mac, None, CompilerChoice::Cross, ALL, format!("{cross}this machine is aarch64-apple-darwin")),
+        (mac, None, CompilerChoice::Native, "", "with cargo alone: this machine is aarch64-apple-darwin".to_owned()),
         (
             mac,
             None,
-            Choice::Auto,
+            CompilerChoice::Auto,
             "std zigbuild",
             format!("{incomplete}zig (`python3 -m pip install ziglang`){installs}"),
         ),
         (
             mac,
             None,
-            Choice::Auto,
+            CompilerChoice::Auto,
             "std ziglang",
             format!("{incomplete}cargo-zigbuild (`cargo install --locked cargo-zigbuild`){installs}"),
         ),
         (
             mac,
             None,
-            Choice::Auto,
+            CompilerChoice::Auto,
             "zigbuild ziglang",
             format!("{incomplete}the standard library for {TARGET} (`rustup target add {TARGET}`)"),
         ),
         (
             mac,
             None,
-            Choice::Auto,
+            CompilerChoice::Auto,
             "",
             format!(
                 "{incomplete}the standard library for {TARGET} (`rustup target add {TARGET}`), \
@@ -115,7 +127,7 @@ fn the_machine_the_flags_and_the_tools_decide() {
 #[test]
 fn nothing_is_looked_for_where_cargo_alone_is_enough() {
     let host = Host { triple: TARGET.to_owned(), glibc: Some((2, 36)) };
-    let decision = decide(Choice::Auto, &host, || unreachable!("no tool is needed"));
+    let decision = decide(CompilerChoice::Auto, &host, || unreachable!("no tool is needed"));
     assert_eq!((decision.method.clone(), decision.readiness()), (Method::Native, Readiness::Ready));
 }
 

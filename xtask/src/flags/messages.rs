@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use infra::filter::Filter;
 
-use super::Declaration;
+use super::declaration::Declaration;
 
 /// Which project and topology are meant.
 #[derive(Debug, Args)]

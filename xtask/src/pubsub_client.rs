@@ -1,5 +1,8 @@
 //! What the verbs that handle messages share: the project, the topology, names and clients.
+//!
+//! - `rest`: methods that the official client lacks; `help`: hints about failed requests
 
+mod help;
 mod rest;
 
 use std::sync::Arc;
@@ -7,37 +10,39 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use deploy::cloud::{Api, Settings};
-use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin};
 use google_cloud_pubsub::retry_policy::RetryableErrors;
 use google_cloud_storage::client::Storage;
+use help::help;
 use infra::causes;
 use infra::topology::Topology;
-pub(crate) use rest::Rest;
+pub(crate) use rest::RestClient;
 use tokio::time::{Interval, interval};
 
 use crate::flags::Target;
 use crate::topology;
 
-/// Messages handed to the publisher and not yet answered for, and their bytes: the client's own queue has no bound.
-pub(crate) const IN_FLIGHT: usize = 1000;
-pub(crate) const BYTES_IN_FLIGHT: usize = 32 << 20;
+/// The most messages, and the most bytes of them, that the publisher holds and has not confirmed: the official client's queue
+/// has no bound.
+pub(crate) const MAX_IN_FLIGHT: usize = 1000;
+pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 32 << 20;
 
-/// How long one publish is tried.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Objects are in memory already, and stand-ins ignore preconditions on resumable uploads.
-const ONE_REQUEST: usize = 1 << 30;
+/// How long a publish is retried.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(20);
+/// Larger objects are uploaded in several requests: none is, since they are in memory already, and emulators ignore
+/// preconditions on resumable uploads.
+const RESUMABLE_UPLOAD_BYTES: usize = 1 << 30;
 
-/// The Pub/Sub of one project, and what is declared of it.
-pub(crate) struct PubSub {
+/// The Pub/Sub of one project, and the topology that declares it.
+pub(crate) struct PubSubClient {
     settings: Settings,
     pub(crate) project: String,
     pub(crate) topology: Topology,
 }
 
-impl PubSub {
+impl PubSubClient {
     pub(crate) fn find(target: &Target) -> Result<Self> {
         function::cloud::use_ring();
         let settings = Settings::find(target.project.as_deref(), None);
@@ -60,25 +65,25 @@ impl PubSub {
         if name.contains('/') { name.to_owned() } else { format!("projects/{}/{collection}/{name}", self.project) }
     }
 
-    /// Where Pub/Sub is, for errors.
-    pub(crate) fn place(&self) -> String {
+    /// The address of Pub/Sub, for errors.
+    pub(crate) fn address(&self) -> String {
         self.settings.endpoint(Api::PubSub).url.unwrap_or_else(|| Api::PubSub.service().to_owned())
     }
 
     pub(crate) async fn publisher(&self) -> Result<BasePublisher> {
         let mut builder = BasePublisher::builder()
             .with_credentials(self.settings.credentials(Api::PubSub)?)
-            .with_retry_policy(RetryableErrors.with_time_limit(PATIENCE));
+            .with_retry_policy(RetryableErrors.with_time_limit(PUBLISH_TIMEOUT));
         if let Some(url) = self.settings.endpoint(Api::PubSub).url {
             builder = builder.with_endpoint(url);
         }
-        builder.build().await.with_context(|| format!("making a client for {}", self.place()))
+        builder.build().await.with_context(|| format!("making a client for {}", self.address()))
     }
 
-    /// Calls that no client has.
-    pub(crate) fn rest(&self) -> Result<Rest> {
+    /// A client for methods that the official client lacks.
+    pub(crate) fn rest(&self) -> Result<RestClient> {
         let endpoint = self.settings.endpoint(Api::PubSub);
-        Rest::new(endpoint, self.settings.credentials(Api::PubSub)?)
+        RestClient::new(endpoint, self.settings.credentials(Api::PubSub)?)
     }
 
     pub(crate) async fn admin(&self) -> Result<SubscriptionAdmin> {
@@ -86,48 +91,35 @@ impl PubSub {
         if let Some(url) = self.settings.endpoint(Api::PubSub).url {
             builder = builder.with_endpoint(url);
         }
-        builder.build().await.with_context(|| format!("making a client for {}", self.place()))
+        builder.build().await.with_context(|| format!("making a client for {}", self.address()))
     }
 
     pub(crate) async fn storage(&self) -> Result<Storage> {
         let mut builder = Storage::builder()
             .with_credentials(self.settings.credentials(Api::Storage)?)
-            .with_resumable_upload_threshold(ONE_REQUEST);
+            .with_resumable_upload_threshold(RESUMABLE_UPLOAD_BYTES);
         if let Some(url) = self.settings.endpoint(Api::Storage).url {
             builder = builder.with_endpoint(url);
         }
         builder.build().await.context("making a client for Cloud Storage")
     }
 
-    /// A failed call: what was tried, why it failed, and what to do where that is known.
+    /// The error of a failed request: what was tried, why it failed, and what to do.
     pub(crate) fn failed(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
         let code = std::iter::successors(Some(error), |error| error.source()).find_map(|cause| {
             let shared = cause.downcast_ref::<Arc<Error>>().map(|error| &**error);
             Some(cause.downcast_ref::<Error>().or(shared)?.status()?.code)
         });
-        anyhow!("{what} at {}: {}\n  help: {}", self.place(), causes(error), help(code))
+        anyhow!("{what} at {}: {}\n  help: {}", self.address(), causes(error), help(code))
     }
 }
 
-/// What to do about a failed call.
-fn help(code: Option<Code>) -> &'static str {
-    match code {
-        Some(Code::NotFound) => {
-            "it does not exist; `cargo xtask deploy` creates what is declared, and `cargo xtask dev` on this machine"
-        }
-        Some(Code::PermissionDenied | Code::Unauthenticated) => {
-            "not allowed; `cargo xtask doctor` looks at your credentials"
-        }
-        _ => "check that the service answers there, and PUBSUB_EMULATOR_HOST",
-    }
-}
-
-/// So many a second, evenly; a late one is made up for.
+/// Ticks this many times a second, evenly; late ticks are made up for.
 pub(crate) fn pace(rate: Option<f64>) -> Option<Interval> {
     rate.map(|rate| interval(Duration::from_secs_f64(1.0 / rate)))
 }
 
-/// Waits for the next one's time.
+/// Waits for the next tick.
 pub(crate) async fn tick(pace: &mut Option<Interval>) {
     if let Some(pace) = pace {
         pace.tick().await;

@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: how fast the encoder, the service and the code around the model are, compared with other software in
-//! the same run.
+//! `cargo xtask bench`: how fast the encoder, the service and the code around the model are, compared with other
+//! software in the same run.
 //!
-//! - `encoder`: the forward pass; `http`: load on a function; `path`: everything but the model; `batcher`: what batching gains
+//! - `encoder`: the forward pass; `http`: load on a function; `path`: everything but the model; `batcher`: what
+//!   batching gains
 //! - `workload`: the texts; `load`: the load generator; `histogram`: its latencies; `measure`: medians and progress
 //! - `server`: servers started for a measurement; `peers`: other software that does the same work
 //! - `report`: the results as text and JSON; `svg`: as a picture

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// Cargo as a person would start it in this folder: without the variables that cargo sets for the processes it starts, which
-/// some build scripts would take for a change, and without those that change what the manifest says is built.
+/// Cargo as a person would start it in this folder: without the variables that cargo sets for the processes it starts,
+/// which some build scripts would take for a change, and without those that change what the manifest says is built.
 pub(crate) fn cargo(root: &Path) -> Command {
     without_settings(&std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")), root)
 }

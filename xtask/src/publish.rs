@@ -1,8 +1,8 @@
 //! `cargo xtask publish`: messages from the command line, a file or standard input to a topic.
 //!
-//! - `input`: the messages, one at a time, checked against Pub/Sub's limits
-//! - `claims`: data that is too long for a message, in a bucket
-//! - `report`: ids, progress and the sum
+//! - `input`: reads the messages, one at a time, and checks them against Pub/Sub's limits
+//! - `claims`: puts data that is too long for a message into a bucket
+//! - `report`: prints ids, progress and totals
 
 mod claims;
 mod input;
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Publish) -> Result<()> {
     report.end(result)
 }
 
-/// The topic that is named, or the one that the first service gets its messages from.
+/// The given topic, or the one that the first service gets its messages from.
 fn topic(arguments: &Publish, pubsub: &PubSubClient) -> Result<String> {
     if let Some(name) = &arguments.topic {
         return Ok(pubsub.topic(name));
@@ -60,7 +60,7 @@ async fn publish(
     let publisher: Publisher = pubsub.publisher().await?.publisher(topic).build();
     let mut claims = Claims::new(pubsub);
     let (send, mut items) = mpsc::channel::<Result<Item>>(READ_AHEAD);
-    // Not joined: nobody waits for a reader of standard input that has nothing to read.
+    // Not joined: the thread may be blocked on standard input after everything else has ended.
     std::thread::spawn(move || source.each(|item| send.blocking_send(item).is_ok()));
     let mut pace = pace(arguments.rate);
     let mut sent = FuturesOrdered::new();
@@ -88,7 +88,7 @@ async fn publish(
                         continue;
                     }
                     Some(Ok(item)) if item.fits() => Ok(item),
-                    // In its turn, so that its ordering key's messages keep their order.
+                    // Uploaded before the next message is read, so that messages of one ordering key keep their order.
                     Some(Ok(item)) => claims.put(item).await.inspect(|_| report.claimed()),
                     Some(Err(error)) => Err(error),
                 };

@@ -24,8 +24,8 @@ use tokio::time::{Interval, interval};
 use crate::flags::Target;
 use crate::topology;
 
-/// The most messages, and the most bytes of them, that the publisher holds and has not confirmed: the official client's queue
-/// has no bound.
+/// The most messages, and the most bytes of them, that the publisher holds and has not confirmed: the official client's
+/// queue has no bound.
 pub(crate) const MAX_IN_FLIGHT: usize = 1000;
 pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 32 << 20;
 

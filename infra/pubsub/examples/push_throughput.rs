@@ -1,8 +1,8 @@
 //! How fast a Pub/Sub pushes: `cargo run --release -p pubsub --example push_throughput [HOST:PORT]`.
 //!
-//! Starts the local Pub/Sub (or uses the one at HOST:PORT, such as Google's emulator), publishes messages of 100 bytes over
-//! REST, and prints how many a second reach an endpoint that answers 204, from the first publish to the last push. Everything
-//! runs in this process, on the same cores.
+//! Starts the local Pub/Sub (or uses the one at HOST:PORT, such as Google's emulator), publishes messages of 100 bytes
+//! over REST, and prints how many a second reach an endpoint that answers 204, from the first publish to the last push.
+//! Everything runs in this process, on the same cores.
 
 use std::convert::Infallible;
 use std::sync::Arc;

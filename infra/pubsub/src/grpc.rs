@@ -47,7 +47,8 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Answers other requests as the protocol requires: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests>.
+/// Answers other requests as the protocol requires:
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests>.
 async fn expect_grpc(request: Request, next: Next) -> Response {
     if is_grpc(request.headers()) {
         return next.run(request).await;

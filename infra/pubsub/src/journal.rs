@@ -1,9 +1,9 @@
-//! The changes since the store was last written: gathered in memory, one row for each resource or message however often it
-//! changed.
+//! The changes since the store was last written: gathered in memory, one row for each resource or message however often
+//! it changed.
 //!
-//! The state records its changes under its own lock, and the writer takes all of them at once under that same lock, so that
-//! every batch is the state of one moment. A request that must not be answered before its change is on disk takes the number
-//! of the batch that the change is in, and waits for that batch. Many requests share one write.
+//! The state records its changes under its own lock, and the writer takes all of them at once under that same lock, so
+//! that every batch is the state of one moment. A request that must not be answered before its change is on disk takes
+//! the number of the batch that the change is in, and waits for that batch. Many requests share one write.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -239,7 +239,7 @@ impl Journal {
 }
 
 fn shutting_down() -> Status {
-    Status::unavailable("The local Pub/Sub is ending.")
+    Status::unavailable("The local Pub/Sub is shutting down.")
 }
 
 /// Records what a subscription's queue holds.

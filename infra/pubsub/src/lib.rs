@@ -1,9 +1,10 @@
 //! A local Pub/Sub: Google Cloud Pub/Sub's API and semantics in one process, for development and tests.
 //!
-//! It depends on nothing of this project but the filter language and Pub/Sub's limits (crate `infra`), so it is of use by
-//! itself: start it in a test or a tool, and point any Pub/Sub client at its address with `PUBSUB_EMULATOR_HOST`.
-//! `cargo xtask dev` runs on it. Unlike Google's emulator it needs no Java, signs the tokens of its pushes, pushes as Eventarc
-//! does, can keep its data in a directory, and reports every event of a message to the process that it runs in.
+//! It depends on nothing of this project but the filter language and Pub/Sub's limits (crate `infra`), so it is of use
+//! by itself: start it in a test or a tool, and point any Pub/Sub client at its address with `PUBSUB_EMULATOR_HOST`.
+//! `cargo xtask dev` runs on it. Unlike Google's emulator it needs no Java, signs the tokens of its pushes, pushes as
+//! Eventarc does, can keep its data in a directory, and reports every event of a message to the process that it runs
+//! in.
 //!
 //! # Example
 //!
@@ -49,13 +50,13 @@
 //!
 //! # With a directory
 //!
-//! [`LocalPubSub::open`] also keeps topics, subscriptions, snapshots, IAM policies, messages and counts of failed deliveries
-//! in a directory, however the process ends.
+//! [`LocalPubSub::open`] also keeps topics, subscriptions, snapshots, IAM policies, messages and counts of failed
+//! deliveries in a directory, however the process ends.
 //!
-//! - Changes of resources, publishes, seeks, and acknowledgements with exactly-once delivery are answered when they are on
-//!   disk; many requests share one write. Everything else is written within a moment.
-//! - So a crash loses no message whose publish was answered. It may redeliver one that was acknowledged just before, and
-//!   forget a failed delivery of that moment.
+//! - Changes of resources, publishes, seeks, and acknowledgements with exactly-once delivery are answered when they are
+//!   on disk; many requests share one write. Everything else is written within a moment.
+//! - So a crash loses no message whose publish was answered. It may redeliver one that was acknowledged just before,
+//!   and forget a failed delivery of that moment.
 //! - After a start, every message that is not acknowledged can be delivered at once.
 //! - Everything is in memory as well: the limits hold, but what the directory holds is loaded even if it exceeds them.
 //! - The file does not shrink; its free space is used again.
@@ -122,9 +123,9 @@ impl LocalPubSub {
         Ok(Self { listener, address, shared: Arc::new(Shared::new(limits)) })
     }
 
-    /// As [`LocalPubSub::bind`], with the contents of a directory, and keeping everything there. The directory is made if it
-    /// is missing. Another process can use it once [`LocalPubSub::run`] has returned or, if that is not called, when this
-    /// value and its handles are dropped.
+    /// As [`LocalPubSub::bind`], with the contents of a directory, and keeping everything there. The directory is made
+    /// if it is missing. Another process can use it once [`LocalPubSub::run`] has returned or, if that is not called,
+    /// when this value and its handles are dropped.
     ///
     /// # Errors
     /// As [`LocalPubSub::bind`]; [`io::ErrorKind::ResourceBusy`] when another process uses the directory, and
@@ -176,14 +177,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Everything that happens to messages from now on. A receiver that falls more than a few thousand events behind loses
-    /// the oldest and is told how many.
+    /// Everything that happens to messages from now on. A receiver that falls more than a few thousand events behind
+    /// loses the oldest and is told how many.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events()
     }
 
-    /// Makes the pushes of a subscription those of an Eventarc trigger: a CloudEvent in binary mode whose data is the wrapped
-    /// message. `false` makes them Pub/Sub's own again.
+    /// Makes the pushes of a subscription those of an Eventarc trigger: a CloudEvent in binary mode whose data is the
+    /// wrapped message. `false` makes them Pub/Sub's own again.
     ///
     /// # Errors
     /// NOT_FOUND when there is no such subscription.
@@ -196,8 +197,8 @@ impl Handle {
         self.shared.with_state(|state, _| state.stop_pushing(subscription));
     }
 
-    /// Ends every backoff of this subscription, so that failed messages are delivered again at once, for example because
-    /// their service has come back.
+    /// Ends every backoff of this subscription, so that failed messages are delivered again at once, for example
+    /// because their service has come back.
     ///
     /// # Errors
     /// NOT_FOUND when there is no such subscription.

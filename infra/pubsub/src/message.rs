@@ -12,8 +12,8 @@ use super::time::Time;
 /// A published message; shared by all subscriptions that hold it.
 #[derive(Debug)]
 pub struct Message {
-    /// Later messages have higher numbers, also those of a local Pub/Sub that is started later. In decimal it is the message
-    /// id.
+    /// Later messages have higher numbers, also those of a local Pub/Sub that is started later. In decimal it is the
+    /// message id.
     pub number: u64,
     /// The data; may be empty.
     pub data: Bytes,

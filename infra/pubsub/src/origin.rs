@@ -1,5 +1,5 @@
-//! Which requests are served. There are no credentials here, and every web page that a browser shows can send requests to a
-//! loopback port. So requests that only a foreign page would send are refused, by these headers:
+//! Which requests are served. There are no credentials here, and every web page that a browser shows can send requests
+//! to a loopback port. So requests that only a foreign page would send are refused, by these headers:
 //!
 //! - `Host`, `:authority`: the name of a page's host that was made to resolve to this machine (DNS rebinding)
 //! - `Origin`, `Sec-Fetch-Site`: what a browser tells about the page that sends a request

@@ -31,7 +31,8 @@ pub(super) fn check_version(version: i32) -> Result<(), Status> {
     }
 }
 
-/// `current` with the fields of `policy` that `mask` names; without a mask, with all fields but the audit configuration.
+/// `current` with the fields of `policy` that `mask` names; without a mask, with all fields but the audit
+/// configuration.
 ///
 /// # Errors
 /// INVALID_ARGUMENT for a field that no policy has.

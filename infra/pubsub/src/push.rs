@@ -36,8 +36,8 @@ pub(super) fn begin(shared: &Arc<Shared>, name: &str) {
     });
 }
 
-/// Pushes until the subscription is gone, has no endpoint any more, or shutdown begins; then waits for the requests that are
-/// in flight.
+/// Pushes until the subscription is gone, has no endpoint any more, or shutdown begins; then waits for the requests
+/// that are in flight.
 async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
     let Ok(wake) = shared.with_state(|state, _| state.wake(name)) else { return };
     let subscriber = shared.new_subscriber_id();

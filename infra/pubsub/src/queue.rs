@@ -3,8 +3,8 @@
 //! Pure: every method gets the time, and nothing happens between two calls. Sources: "Handle message failures", "Lease
 //! management", "Order messages" and "Exactly-once delivery" of <https://cloud.google.com/pubsub/docs>.
 //!
-//! Every message is in one [`DeliveryState`]. Without an ordering key it goes `Ready` → `Leased` → removed, or, when its
-//! delivery fails, back to `Ready`, through `Delayed` if there is a backoff:
+//! Every message is in one [`DeliveryState`]. Without an ordering key it goes `Ready` → `Leased` → removed, or, when
+//! its delivery fails, back to `Ready`, through `Delayed` if there is a backoff:
 //!
 //! ```text
 //!            push             take               acknowledge
@@ -13,10 +13,10 @@
 //!                       └── Delayed ◀───┘
 //! ```
 //!
-//! With an ordering key (and ordering on), only the key's current *run* is outstanding: a pull takes several messages in
-//! order, a push takes one. The rest of the key is `Waiting` until the whole run is acknowledged. When a message of the run
-//! fails, all messages of the run behind it are delivered again after it, even those that were acknowledged: those are kept
-//! as `Acked` until everything before them is acknowledged too.
+//! With an ordering key (and ordering on), only the key's current *run* is outstanding: a pull takes several messages
+//! in order, a push takes one. The rest of the key is `Waiting` until the whole run is acknowledged. When a message of
+//! the run fails, all messages of the run behind it are delivered again after it, even those that were acknowledged:
+//! those are kept as `Acked` until everything before them is acknowledged too.
 //!
 //! Invariant: the indices `ready`, `delayed` and `leases`, and the sums in `outstanding`, say the same as the states of
 //! `entries`. Only `transition` changes a state, and it keeps them in step.

@@ -1,4 +1,5 @@
-//! Pub/Sub's REST API: <https://cloud.google.com/pubsub/docs/reference/rest>. The methods do the same as those of `grpc`.
+//! Pub/Sub's REST API: <https://cloud.google.com/pubsub/docs/reference/rest>. The methods do the same as those of
+//! `grpc`.
 //!
 //! - `request`, `response`: bodies and refusals
 //! - `topics`, `subscriptions`, `snapshots`, `policies`: resources as JSON; `messages`: publish, pull, acknowledge

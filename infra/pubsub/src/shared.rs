@@ -120,7 +120,8 @@ impl Shared {
 
     /// Runs `f` with the state locked. It must be short: every other request waits.
     pub(super) fn with_state<T>(&self, f: impl FnOnce(&mut State, Time) -> T) -> T {
-        // A panic in one request must not end all others, and no method of the state leaves it inconsistent when it panics.
+        // A panic in one request must not end all others, and no method of the state leaves it inconsistent when it
+        // panics.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that the state's time never goes back.
         let now = self.clock.now();

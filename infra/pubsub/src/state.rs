@@ -1,5 +1,5 @@
-//! Topics, subscriptions, snapshots and messages: everything that the local Pub/Sub keeps. Synchronous and without I/O; every
-//! method gets the time.
+//! Topics, subscriptions, snapshots and messages: everything that the local Pub/Sub keeps. Synchronous and without I/O;
+//! every method gets the time.
 //!
 //! # Layout
 //!

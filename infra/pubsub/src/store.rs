@@ -1,7 +1,8 @@
 //! The file that keeps the data after the process has ended: a redb database, `pubsub.redb`, in a directory of its own.
 //!
-//! Topics, subscriptions, snapshots, policies and messages are rows in Google's own protobuf form. A message is stored once,
-//! with one row in `holds` for each topic, subscription or snapshot that holds it, and is removed with the last of these.
+//! Topics, subscriptions, snapshots, policies and messages are rows in Google's own protobuf form. A message is stored
+//! once, with one row in `holds` for each topic, subscription or snapshot that holds it, and is removed with the last
+//! of these.
 //!
 //! - `commit`: how a batch of changes is written; `writer`: the thread that writes them
 
@@ -24,8 +25,8 @@ const FILE_NAME: &str = "pubsub.redb";
 const FORMAT_VERSION: u64 = 1;
 /// Bytes of the file that the database keeps in memory. Little, since the state has everything in memory already.
 const CACHE_BYTES: usize = 32 << 20;
-/// Message numbers that are skipped at each start: more than a batch can have, so that the numbers of a batch that a crash
-/// lost are not given out again.
+/// Message numbers that are skipped at each start: more than a batch can have, so that the numbers of a batch that a
+/// crash lost are not given out again.
 const NUMBERS_SKIPPED: u64 = 1 << 32;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");

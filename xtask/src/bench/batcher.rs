@@ -1,4 +1,4 @@
-//! What batching gains on a task whose cost is mostly one of each call: see `function/benches/servers.rs`.
+//! What batching gains for a task with a high cost per batch and a low one per message: `function/benches/servers.rs`.
 
 use std::time::Duration;
 
@@ -12,18 +12,24 @@ use super::server::{Server, build};
 use super::workload::{Random, messages, texts};
 use crate::flags::bench::{Bench, Form, Length};
 
-const ROUND: Duration = Duration::from_secs(2);
+const ROUND_TIME: Duration = Duration::from_secs(2);
 
 pub(super) fn run(common: &Bench) -> Result<Report> {
     let program = build(["--bench", "servers"])?;
     let texts = texts(256, Length::Fixed(16), &mut Random::new(6));
     let messages = &messages(&texts, Form::Wrapped, 1);
-    // A message of that task costs one token.
+    // A message of that task costs one token, so this is a batch for every message.
     let alone = Server::start(&program, &[("BENCH_SERVER", "call"), ("MAX_BATCH_TOKENS", "1")])?;
     let batched = Server::start(&program, &[("BENCH_SERVER", "call")])?;
     let measure = |server: &Server, connections| -> Result<_> {
-        let answers =
-            load::run(&Load { url: &server.url, headers: &[], messages, connections, rate: None, duration: ROUND })?;
+        let answers = load::run(&Load {
+            url: &server.url,
+            headers: &[],
+            messages,
+            connections,
+            rate: None,
+            duration: ROUND_TIME,
+        })?;
         ensure!(answers.events > 0, "the benchmark's task answered nothing: {:?}", answers.outcomes);
         Ok((answers.rate(), answers.done.percentile(50.0)))
     };

@@ -57,8 +57,8 @@ impl Admin {
         })
     }
 
-    /// Creates and changes everything as it is declared now, and deletes what was declared `before` and is not any more.
-    /// Returns what was done.
+    /// Creates and changes everything as it is declared now, and deletes what was declared `before` and is not any
+    /// more. Returns what was done.
     pub(super) async fn apply(&self, before: &Declared, now: &Declared) -> Result<Vec<String>> {
         let mut done = Vec::new();
         for topic in &now.topics {
@@ -143,7 +143,8 @@ impl Admin {
         }
     }
 
-    /// Has a subscription push to this address, and retry failed messages at once; without an address its messages wait.
+    /// Has a subscription push to this address, and retry failed messages at once; without an address its messages
+    /// wait.
     pub(super) async fn point(&self, subscription: &declared::Subscription, endpoint: Option<&str>) -> Result<()> {
         let name = subscription.name();
         let config = match endpoint {
@@ -163,7 +164,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Creates a subscription for the time of this run. If the run is killed, Pub/Sub deletes the subscription after a day.
+    /// Creates a subscription for the time of this run. If the run is killed, Pub/Sub deletes the subscription after a
+    /// day.
     pub(super) async fn tap(&self, topic: &str, name: &str) -> Result<()> {
         let [day, shortest] = [86_400, 600].map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
         let subscription = Subscription::new()
@@ -188,8 +190,8 @@ impl Admin {
     }
 }
 
-/// The body to send, and its fields that differ from those found; `None` if none do. Fields that were declared before and are
-/// not any more get their defaults again.
+/// The body to send, and its fields that differ from those found; `None` if none do. Fields that were declared before
+/// and are not any more get their defaults again.
 fn update(resource: &Resource, was: Option<&Resource>, found: &Value) -> Option<(Value, Vec<String>)> {
     let changes = match plan::compare(resource, found) {
         Action::Update(changes) => changes,
@@ -229,8 +231,6 @@ fn missing(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use deploy::plan::{Id, Kind};
     use serde_json::json;
 

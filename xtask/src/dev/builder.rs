@@ -17,7 +17,8 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Starts cargo, whose progress and errors go to standard error. Sends the path of the binary, or why there is none.
+    /// Starts cargo, whose progress and errors go to standard error. Sends the path of the binary, or why there is
+    /// none.
     pub(super) fn start(built: Sender<Result<PathBuf>>) -> Result<Self> {
         let mut command = cargo(root());
         command.args(["build", "--package=function", "--bin=main", "--message-format=json-render-diagnostics"]);

@@ -1,8 +1,9 @@
-//! Traces of messages, put together from several sources: Pub/Sub's events, the services' logs, results and dead letters.
+//! Traces of messages, put together from several sources: Pub/Sub's events, the services' logs, results and dead
+//! letters.
 //!
-//! With events, a trace begins with the end of a delivery and waits a moment for the service's log line about it. Without
-//! events, from a Pub/Sub in another process, it begins with the log line and waits for the result or the dead letter. Either
-//! is shown as it is when it has waited for [`TRACE_WAIT`].
+//! With events, a trace begins with the end of a delivery and waits a moment for the service's log line about it.
+//! Without events, from a Pub/Sub in another process, it begins with the log line and waits for the result or the dead
+//! letter. Either is shown as it is when it has waited for [`TRACE_WAIT`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -222,9 +223,9 @@ impl Messages {
             (trace.topic, trace.subscription) = (route.topic.clone(), route.name.clone());
             trace.filter.clone_from(&route.filter);
         }
-        let known = self.results.contains(&work) || self.dead_letters.contains(&work);
+        let has_result = self.results.contains(&work) || self.dead_letters.contains(&work);
         let trace = self.complete(trace, &work, Some(log));
-        if known || !matches!(trace.outcome.as_str(), "done" | "rejected") {
+        if has_result || !matches!(trace.outcome.as_str(), "done" | "rejected") {
             return Some(trace);
         }
         self.waiting.put(work, (now + TRACE_WAIT, trace)).map(|(_, trace)| trace)

@@ -129,7 +129,8 @@ impl Reporter {
     }
 }
 
-/// Reads standard output: first the line with the address and an example, which the banner replaces; then lines to report.
+/// Reads standard output: first the line with the address and an example, which the banner replaces; then lines to
+/// report.
 async fn read_out(out: impl AsyncRead + Unpin, reporter: Reporter, http: reqwest::Client) {
     let mut reader = BufReader::new(out);
     let mut address = None;
@@ -202,8 +203,6 @@ fn text(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! Process groups that end with this process, however it ends.
 //!
-//! Each group has a guard: a small `sh` that reads names of signals from a pipe and sends them to the group. When the pipe
-//! closes, which the kernel does even if this process is killed, the guard ends the group: SIGTERM, and SIGKILL after ten
-//! seconds. Not covered are the few milliseconds between the start of a child and that of its guard.
+//! Each group has a guard: a small `sh` that reads names of signals from a pipe and sends them to the group. When the
+//! pipe closes, which the kernel does even if this process is killed, the guard ends the group: SIGTERM, and SIGKILL
+//! after ten seconds. Not covered are the few milliseconds between the start of a child and that of its guard.
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -1,4 +1,5 @@
-//! The directory of one run: copies of the binary and the topology, so that changes of the originals do not disturb what runs.
+//! The directory of one run: copies of the binary and the topology, so that changes of the originals do not disturb
+//! what runs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -32,13 +33,15 @@ impl RunDir {
         Ok(Self { path, copies: 0, _lock: lock })
     }
 
-    /// Copies the binary, since a build may replace the original while a process runs from it or is about to be started.
+    /// Copies the binary, since a build may replace the original while a process runs from it or is about to be
+    /// started.
     pub(super) fn binary(&mut self, original: &Path) -> Result<PathBuf> {
         self.copies += 1;
         let copy = self.path.join(format!("main-{}{}", self.copies, std::env::consts::EXE_SUFFIX));
         fs::copy(original, &copy).with_context(|| format!("copying {} to {}", original.display(), copy.display()))?;
         if let Some(older) = self.copies.checked_sub(2) {
-            // Processes are started from the newest copy only, and the system keeps a removed file that a process runs from.
+            // Processes are started from the newest copy only, and the system keeps a removed file that a process runs
+            // from.
             let _ = fs::remove_file(self.path.join(format!("main-{older}{}", std::env::consts::EXE_SUFFIX)));
         }
         Ok(copy)

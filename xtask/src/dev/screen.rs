@@ -44,8 +44,8 @@ impl Screen {
         }
     }
 
-    /// Shows an event of a service's process, of a build or of the topology: `kind`, `event` and `more` as JSON, `text` for
-    /// people.
+    /// Shows an event of a service's process, of a build or of the topology: `kind`, `event` and `more` as JSON, `text`
+    /// for people.
     pub(super) fn status(&mut self, kind: &str, event: &str, more: Value, text: &str) {
         if !self.json {
             let text = text.lines().map(clean).collect::<Vec<_>>().join("\n");

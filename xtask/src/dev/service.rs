@@ -1,5 +1,5 @@
-//! A declared service and its processes: the current one, which gets messages; the next one, which will replace it; old ones,
-//! which are ending.
+//! A declared service and its processes: the current one, which gets messages; the next one, which will replace it; old
+//! ones, which are ending.
 
 use std::time::Duration;
 
@@ -74,8 +74,8 @@ impl Service {
         if let Some(process) = self.next.take_if(|process| process.number == number) {
             return Some((Role::Next, process));
         }
-        let place = self.old.iter().position(|(_, process)| process.number == number)?;
-        Some((Role::Old, self.old.swap_remove(place).1))
+        let index = self.old.iter().position(|(_, process)| process.number == number)?;
+        Some((Role::Old, self.old.swap_remove(index).1))
     }
 
     /// Adds a process that is to take over. An earlier one that has not done so yet is told to end.

@@ -165,7 +165,7 @@ impl Session {
             return;
         }
         self.stopping = Some(Instant::now());
-        self.screen.status("service", "stopping", json!({}), "stopping; Ctrl-C again ends at once");
+        self.screen.status("service", "stopping", json!({}), "stopping; press Ctrl-C again to end at once");
         for subscription in &self.topology.declared.subscriptions {
             if let Feeds::Service(_) = subscription.feeds
                 && let Err(error) = self.admin.point(subscription, None).await
@@ -194,7 +194,7 @@ impl Session {
                 let traces = self.messages.event(&event, Instant::now());
                 traces.iter().for_each(|trace| self.screen.trace(trace));
             }
-            Err(missed) => self.screen.notice(&format!("{missed} events of messages came too fast to be shown")),
+            Err(missed) => self.screen.notice(&format!("{missed} events of messages were too fast to be shown")),
         }
     }
 
@@ -227,8 +227,8 @@ impl Session {
                 let short = subscription.resource.id.short();
                 let most = Limits::default().messages;
                 self.screen.notice(&format!(
-                    "subscription `{short}` holds more than {MAX_UNREAD_BACKLOG} messages and nobody pulls them; Pub/Sub here keeps {most} in \
-                     all and refuses more. `cargo run -- --pull {short}` works on them"
+                    "subscription `{short}` holds more than {MAX_UNREAD_BACKLOG} messages, and no subscriber pulls them; the local \
+                     Pub/Sub keeps {most} in all and refuses more. `cargo run -- --pull {short}` processes them"
                 ));
             }
         }

@@ -19,8 +19,8 @@ pub(super) struct MessageTrace {
     pub(super) eventarc: bool,
     pub(super) service: Option<String>,
     pub(super) task: Option<String>,
-    /// `done`, `rejected`, `retry`, `overloaded` from the service's log; else `acked`, `failed`, `expired`, `dead-lettered`,
-    /// `discarded`, `filtered` from Pub/Sub's events.
+    /// `done`, `rejected`, `retry`, `overloaded` from the service's log; else `acked`, `failed`, `expired`,
+    /// `dead-lettered`, `discarded`, `filtered` from Pub/Sub's events.
     pub(super) outcome: String,
     /// Time in the service; else from delivery to acknowledgement or nack.
     pub(super) ms: Option<f64>,

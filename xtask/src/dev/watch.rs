@@ -1,6 +1,7 @@
 //! Changes of sources and topology, debounced.
 //!
-//! Not with `notify-debouncer-mini`, which drops the kinds of events: a build opens every source, and that would be a change.
+//! Not with `notify-debouncer-mini`, which drops the kinds of events: a build opens every source, and that would be a
+//! change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,8 +115,6 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

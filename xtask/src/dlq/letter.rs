@@ -1,8 +1,8 @@
-//! What a dead letter says of itself.
+//! A dead letter: its source and reason, and the message that it was.
 //!
-//! The function adds `dead-letter-*` to what it rejects, and says there what a letter has no room for
-//! ([`function::dead_letter`]); Pub/Sub adds `CloudPubSubDeadLetterSource*` to what was delivered too
-//! often, see <https://cloud.google.com/pubsub/docs/handling-failures>.
+//! The function adds `dead-letter-*` attributes to the messages that it rejects, and describes there what a dead letter
+//! has no room for ([`function::dead_letter`]). Pub/Sub adds `CloudPubSubDeadLetterSource*` to messages that were
+//! delivered too often, see <https://cloud.google.com/pubsub/docs/handling-failures>.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +18,12 @@ use function::payload;
 use infra::filter::Filter;
 use infra::limits::{MAX_ATTRIBUTES, MAX_ORDERING_KEY, is_attribute, is_reserved};
 
-/// How often a message has been sent round again.
-const COUNT: &str = "redrive-count";
-/// Attributes that make a dead letter of a message.
-const LABELS: [&str; 2] = ["dead-letter-", "CloudPubSubDeadLetterSource"];
+/// The attribute that counts how often a message was redriven.
+const REDRIVE_COUNT: &str = "redrive-count";
+/// Prefixes of the attributes that dead letters have and other messages do not.
+const DEAD_LETTER_PREFIXES: [&str; 2] = ["dead-letter-", "CloudPubSubDeadLetterSource"];
 
-/// A message as Pub/Sub's REST API gives it.
+/// A message, as Pub/Sub's REST API returns it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Message {
@@ -34,21 +34,21 @@ pub(super) struct Message {
     ordering_key: String,
 }
 
-/// A message of a dead-letter subscription.
+/// A dead letter.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Letter {
     pub(super) id: String,
-    /// When it came to the dead-letter topic: RFC 3339.
+    /// When it was published to the dead-letter topic, in RFC 3339.
     pub(super) published: String,
     pub(super) attributes: BTreeMap<String, String>,
     pub(super) data: Bytes,
     pub(super) ordering_key: String,
-    /// Deliveries by the dead-letter subscription itself, where it counts them.
+    /// How often the dead-letter subscription delivered it, if it counts deliveries.
     deliveries: Option<u32>,
     pub(super) ack_id: String,
 }
 
-/// Where a letter came from.
+/// Where a dead letter came from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Source {
     /// `projects/P/topics/T`
@@ -92,12 +92,12 @@ impl Letter {
         self.attributes.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Whether this is its id, or that of the message that it was.
+    /// Whether this is its id, or the id of the message that it was.
     pub(super) fn is(&self, id: &str) -> bool {
         self.id == id || self.attribute("dead-letter-source-message-id") == Some(id)
     }
 
-    /// When it was rejected, or came to the dead-letter topic.
+    /// When it was rejected, or else published to the dead-letter topic.
     pub(super) fn time(&self) -> &str {
         self.attribute("dead-letter-time").unwrap_or(&self.published)
     }
@@ -116,9 +116,10 @@ impl Letter {
         self.attribute("CloudPubSubDeadLetterSourceDeliveryCount")?.parse().ok()
     }
 
-    /// How often it has been sent round again. What cannot be read counts as the most, so that nothing goes round for ever.
+    /// How often it was redriven. A count that does not parse is the highest, so that no message is redriven without
+    /// end.
     pub(super) fn redrives(&self) -> u32 {
-        self.attribute(COUNT).map_or(0, |count| count.parse().unwrap_or(u32::MAX))
+        self.attribute(REDRIVE_COUNT).map_or(0, |count| count.parse().unwrap_or(u32::MAX))
     }
 
     pub(super) fn source(&self) -> Option<Source> {
@@ -131,7 +132,7 @@ impl Letter {
         Source::read(name).or_else(full)
     }
 
-    /// Whether the filter takes the letter, or the message that it was: an attribute counts wherever it is kept.
+    /// Whether the filter matches the dead letter together with attributes of the message that were left out of it.
     pub(super) fn passes(&self, filter: &Filter) -> bool {
         if !self.attributes.contains_key(LEFT_OUT) {
             return filter.matches(&self.attributes);
@@ -145,22 +146,27 @@ impl Letter {
         Original::of(&self.attributes, &self.ordering_key)
     }
 
-    /// The message's own attributes that are not in their place.
+    /// Attributes of the message that were left out of the dead letter's own.
     pub(super) fn left_out(&self) -> BTreeMap<String, String> {
         let mut attributes = self.original().attributes;
         attributes.retain(|name, _| !self.attributes.contains_key(name));
         attributes
     }
 
-    /// The message that it was, counted, with what was left out in its place; else why there can be none. Reserved
-    /// attributes are Pub/Sub's to set again.
+    /// The message that it was, to be published again: with the attributes that were left out, and with the count of
+    /// redrives. Without reserved attributes, which only Pub/Sub can set.
+    ///
+    /// # Errors
+    /// Why there can be no such message.
     pub(super) fn copy(&self) -> Result<model::Message, &'static str> {
         let original = self.original();
         if original.lost.is_some() {
             return Err("has lost a part of its message (dead-letter-lost)");
         }
         let mut attributes = original.attributes;
-        attributes.retain(|name, _| !is_reserved(name) && !LABELS.iter().any(|label| name.starts_with(label)));
+        attributes.retain(|name, _| {
+            !is_reserved(name) && !DEAD_LETTER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        });
         if !original.data.is_empty() {
             if attributes.contains_key(payload::URI) || !self.data.is_empty() {
                 return Err("has its data in a bucket, and is a claim check or has other data as well");
@@ -173,7 +179,7 @@ impl Letter {
                 attributes.insert(name.to_owned(), value.clone());
             }
         }
-        attributes.insert(COUNT.to_owned(), self.redrives().saturating_add(1).to_string());
+        attributes.insert(REDRIVE_COUNT.to_owned(), self.redrives().saturating_add(1).to_string());
         if attributes.len() > MAX_ATTRIBUTES {
             return Err("has no room for the attribute redrive-count");
         }
@@ -187,7 +193,7 @@ impl Letter {
             .set_ordering_key(original.ordering_key))
     }
 
-    /// Everything, with or without the data: text where it is text.
+    /// Everything as JSON, with or without the data, which is a text if it is UTF-8.
     pub(super) fn json(&self, data: bool) -> Value {
         let source = self.source().map(|(Source::Topic(name) | Source::Subscription(name))| name);
         let original = self.original();
@@ -217,15 +223,13 @@ impl Letter {
     }
 }
 
-/// Without what a terminal would obey: messages come from anybody.
+/// Replaces control characters: messages may come from anyone, and must not control a terminal.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn letter(attributes: &[(&str, &str)]) -> Letter {

@@ -1,7 +1,7 @@
 //! Reads the dead letters of a subscription.
 //!
-//! By unary pull over REST, which the official client lacks: in Google's emulator, a StreamingPull that has ended goes on taking
-//! messages. Pulled dead letters stay leased until they are acknowledged, or nacked at the end.
+//! By unary pull over REST, which the official client lacks: in Google's emulator, a StreamingPull that has ended goes
+//! on taking messages. Pulled dead letters stay leased until they are acknowledged, or nacked at the end.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,8 @@ const MAX_LEASED: usize = 10_000;
 /// The most dead letters in one response. Each has up to 10 MB, and a third more in JSON.
 const MAX_PULL_MESSAGES: usize = 16;
 const MAX_RESPONSE_BYTES: usize = 256 << 20;
-/// How long leases last, how old one is when it is extended, and how often the ages are checked. The first lease of a dead
-/// letter has the subscription's deadline, which is 10 s at least.
+/// How long leases last, how old one is when it is extended, and how often the ages are checked. The first lease of a
+/// dead letter has the subscription's deadline, which is 10 s at least.
 const LEASE: Duration = Duration::from_secs(60);
 const EXTEND_AFTER: Duration = Duration::from_secs(25);
 const CHECK_INTERVAL: Duration = Duration::from_secs(4);
@@ -50,7 +50,8 @@ struct Requests {
     rest: RestClient,
     /// `projects/P/subscriptions/S`
     subscription: String,
-    /// Acknowledgement ids of all dead letters that are pulled and not acknowledged, and when each lease is to be extended.
+    /// Acknowledgement ids of all dead letters that are pulled and not acknowledged, and when each lease is to be
+    /// extended.
     leases: Mutex<BTreeMap<String, Instant>>,
 }
 

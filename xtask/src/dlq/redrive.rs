@@ -1,4 +1,4 @@
-//! Letters back to the topics that they came from.
+//! Publishes dead letters to the topics that they came from.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,9 +18,9 @@ use super::subscription::subscription;
 use crate::flags::Redrive;
 use crate::pubsub_client::{MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, PubSubClient, pace, tick};
 
-/// Topics that one run publishes to; each has a queue of its own.
-const TOPICS: usize = 100;
-/// Why a letter stays whose topic does not take it.
+/// The most topics that one run publishes to, since the publisher of each has a queue.
+const MAX_TOPICS: usize = 100;
+/// Why a dead letter stays whose topic refused one.
 const REFUSED: &str = "could not be published";
 
 pub(super) async fn run(arguments: &Redrive) -> Result<()> {
@@ -35,7 +35,8 @@ pub(super) async fn run(arguments: &Redrive) -> Result<()> {
     result.and(closed)
 }
 
-/// Every letter of the subscription, until none comes or enough have gone. The error is the first of several.
+/// Redrives the dead letters of the subscription, until none is left or the limit is reached. Returns the first of
+/// several errors.
 async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>, tally: &mut Tally) -> Result<()> {
     let limit = arguments.limit.unwrap_or(u64::MAX);
     let mut pace: Option<Interval> = pace(arguments.rate.filter(|_| !arguments.dry_run));
@@ -95,22 +96,23 @@ async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>
     result
 }
 
-/// Where copies go, and which letters have none.
+/// Decides which dead letters are redriven, and to which topic.
 struct Route<'a> {
     pubsub: &'a PubSubClient,
     arguments: &'a Redrive,
-    /// `projects/P/topics/T`, for all letters.
+    /// The topic of all of them, if one was given: `projects/P/topics/T`.
     topic: Option<String>,
-    /// `projects/P/` of the dead-letter subscription. A letter's attributes may be anybody's, and must not lead elsewhere.
+    /// `projects/P/` of the dead-letter subscription. Anyone may have set the attributes of a dead letter, so they must
+    /// not lead to another project.
     project: String,
     start: Timestamp,
     admin: SubscriptionAdmin,
     client: BasePublisher,
     /// By topic.
     publishers: HashMap<String, Publisher>,
-    /// Topics that a copy could not be published to.
+    /// Topics that refused a message.
     refused: HashSet<String>,
-    /// Topics of subscriptions; none if it cannot be found out.
+    /// Topics of subscriptions; `None` for one that could not be found.
     topics: HashMap<String, Option<String>>,
 }
 
@@ -131,7 +133,10 @@ impl<'a> Route<'a> {
         })
     }
 
-    /// The topic and the copy; else why the letter stays.
+    /// The topic and the message to publish.
+    ///
+    /// # Errors
+    /// Why the dead letter stays.
     async fn of(&mut self, letter: &Letter) -> Result<(String, model::Message), &'static str> {
         if self.arguments.filter.as_ref().is_some_and(|filter| !letter.passes(filter)) {
             return Err("does not pass the filter");
@@ -149,7 +154,7 @@ impl<'a> Route<'a> {
         if self.refused.contains(&topic) {
             return Err(REFUSED);
         }
-        if self.publishers.len() >= TOPICS && !self.publishers.contains_key(&topic) {
+        if self.publishers.len() >= MAX_TOPICS && !self.publishers.contains_key(&topic) {
             return Err("came from one topic more than are published to in one run");
         }
         Ok((topic, letter.copy()?))
@@ -177,7 +182,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The topic of a subscription, as declared or as Pub/Sub says.
+    /// The topic of a subscription: from the topology, or else from Pub/Sub.
     async fn topic_of(&self, name: &str) -> Option<String> {
         let (project, short) = name.split_once("/subscriptions/")?;
         if let Some(declared) = self.pubsub.topology.subscription(short) {
@@ -192,7 +197,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// What became of the letters.
+/// Counts of redriven dead letters and of those that stay.
 #[derive(Debug, Default)]
 struct Tally {
     /// By topic.

@@ -1,4 +1,4 @@
-//! The verbs that handle messages: `publish` and `dlq`.
+//! Flags of the verbs that handle messages: `publish` and `dlq`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use infra::filter::Filter;
 
 use super::declaration::Declaration;
 
-/// Which project and topology are meant.
+/// Which project and topology.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
     /// The project's id [default: GOOGLE_CLOUD_PROJECT, CLOUDSDK_CORE_PROJECT, else gcloud's active configuration]
@@ -20,15 +20,16 @@ pub(crate) struct Target {
 
 /// Publish one message, or a file of them
 ///
-/// A file holds one JSON object a line: {"data": text or any JSON value, "attributes": {"name": "value"}, "orderingKey": "…"},
-/// of which `data` or an attribute is required. A file is checked before anything is sent, so that a wrong line sends
-/// nothing; standard input is sent as it is read, and a wrong line ends it after the lines before.
+/// A file holds one JSON object a line: {"data": text or any JSON value, "attributes": {"name": "value"},
+/// "orderingKey": "…"}, of which `data` or an attribute is required. A file is checked before anything is published, so
+/// a wrong line publishes nothing. Standard input is published as it is read, up to a wrong line.
 ///
-/// Data that is too long for a message, 10 MB with its attributes, goes to a bucket as payloads/SHA256, and the message
-/// becomes a claim check: attributes payload-uri, payload-generation and payload-sha256. The bucket is that of the first
-/// service's results (gs://…), else the archive's, which the function reads from only if its PAYLOAD_BUCKETS names it.
+/// A message has at most 10 MB with its attributes. Longer data goes to a bucket as payloads/SHA256, and the message
+/// becomes a claim check with the attributes payload-uri, payload-generation and payload-sha256. The bucket is that of
+/// the first service's results (gs://…), or else the archive's, which the function reads only if its PAYLOAD_BUCKETS
+/// names it.
 ///
-/// PUBSUB_EMULATOR_HOST and STORAGE_EMULATOR_HOST lead to stand-ins, `cargo xtask dev` for example.
+/// PUBSUB_EMULATOR_HOST and STORAGE_EMULATOR_HOST name emulators, such as the Pub/Sub of `cargo xtask dev`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask publish --attribute task=classify --data 'I was charged twice'
@@ -65,7 +66,7 @@ pub(crate) struct Publish {
     pub(crate) target: Target,
 }
 
-/// Look at dead letters, and send them round again
+/// List, show and redrive dead letters
 #[derive(Debug, Args)]
 pub(crate) struct Dlq {
     #[command(subcommand)]
@@ -85,7 +86,7 @@ pub(crate) struct Letters {
     /// The subscription, by its short or full name [default: the declared one that holds the dead letters]
     #[arg(long, value_name = "NAME")]
     pub(crate) subscription: Option<String>,
-    /// Seconds without another message that count as the end
+    /// Stop after this many seconds without another message
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     pub(crate) wait: Duration,
     #[command(flatten)]
@@ -94,7 +95,7 @@ pub(crate) struct Letters {
 
 /// List dead letters: id, time, source, reason, attempts, detail; none is consumed
 ///
-/// Meanwhile the letters are leased, so a second reader does not see them until the end.
+/// Until the end they are leased, and no other subscriber gets them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   cargo xtask dlq list --where 'attributes.dead-letter-reason = \"bad-payload\"'")]
@@ -102,7 +103,7 @@ pub(crate) struct List {
     /// Only messages that pass this filter, in the language of Pub/Sub's filters
     #[arg(long = "where", value_name = "FILTER", value_parser = Filter::parse)]
     pub(crate) filter: Option<Filter>,
-    /// At most so many
+    /// The most dead letters to list
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: u64,
     /// Print JSON
@@ -117,7 +118,7 @@ pub(crate) struct List {
 #[command(after_help = "Example:
   cargo xtask dlq show 12345678901234567")]
 pub(crate) struct Show {
-    /// Its message id, or that of the message that it was
+    /// Its message id, or the id of the message that it was
     pub(crate) id: String,
     /// Print JSON
     #[arg(long)]
@@ -126,11 +127,11 @@ pub(crate) struct Show {
     pub(crate) letters: Letters,
 }
 
-/// Publish dead letters to the topic that they came from, without what made them dead letters
+/// Publish dead letters to the topics that they came from, without the attributes of a dead letter
 ///
-/// A letter is acknowledged only after its copy is published, so a stop at the wrong moment may publish one twice and loses
-/// none. The copy counts its round in the attribute `redrive-count`; one that has been round --max-redrives times stays.
-/// Letters that arrive during the run stay, too.
+/// A dead letter is acknowledged only after its message is published: an interruption may publish a message twice, but
+/// loses none. The attribute `redrive-count` counts how often a message was redriven; after --max-redrives times it
+/// stays. Dead letters that arrive during the run stay too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask dlq redrive --where 'attributes.dead-letter-reason = \"unknown-task\"' --dry-run
@@ -139,16 +140,16 @@ pub(crate) struct Redrive {
     /// Only messages that pass this filter, in the language of Pub/Sub's filters
     #[arg(long = "where", value_name = "FILTER", value_parser = Filter::parse)]
     pub(crate) filter: Option<Filter>,
-    /// Say what would be published, and leave everything as it is
+    /// Print what would be published, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Most messages a second [default: as fast as it goes]
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// At most so many
+    /// The most dead letters to publish
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
-    /// How often a message may go round
+    /// How often a message may be redriven
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) max_redrives: u32,
     /// Publish to this topic instead, by its short or full name
@@ -164,16 +165,16 @@ pub(crate) struct Redrive {
 fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it takes NAME=VALUE".to_owned()),
+        _ => Err("expected NAME=VALUE".to_owned()),
     }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.001..=1e6).contains(rate));
-    rate.ok_or_else(|| "it takes messages a second, 0.001 to 1000000".to_owned())
+    rate.ok_or_else(|| "expected messages per second, from 0.001 to 1000000".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=600.0).contains(seconds));
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "it takes seconds, 0.1 to 600".to_owned())
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds, from 0.1 to 600".to_owned())
 }

@@ -1,5 +1,7 @@
-//! The archive: what [`pack`] makes of a binary and a declaration, and [`read`](mod@read) takes from others. Why it is a gzipped tar:
-//! [`ArchiveFormat`].
+//! Archives: packed from a binary and a topology, and opened to be deployed. [`ArchiveFormat`] says why they are
+//! gzipped tars.
+//!
+//! - `write`: deterministic bytes; `read`: checks of archives that another program may have written
 
 mod read;
 #[cfg(test)]
@@ -19,9 +21,9 @@ use read::{MAX_ARCHIVE_BYTES, MAX_UNPACKED_BYTES};
 /// A packed archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Archive {
-    /// `SHA256.tar.gz` or `SHA256.zip` in the folder that was asked for.
+    /// `SHA256.tar.gz` or `SHA256.zip`, in the folder that was given.
     pub(crate) path: PathBuf,
-    /// In bytes.
+    /// Bytes.
     pub(crate) size: u64,
     /// Of the archive, in hexadecimal: its name in the bucket.
     pub(crate) sha256: String,
@@ -44,11 +46,12 @@ impl fmt::Display for Archive {
     }
 }
 
-/// Packs a binary and the text of a runtime declaration as `main` and `topology.toml` into a file of the folder `into`, named by its
-/// digest.
+/// Packs a binary and the text of a runtime declaration, as `main` and `topology.toml`, into a file in the folder
+/// `into` that is named by its digest.
 ///
 /// # Errors
-/// A file that cannot be read or written; a binary that Cloud Run's base image cannot run; an archive that is too large.
+/// A file that cannot be read or written; a binary that Cloud Run's base image cannot run; an archive that is too
+/// large.
 pub(crate) fn pack(binary: &Path, declaration: &str, format: ArchiveFormat, into: &Path) -> Result<Archive> {
     let program = read_file(binary, MAX_UNPACKED_BYTES)?;
     let glibc = elf::check(&program).with_context(|| format!("{} cannot run on Cloud Run", binary.display()))?;
@@ -61,17 +64,18 @@ pub(crate) fn pack(binary: &Path, declaration: &str, format: ArchiveFormat, into
     Ok(Archive { path, size, sha256, format, glibc })
 }
 
-/// The bytes of an archive that can be deployed, and its format by its content; with a warning where Cloud Run may fail to run it.
+/// Opens an archive that can be deployed. Returns its bytes, its format as its content tells, and a warning where Cloud
+/// Run may fail to run it.
 ///
 /// # Errors
-/// A file that cannot be read, is too large, or is no archive with a `main` that can be run.
+/// The file cannot be read, is too large, or is not an archive with an executable `main`.
 pub(crate) fn open(path: &Path) -> Result<(Vec<u8>, ArchiveFormat, Option<String>)> {
     let wrong = || format!("the archive {} cannot be deployed", path.display());
     let size = std::fs::metadata(path).with_context(|| format!("reading the archive {}", path.display()))?.len();
     check_size(size).with_context(wrong)?;
     let bytes = std::fs::read(path).with_context(|| format!("reading the archive {}", path.display()))?;
     let read::Contents { format, main } = read::read(&bytes).with_context(wrong)?;
-    // A script is run by its interpreter.
+    // A script needs its interpreter, which cannot be checked here.
     let warning = if main.starts_with(b"#!") { None } else { elf::check(&main).err() };
     let warning = warning.map(|error| format!("`main` in {} may not run on Cloud Run: {error:#}", path.display()));
     Ok((bytes, format, warning))
@@ -91,7 +95,7 @@ fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Writes a file that is whole whenever it is there.
+/// Writes a file so that no other process sees a part of it.
 fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

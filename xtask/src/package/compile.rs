@@ -13,11 +13,12 @@ use super::zig;
 use crate::cargo::{cargo, executable};
 use crate::flags::CompilerChoice;
 
-/// Builds the function and returns the path of its binary. Tools that are missing are installed after asking, or with `yes`.
+/// Builds the function and returns the path of its binary. Tools that are missing are installed after asking, or with
+/// `yes`.
 ///
-/// The flags of `RUSTFLAGS` and of cargo's configuration are left out on purpose: the archive of a commit must not depend on
-/// who builds it, and a binary for `target-cpu=native` would not run on other processors. So this is another build than that of
-/// `cargo build --release`; cargo keeps both.
+/// The flags of `RUSTFLAGS` and of cargo's configuration are left out on purpose: the archive of a commit must not
+/// depend on who builds it, and a binary for `target-cpu=native` would not run on other processors. So this is another
+/// build than that of `cargo build --release`; cargo keeps both.
 pub(super) fn compile(metadata: &Metadata, choice: CompilerChoice, yes: bool) -> Result<PathBuf> {
     let root = &metadata.workspace_root;
     let rust = Toolchain::ask(root)?;

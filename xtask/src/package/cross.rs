@@ -1,4 +1,4 @@
-//! Which compiler makes the deployed binary: this machine's own, or zig, which has Linux's C library in every version.
+//! Which compiler builds the deployed binary: this machine's own, or zig, which has the GNU C library in every version.
 
 use std::fmt;
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::terminal;
 #[cfg(test)]
 mod tests;
 
-/// A machine that compiles.
+/// The machine that compiles.
 #[derive(Debug)]
 pub(super) struct Host {
     triple: String,
-    /// `None`: it has none, or does not say.
+    /// The version of its GNU C library; `None` if there is none, or if it is unknown.
     glibc: Option<Version>,
 }
 
-/// What a cross build needs and this machine has.
+/// The tools of a cross build, as far as this machine has them.
 #[derive(Debug)]
 pub(super) struct Found {
     standard_library: bool,
@@ -32,7 +32,7 @@ pub(super) struct Found {
     zig: Option<Tool>,
 }
 
-/// What a cross build needs and this machine lacks.
+/// A tool of a cross build that this machine lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
     StandardLibrary,
@@ -48,11 +48,11 @@ pub(super) enum Method {
         zigbuild: Tool,
         zig: Tool,
     },
-    /// As a cross build, once these are installed.
+    /// As a cross build, for which these tools have to be installed first.
     Incomplete(Vec<Missing>),
 }
 
-/// How the binary is compiled, and why so.
+/// How the binary is compiled, and why.
 #[derive(Debug)]
 pub(crate) struct Decision {
     pub(super) method: Method,
@@ -64,8 +64,8 @@ impl Host {
         Self { triple: triple.to_owned(), glibc: if triple == TARGET { glibc() } else { None } }
     }
 
-    /// Why what its own compiler makes would not run on the base image; `None` if it would, or if that cannot be known:
-    /// then the check of the finished binary says so.
+    /// Why a binary of this machine's own compiler would not run on the base image; `None` if it would. `None` too if
+    /// that is unknown before the build: then the check of the finished binary tells.
     fn unfit(&self) -> Option<String> {
         let (major, minor) = BASE_IMAGE;
         match self.glibc {
@@ -89,7 +89,7 @@ impl fmt::Display for Host {
 }
 
 impl Missing {
-    /// What it is, and the command that installs it.
+    /// The tool's name, and the command that installs it.
     fn fix(self) -> (&'static str, &'static str) {
         match self {
             Self::StandardLibrary => {
@@ -101,7 +101,7 @@ impl Missing {
     }
 }
 
-/// Decides. What is installed is looked for only where it counts.
+/// Decides how to compile. Calls `found`, which runs tools, only where their presence matters.
 pub(super) fn decide(choice: CompilerChoice, host: &Host, found: impl FnOnce() -> Found) -> Decision {
     let why = match choice {
         CompilerChoice::Native => None,
@@ -134,8 +134,8 @@ pub(super) fn here(choice: CompilerChoice, rust: &Toolchain, folder: &Folder) ->
 /// The decision for this machine, with everything installed that it needs, after asking.
 ///
 /// # Errors
-/// Something is missing, and there is nobody to ask, the answer is no, or it is the standard library, which belongs to
-/// the toolchain.
+/// A tool is missing, and there is no terminal to ask on, the answer is no, or the tool is the standard library, which
+/// belongs to the toolchain.
 pub(super) fn prepare(
     choice: CompilerChoice,
     yes: bool,
@@ -171,7 +171,7 @@ pub(super) fn prepare(
 }
 
 impl Decision {
-    /// Whether the build can begin; after installing what `build` installs, if that is all that is missing.
+    /// Whether the build can begin, if need be after the installation of the tools that `build` installs.
     pub(crate) fn readiness(&self) -> Readiness {
         match &self.method {
             Method::Incomplete(missing) if missing.contains(&Missing::StandardLibrary) => Readiness::Blocked,
@@ -189,7 +189,7 @@ impl Decision {
     }
 }
 
-/// What stands between a decision and a build.
+/// Whether a build can begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Ready,

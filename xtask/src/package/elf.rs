@@ -1,4 +1,4 @@
-//! What a binary needs of the machine that runs it.
+//! The requirements of a binary: format, loader, version of the GNU C library.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use anyhow::{Context, Result, bail, ensure};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
-/// The C library of Cloud Run's base image `osonly24`, which is Ubuntu 24.04.
+/// The version of the GNU C library in Cloud Run's base image `osonly24`, which is Ubuntu 24.04.
 pub(crate) const BASE_IMAGE: Version = (2, 39);
 
-/// How to get a binary that fits.
+/// What to do about a binary of the wrong kind.
 pub(super) const CROSS_HELP: &str = "\n  help: the archive takes a binary for Linux on x86-64 with the GNU C library. \
     `cargo xtask build --cross` makes one on every machine, with `cargo zigbuild`";
 
 pub(super) type Version = (u32, u32);
 
-/// The newest version of the GNU C library that a binary asks for, and what it wants of it.
+/// The newest version of the GNU C library that a binary needs, and the symbols for which it needs that version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Glibc {
     version: Version,
@@ -23,7 +23,7 @@ pub(crate) struct Glibc {
 }
 
 impl Glibc {
-    /// `2.34` for example.
+    /// The version, `2.34` for example.
     pub(crate) fn version(&self) -> String {
         format!("{}.{}", self.version.0, self.version.1)
     }
@@ -40,10 +40,11 @@ impl fmt::Display for Glibc {
     }
 }
 
-/// Whether Cloud Run's base image can run this file, and what it needs of the C library: `None` if it is linked statically.
+/// Checks that Cloud Run's base image can run this file. Returns its requirements of the C library: `None` if it is
+/// linked statically.
 ///
 /// # Errors
-/// It is no 64-bit x86-64 program for Linux, or needs a C library that is newer than the base image's.
+/// It is not a 64-bit x86-64 program for Linux, or needs a newer C library than the base image has.
 pub(super) fn check(bytes: &[u8]) -> Result<Option<Glibc>> {
     ensure!(bytes.starts_with(&elf::ELFMAG), "it is {}no ELF program{CROSS_HELP}", kind(bytes));
     ensure!(bytes.get(4) == Some(&elf::ELFCLASS64.0), "it is a 32-bit program{CROSS_HELP}");
@@ -125,7 +126,7 @@ fn parse(name: &str) -> Result<Option<Version>> {
     let mut parts = version.split('.').map(str::parse);
     match (parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Ok(Some((major, minor))),
-        _ => bail!("it needs {name}, and whether the base image has that is not known"),
+        _ => bail!("it needs {name}, and whether the base image has that is unknown"),
     }
 }
 
@@ -140,8 +141,6 @@ fn kind(bytes: &[u8]) -> &'static str {
 
 #[cfg(test)]
 pub(super) mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     /// The smallest static program that loads: a header, and one segment.
@@ -198,9 +197,9 @@ pub(super) mod tests {
 
         let newer = format!("GLIBC_{}\0", "2.999999999".get(..found.version().len()).unwrap());
         let mut changed = bytes;
-        let places: Vec<_> = changed.windows(name.len()).enumerate().filter(|(_, w)| *w == name.as_bytes()).collect();
-        for place in places.into_iter().map(|(place, _)| place).collect::<Vec<_>>() {
-            changed[place..place + name.len()].copy_from_slice(newer.as_bytes());
+        let offsets: Vec<_> = changed.windows(name.len()).enumerate().filter(|(_, w)| *w == name.as_bytes()).collect();
+        for at in offsets.into_iter().map(|(at, _)| at).collect::<Vec<_>>() {
+            changed[at..at + name.len()].copy_from_slice(newer.as_bytes());
         }
         let error = check(&changed).unwrap_err().to_string();
         assert!(error.contains("glibc 2.99 (") && error.contains(&found.symbols[0]), "{error}");

@@ -25,7 +25,8 @@ struct Package {
 }
 
 impl Metadata {
-    /// Runs `cargo metadata`, with or without the packages that the workspace depends on, which cargo may have to download.
+    /// Runs `cargo metadata`, with or without the packages that the workspace depends on, which cargo may have to
+    /// download.
     pub(super) fn read(root: &Path, dependencies: bool) -> Result<Self> {
         let mut command = cargo(root);
         command.args(["metadata", "--locked", "--format-version=1", "--filter-platform", TARGET]);
@@ -37,8 +38,8 @@ impl Metadata {
         serde_json::from_slice(&output.stdout).context("reading what cargo metadata printed")
     }
 
-    /// Pairs of a folder of this machine and the name that replaces it in the binary. Of several that match a path, the last
-    /// one counts: <https://doc.rust-lang.org/rustc/command-line-arguments.html#option-remap-path-prefix>
+    /// Pairs of a folder of this machine and the name that replaces it in the binary. Of several that match a path, the
+    /// last one counts: <https://doc.rust-lang.org/rustc/command-line-arguments.html#option-remap-path-prefix>
     pub(super) fn remapped(&self, rust: &Toolchain) -> Vec<(PathBuf, String)> {
         let mut remapped = vec![
             (self.workspace_root.clone(), "/workspace".to_owned()),

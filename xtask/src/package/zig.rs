@@ -9,18 +9,19 @@ use anyhow::{Context, Result, ensure};
 use super::toolchain::TARGET;
 use crate::cargo::{cargo, without_settings};
 
-/// The versions that are installed; what is found on this machine may be another.
+/// The versions that are installed where none is found; a tool that is found may have another version.
 const ZIGBUILD: &str = "0.24.1";
 const ZIGLANG: &str = "0.15.2";
 
-/// The glibc that zig links against: older than that of the base image, so that the binary runs there and on every
-/// distribution of the last years. Nothing in it gains by a newer one.
+/// The version of glibc that zig links against: older than that of the base image, so that the binary runs there and on
+/// every distribution of the last years. The function uses nothing that a newer one has.
 pub(super) const GLIBC: &str = "2.34";
 
-/// A program that was run to see that it works.
+/// A tool that works: it was run to see its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tool {
-    /// What is started, with what before its arguments, and what cargo-zigbuild has to be told to find it.
+    /// The program, arguments that come before all others, and the variable that tells cargo-zigbuild where the tool
+    /// is.
     program: OsString,
     arguments: &'static [&'static str],
     variable: Option<&'static str>,
@@ -48,7 +49,7 @@ impl Folder {
         })
     }
 
-    /// zig: what cargo-zigbuild would take, in its order, else the installed one.
+    /// zig: the one that cargo-zigbuild would find, else the installed one.
     pub(super) fn zig(&self) -> Option<Tool> {
         const MODULE: &[&str] = &["-m", "ziglang"];
         let set = |variable, usual: &str| std::env::var_os(variable).unwrap_or_else(|| usual.into());
@@ -70,8 +71,8 @@ impl Folder {
         install(command, "cargo-zigbuild", ZIGBUILD)
     }
 
-    /// Installs zig from PyPI, whose wheel is the program and its libraries. pip writes into a folder of its own also
-    /// where the system keeps it away from its Python.
+    /// Installs zig from PyPI, whose wheel holds the program and its libraries. With a target folder, pip works even
+    /// where the system does not let it change its own Python.
     pub(super) fn install_zig(&self) -> Result<()> {
         let python = std::env::var_os("CARGO_ZIGBUILD_PYTHON_PATH").unwrap_or_else(|| "python3".into());
         let mut command = Command::new(python);
@@ -82,7 +83,7 @@ impl Folder {
 }
 
 impl Tool {
-    /// With the version that it prints, the last word of its first line; `None` if it does not run.
+    /// Runs the tool to read its version, the last word of the first line; `None` if it does not run.
     fn asked(mut self, argument: &str) -> Option<Self> {
         let mut command = Command::new(&self.program);
         command.args(self.arguments).arg(argument).stdin(Stdio::null());
@@ -101,7 +102,7 @@ impl Tool {
 /// `cargo zigbuild` with its zig, for [`TARGET`] and [`GLIBC`].
 pub(super) fn command(zigbuild: &Tool, zig: &Tool, root: &Path) -> Command {
     let mut command = without_settings(&zigbuild.program, root);
-    // These would take the place of zig.
+    // These variables would replace zig by another compiler.
     let (upper, lower) = (TARGET.replace('-', "_").to_uppercase(), TARGET.replace('-', "_"));
     command.env_remove(format!("CARGO_TARGET_{upper}_LINKER"));
     for tool in ["CC", "CXX", "AR", "RANLIB"] {
@@ -116,7 +117,7 @@ pub(super) fn command(zigbuild: &Tool, zig: &Tool, root: &Path) -> Command {
 
 fn install(mut command: Command, package: &str, version: &str) -> Result<()> {
     eprintln!("Installing {package} {version} …");
-    // Standard output is for what the verb prints.
+    // Standard output is for the result of the verb.
     let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
     let status = status.with_context(|| format!("running {command:?}"))?;
     ensure!(

@@ -1,4 +1,4 @@
-//! Claim checks: data that no message can hold goes to a bucket, and the message says where it is.
+//! Claim checks: data that is too long for a message goes to a bucket, and the message names the object.
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::pubsub_client::PubSubClient;
 
 pub(super) struct Claims<'a> {
     pubsub: &'a PubSubClient,
-    /// Made for the first long message.
+    /// Connected for the first long message.
     storage: Option<Storage>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Claims<'a> {
         Self { pubsub, storage: None }
     }
 
-    /// The message without its data, which is now an object.
+    /// Writes the data of a message to an object; returns the message without the data, with the claim check.
     pub(super) async fn put(&mut self, item: Item) -> Result<Item> {
         let bucket = self.bucket()?;
         let storage = match &mut self.storage {
@@ -32,13 +32,13 @@ impl<'a> Claims<'a> {
         };
         let digest = sha256_hex(&item.data);
         let object = format!("payloads/{digest}");
-        let place = format!("gs://{bucket}/{object}");
+        let uri = format!("gs://{bucket}/{object}");
         let bytes = item.data.len();
         let generation = write(storage, &format!("projects/_/buckets/{bucket}"), &object, item.data).await;
         let generation =
-            generation.with_context(|| format!("writing {bytes} bytes, too many for a message, to {place}"))?;
+            generation.with_context(|| format!("writing {bytes} bytes, too many for a message, to {uri}"))?;
         let mut attributes = item.attributes;
-        attributes.insert(payload::URI.to_owned(), place);
+        attributes.insert(payload::URI.to_owned(), uri);
         attributes.insert(payload::GENERATION.to_owned(), generation.to_string());
         attributes.insert(payload::SHA256.to_owned(), digest);
         if attributes.len() > infra::limits::MAX_ATTRIBUTES {
@@ -64,7 +64,7 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// Writes an object named by its content, unless it is there; returns its generation.
+/// Writes an object named by its content, unless it exists; returns its generation.
 async fn write(storage: &Storage, bucket: &str, object: &str, data: Bytes) -> Result<i64> {
     let written = storage
         .write_object(bucket, object, data.clone())

@@ -43,8 +43,8 @@ impl RestClient {
         Ok(Self { client: client.build()?, base, credentials, backoff: backoff.clamp() })
     }
 
-    /// Posts JSON to `/v1/PATH` and returns the response, of at most `max_bytes`. Faults that may pass are retried, with
-    /// jittered backoff, until `timeout` is over.
+    /// Posts JSON to `/v1/PATH` and returns the response, of at most `max_bytes`. Faults that may pass are retried,
+    /// with jittered backoff, until `timeout` is over.
     ///
     /// # Errors
     /// What failed, where, and what to do.

@@ -127,7 +127,7 @@ async fn pull(
                 subscriber.send_keep_alive().await?;
             }
             () = out.closed() => return Ok(()),
-            () = shared.shutdown_started() => return Err(Status::unavailable("The local Pub/Sub is ending.")),
+            () = shared.shutdown_started() => return Err(Status::unavailable("The local Pub/Sub is shutting down.")),
         }
     }
 }

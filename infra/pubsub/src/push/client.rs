@@ -73,8 +73,8 @@ impl PushClient {
         }
     }
 
-    /// Sends a request and returns the status of the response; or why there is none. The informational status 102 counts as
-    /// a response, as it does for Pub/Sub, although in HTTP another one follows.
+    /// Sends a request and returns the status of the response; or why there is none. The informational status 102
+    /// counts as a response, as it does for Pub/Sub, although in HTTP another one follows.
     pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
         let processing = Arc::new(Notify::new());
         let seen = Arc::clone(&processing);

@@ -1,8 +1,8 @@
 //! The OIDC tokens that pushes carry, and the key set that verifies them.
 //!
-//! The key is [`KEY`], which anyone can read in the sources: a token signed with it proves nothing. It is for local services
-//! only, which are told to trust it by `AUTH_KEYS_URL`. It was made once with
-//! `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 | openssl pkcs8 -topk8 -nocrypt -outform DER`.
+//! The key is [`KEY`], which anyone can read in the sources: a token signed with it proves nothing. It is for local
+//! services only, which are told to trust it by `AUTH_KEYS_URL`. It was made once with `openssl genpkey -algorithm RSA
+//! -pkeyopt rsa_keygen_bits:2048 | openssl pkcs8 -topk8 -nocrypt -outform DER`.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -32,7 +32,8 @@ pub(crate) fn key_set() -> Value {
     json!({"keys": [{"kid": KEY_ID, "kty": "RSA", "alg": "RS256", "use": "sig", "n": modulus, "e": exponent}]})
 }
 
-/// Tokens in the first half of their lifetime, by account and audience. Kept because a signature costs about a millisecond.
+/// Tokens in the first half of their lifetime, by account and audience. Kept because a signature costs about a
+/// millisecond.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(Mutex<HashMap<(String, String), (Time, String)>>);
 

@@ -1,15 +1,16 @@
-//! How many pushes of a subscription may be in flight: slow start, fewer after nacks, a pause when nothing is acknowledged.
+//! How many pushes of a subscription may be in flight: slow start, fewer after nacks, a pause when nothing is
+//! acknowledged.
 //!
-//! After <https://cloud.google.com/pubsub/docs/push#push_backoff>: the window grows by one with every acknowledgement, so that
-//! it doubles in a round trip, and nacks halve it, at most once a round trip. A nack in a window of one makes a pause of
-//! 100 ms, doubled with each further one up to 60 s, until something is acknowledged.
+//! After <https://cloud.google.com/pubsub/docs/push#push_backoff>: the window grows by one with every acknowledgement,
+//! so that it doubles in a round trip, and nacks halve it, at most once a round trip. A nack in a window of one makes a
+//! pause of 100 ms, doubled with each further one up to 60 s, until something is acknowledged.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// Well under the 1,024 connections that a function takes: a push that waits for one more connection would wait until an idle
-/// one is closed.
+/// Well under the 1,024 connections that a function takes: a push that waits for one more connection would wait until
+/// an idle one is closed.
 const MAX_WINDOW: usize = 700;
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -21,7 +22,8 @@ pub(super) struct Window {
     in_flight: usize,
     /// The number of the last push that was sent.
     sent: u64,
-    /// The number of the last push that was sent before the window was halved. Nacks of pushes up to it do not halve it again.
+    /// The number of the last push that was sent before the window was halved. Nacks of pushes up to it do not halve it
+    /// again.
     halved_at: u64,
     /// Nacks in a row, in a window of one.
     nacks_in_a_row: u32,

@@ -1,5 +1,5 @@
-//! Publish, pull, acknowledge and seek: requests and responses as JSON. Fields are read in camel case or as protobuf spells
-//! them.
+//! Publish, pull, acknowledge and seek: requests and responses as JSON. Fields are read in camel case or as protobuf
+//! spells them.
 
 use std::collections::BTreeMap;
 

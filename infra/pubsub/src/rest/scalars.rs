@@ -1,4 +1,5 @@
-//! Values with a JSON form of their own, after <https://protobuf.dev/programming-guides/json/>; and helpers of all resources.
+//! Values with a JSON form of their own, after <https://protobuf.dev/programming-guides/json/>; and helpers of all
+//! resources.
 
 use std::time::Duration;
 

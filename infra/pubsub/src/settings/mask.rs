@@ -28,7 +28,8 @@ pub(super) fn paths<'a>(mask: Option<&'a prost_types::FieldMask>, resource: &str
     }
 }
 
-/// Sets a nested message or, where `names` goes on to its fields, changes those alone; returns whether `field` knows them.
+/// Sets a nested message or, where `names` goes on to its fields, changes those alone; returns whether `field` knows
+/// them.
 ///
 /// Where neither `current` nor `changed` has the message, it is not created for the default of a field.
 pub(super) fn merge<T: Clone + Default>(

@@ -62,8 +62,8 @@ impl State {
         ordering_key: String,
     ) -> u64 {
         if self.last_number == 0 {
-            // Numbers begin at the time, so that message ids and acknowledgement ids of another local Pub/Sub that had this
-            // address before name nothing here.
+            // Numbers begin at the time, so that message ids and acknowledgement ids of another local Pub/Sub that had
+            // this address before name nothing here.
             self.last_number = now.as_micros();
         }
         self.last_number += 1;
@@ -104,14 +104,15 @@ impl State {
         number
     }
 
-    /// Whether the subscription has a dead-letter topic that exists. Without one, its messages are redelivered without end.
+    /// Whether the subscription has a dead-letter topic that exists. Without one, its messages are redelivered without
+    /// end.
     pub(super) fn can_forward(&self, name: &str) -> bool {
         let policy = self.subscriptions.get(name).and_then(|s| s.settings.dead_letter_policy.as_ref());
         policy.is_some_and(|policy| self.topics.contains_key(&policy.dead_letter_topic))
     }
 
-    /// Publishes messages that have left a subscription's queue to its dead-letter topic, with attributes that name their
-    /// source: <https://cloud.google.com/pubsub/docs/handling-failures>.
+    /// Publishes messages that have left a subscription's queue to its dead-letter topic, with attributes that name
+    /// their source: <https://cloud.google.com/pubsub/docs/handling-failures>.
     pub(super) fn forward(&mut self, now: Time, name: &str, dead: Vec<FailedMessage>) {
         let Some(subscription) = self.subscriptions.get(name) else { return };
         let Some(policy) = &subscription.settings.dead_letter_policy else { return };

@@ -14,8 +14,8 @@ use crate::settings::{is_push, parse_filter, queue_config};
 use crate::store::{Contents, Counters};
 use crate::time::Time;
 
-/// Bits of an acknowledgement token that count deliveries; those above count the openings of the store, so that tokens of an
-/// earlier process are not given out again.
+/// Bits of an acknowledgement token that count deliveries; those above count the openings of the store, so that tokens
+/// of an earlier process are not given out again.
 const TOKEN_BITS: u32 = 32;
 
 /// What holds a message.

@@ -12,8 +12,8 @@ use crate::names::Kind;
 use crate::time::Time;
 
 impl State {
-    /// Marks messages from before a time, or those that a snapshot has as acknowledged, as acknowledged; and all others that
-    /// were kept as unacknowledged.
+    /// Marks messages from before a time, or those that a snapshot has as acknowledged, as acknowledged; and all others
+    /// that were kept as unacknowledged.
     ///
     /// # Errors
     /// NOT_FOUND, INVALID_ARGUMENT; FAILED_PRECONDITION for a snapshot of another topic.

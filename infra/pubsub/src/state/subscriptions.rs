@@ -141,8 +141,8 @@ impl State {
         Ok(())
     }
 
-    /// Marks a push subscription as served by a pushing task, and returns its uid; `None` if it has no endpoint or is served
-    /// already.
+    /// Marks a push subscription as served by a pushing task, and returns its uid; `None` if it has no endpoint or is
+    /// served already.
     pub(crate) fn begin_pushing(&mut self, name: &str) -> Option<u64> {
         let subscription = self.subscriptions.get_mut(name)?;
         let begins = is_push(&subscription.settings) && !subscription.settings.detached && !subscription.pushing;

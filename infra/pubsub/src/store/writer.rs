@@ -10,8 +10,8 @@ use super::Store;
 use crate::journal::Journal;
 use crate::state::State;
 
-/// Writes until it is closed or dropped. Afterwards every change recorded by then is on disk, and another process can open the
-/// store.
+/// Writes until it is closed or dropped. Afterwards every change recorded by then is on disk, and another process can
+/// open the store.
 #[derive(Debug)]
 pub(crate) struct Writer {
     journal: Arc<Journal>,
@@ -56,9 +56,9 @@ struct EndGuard<'a>(&'a Journal);
 impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         let panicked = std::thread::panicking();
-        self.0.end(
-            panicked.then(|| Status::internal("The local Pub/Sub cannot write its store any more: a fault of it.")),
-        );
+        self.0.end(panicked.then(|| {
+            Status::internal("The local Pub/Sub can no longer write its store: its writer has crashed, which is a bug.")
+        }));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The services' processes: started, replaced by new ones, restarted after a crash.
 //!
-//! A new process gets no messages until it is ready. Then the subscriptions push to it, and the old process is told to end:
-//! no message is lost by the swap.
+//! A new process gets no messages until it is ready. Then the subscriptions push to it, and the old process is told to
+//! end: no message is lost by the swap.
 
 use std::process::ExitStatus;
 
@@ -38,7 +38,7 @@ impl Session {
             }
             Err(error) => {
                 let wait = service.failed(None);
-                self.screen.notice(&format!("{error:#}; tried again in {} s", wait.as_secs()));
+                self.screen.notice(&format!("{error:#}; the next attempt is in {} s", wait.as_secs()));
             }
         }
     }
@@ -70,8 +70,8 @@ impl Session {
                 }
                 let more =
                     json!({"service": name, "pid": id, "url": format!("http://{address}/"), "replaces": replaced});
-                let instead = replaced.map(|old| format!(", in place of process {old}")).unwrap_or_default();
-                let text = format!("service {name}: ready on http://{address} after {ms} ms (process {id}{instead})");
+                let replaces = replaced.map(|old| format!(", replaces process {old}")).unwrap_or_default();
+                let text = format!("service {name}: ready on http://{address} after {ms} ms (process {id}{replaces})");
                 self.screen.status("service", "ready", more, &text);
                 self.settled_at_start(&name);
             }
@@ -117,17 +117,18 @@ impl Session {
                 "service",
                 "stopped",
                 json!({"service": name, "pid": id, "status": how}),
-                &format!("service {name}: process {id} ended ({how})"),
+                &format!("service {name}: process {id} exited ({how})"),
             );
             self.services.retain(|service| !service.leaving || !service.is_idle());
             return;
         }
         let tail: Vec<String> = process.tail.iter().map(|line| format!("    {line}")).collect();
-        let said = if tail.is_empty() { String::new() } else { format!("; it wrote last:\n{}", tail.join("\n")) };
+        let last_lines =
+            if tail.is_empty() { String::new() } else { format!("; its last lines:\n{}", tail.join("\n")) };
         if role == Role::Next && service.current.is_some() {
             process.ended();
             let text = format!(
-                "service {name}: new process {id} ended before it was ready ({how}); the old one goes on{said}"
+                "service {name}: new process {id} exited before it was ready ({how}); the old one continues{last_lines}"
             );
             self.screen.status("service", "refused", json!({"service": name, "pid": id, "status": how}), &text);
             return;
@@ -143,12 +144,12 @@ impl Session {
         }
         let more = json!({"service": name, "pid": id, "status": how, "restart_in_s": wait, "output": process.tail});
         process.ended();
-        let again = wait.map(|wait| format!("; starts again in {wait} s")).unwrap_or_default();
+        let again = wait.map(|wait| format!("; restarts in {wait} s")).unwrap_or_default();
         self.screen.status(
             "service",
             "crashed",
             more,
-            &format!("service {name}: process {id} ended ({how}){again}{said}"),
+            &format!("service {name}: process {id} exited ({how}){again}{last_lines}"),
         );
         self.settled_at_start(name);
     }

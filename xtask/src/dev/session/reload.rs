@@ -52,10 +52,10 @@ impl Session {
         }
         match built.and_then(|binary| self.adopt_binary(&binary)) {
             Ok(true) => self.start_all(),
-            Ok(false) => self.screen.status("build", "unchanged", json!({}), "the function is as it was"),
+            Ok(false) => self.screen.status("build", "unchanged", json!({}), "the function has not changed"),
             Err(error) if self.builds.binary.is_none() => self.give_up(error).await,
             Err(error) => {
-                let text = format!("{error:#}; what ran before goes on");
+                let text = format!("{error:#}; the previous build continues to run");
                 self.screen.status("build", "failed", json!({"error": format!("{error:#}")}), &text);
             }
         }
@@ -75,7 +75,7 @@ impl Session {
 
     async fn read_topology(&mut self) {
         let failed = |session: &mut Self, error: anyhow::Error| {
-            let text = format!("{error:#}\nwhat was declared before goes on");
+            let text = format!("{error:#}\nthe previous topology stays in effect");
             session.screen.status("topology", "refused", json!({"error": format!("{error:#}")}), &text);
         };
         let text = match infra::text::read(&self.topology.path) {
@@ -121,7 +121,7 @@ impl Session {
                         && essence(&service.declaration) == essence(&new.declaration);
                     (service.declaration, service.environment) = (new.declaration, new.environment);
                     if !same {
-                        changed.push(format!("service {name} starts anew"));
+                        changed.push(format!("service {name} restarts"));
                         start.push(name);
                     }
                 }
@@ -141,13 +141,14 @@ impl Session {
         self.notes.dedup();
         self.follow_declared().await?;
         self.point_all().await?;
-        let what = if changed.is_empty() { "nothing that matters here".to_owned() } else { changed.join("\n  ") };
+        let what = if changed.is_empty() { "nothing that concerns this run".to_owned() } else { changed.join("\n  ") };
         self.screen.status("topology", "applied", json!({"changes": changed}), &format!("topology changed:\n  {what}"));
         start.iter().for_each(|name| self.start_one(name));
         Ok(())
     }
 
-    /// The declared services that are part of this run, without processes; and notes on what differs from the declaration.
+    /// The declared services that are part of this run, without processes; and notes on what differs from the
+    /// declaration.
     pub(super) fn wanted(&self) -> (Vec<Service>, Vec<String>) {
         let surroundings = Surroundings {
             topology: &self.topology.parsed,

@@ -43,8 +43,8 @@ impl Session {
                 let pubsub = bind(flags.port, flags.data_dir.as_deref())?;
                 let (handle, address) = (pubsub.handle(), pubsub.address().to_string());
                 for subscription in &declared.subscriptions {
-                    // With a data directory, endpoints of the last run are still set. Its processes are gone, and their ports
-                    // may be other programs' by now.
+                    // With a data directory, endpoints of the last run are still set. Its processes are gone, and their
+                    // ports may be other programs' by now.
                     handle.stop_pushing(subscription.name());
                 }
                 let (stop, stopped) = oneshot::channel();
@@ -96,7 +96,7 @@ impl Session {
         self.services = services;
         self.notes = notes;
         if self.own_pubsub.is_none() {
-            let why = "this Pub/Sub pushes plain messages without tokens: neither Eventarc's form nor a check of tokens is tried";
+            let why = "this Pub/Sub pushes plain messages without tokens, so neither Eventarc's form nor the check of tokens is tested";
             self.notes.push(why.to_owned());
         }
         self.follow_declared().await?;

@@ -1,4 +1,5 @@
-//! Archives that somebody else may have made: what they are by their content, and whether Cloud Run could run them.
+//! Reads archives that another program may have written: finds their format by their content, and checks that Cloud Run
+//! can run them.
 
 use std::fmt::Write as _;
 use std::io::{Cursor, Read};
@@ -27,11 +28,11 @@ pub(crate) struct Contents {
     pub(crate) main: Vec<u8>,
 }
 
-/// What an archive says of one of its files.
+/// The metadata of one file in an archive.
 struct Entry {
     name: String,
     kind: Kind,
-    /// A zip may not say.
+    /// `None` for a zip that has no modes.
     mode: Option<u32>,
 }
 
@@ -43,11 +44,11 @@ enum Kind {
     Device,
 }
 
-/// Reads an archive to its end.
+/// Reads an archive to its end, and checks it.
 ///
 /// # Errors
-/// It is something else than a gzipped tar or a zip file, not whole, has files that would be written outside of their folder, or no
-/// `main` at its root that can be run.
+/// It is neither a gzipped tar nor a zip file, or not whole; it has files that would be written outside of their
+/// folder; or it has no executable `main` at its root.
 pub(crate) fn read(bytes: &[u8]) -> Result<Contents> {
     let mut entries = Entries::default();
     let format = match bytes {
@@ -78,14 +79,14 @@ fn tar_gz(bytes: &[u8], entries: &mut Entries) -> Result<()> {
             tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => Kind::File,
             tar::EntryType::Directory => Kind::Folder,
             tar::EntryType::Symlink | tar::EntryType::Link => Kind::Link(target.unwrap_or_default()),
-            // What says something of all files, not a file.
+            // Metadata of all files, not a file.
             tar::EntryType::XGlobalHeader => continue,
             _ => Kind::Device,
         };
         let mode = Some(entry.header().mode()?);
         entries.add(Entry { name, kind, mode }, &mut entry)?;
     }
-    // To the end, where the checksum is.
+    // Read to the end, where the checksum is.
     let mut rest = tar.into_inner();
     std::io::copy(&mut rest, &mut std::io::sink())?;
     ensure!(rest.limit() > 0, "it unpacks to more than {MAX_UNPACKED_BYTES} bytes");
@@ -111,7 +112,7 @@ fn zip(bytes: &[u8], entries: &mut Entries) -> Result<()> {
     Ok(())
 }
 
-/// What was seen so far.
+/// The files that were read so far.
 #[derive(Default)]
 struct Entries {
     /// Of files, links and folders.
@@ -147,7 +148,7 @@ impl Entries {
                 );
             }
         }
-        // Read in any case: that it is whole shows only then.
+        // Every file is read, not only `main`: only that shows that the archive is whole.
         let mut bytes = Vec::new();
         let left = MAX_UNPACKED_BYTES.saturating_sub(self.unpacked);
         let mut contents = contents.take(left + 1);
@@ -195,7 +196,7 @@ fn plain(path: &Path) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Whether a path leads out of the folder that it begins in, at its end or on the way.
+/// Whether a path leads out of the folder that it begins in, at its end or in between.
 fn leaves(path: &Path) -> bool {
     let mut depth = 0_usize;
     for part in path.components() {
@@ -209,7 +210,7 @@ fn leaves(path: &Path) -> bool {
     false
 }
 
-/// What a file is that is no archive of ours.
+/// Describes a file that is not an archive of a supported format.
 fn found(bytes: &[u8]) -> String {
     let kinds: [(&[u8], &str); 6] = [
         (b"", "an empty file"),

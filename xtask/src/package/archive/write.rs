@@ -1,4 +1,5 @@
-//! Archives of the same bytes for the same contents: everything that a format would take from the machine is given here.
+//! Writes archives: the same contents give the same bytes, since everything that the formats would take from the
+//! machine is fixed here.
 
 use std::io::{Cursor, Write};
 
@@ -8,10 +9,10 @@ use infra::topology::ArchiveFormat;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
-/// Of both formats.
+/// The compression level of both formats.
 const LEVEL: u32 = 6;
 
-/// What a gzip file says of the system that it was made on when it does not say: <https://www.rfc-editor.org/rfc/rfc1952>.
+/// The operating system in the header of a gzip file that does not tell it: <https://www.rfc-editor.org/rfc/rfc1952>.
 const UNKNOWN_SYSTEM: u8 = 255;
 
 /// A file of an archive: its name, contents and mode.

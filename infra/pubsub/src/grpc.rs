@@ -1,12 +1,10 @@
 //! Pub/Sub's gRPC services. The protobuf types are those of a published crate; the methods are routed here.
 //!
-//! - `limits`: bounds of requests; `streaming`: StreamingPull
+//! `streaming` has StreamingPull; `api` has the methods that REST shares.
 
-mod limits;
 mod streaming;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -22,15 +20,9 @@ use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, UnaryService};
 use tonic_prost::ProstCodec;
 
-use super::error::{out_of_bounds, stale};
-use super::push;
-use super::queue::PullRequest;
+use super::api;
 use super::shared::Shared;
-use super::state::delivery::AckOutcome;
-use limits::{MAX_PULL_BYTES, MAX_PULL_MESSAGES, MAX_REQUEST_BYTES, lease};
-
-/// How long a pull waits for a first message.
-const PULL_WAIT: Duration = Duration::from_secs(20);
+use streaming::MAX_REQUEST_BYTES;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -77,7 +69,7 @@ async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>
         "UpdateTopic" => {
             unary(request, async |update| shared.update_durably(|state, _| state.update_topic(update)).await).await
         }
-        "Publish" => unary(request, async |publish| publish_all(shared, publish).await).await,
+        "Publish" => unary(request, async |publish| api::publish(shared, publish).await).await,
         "GetTopic" => {
             unary(request, async |get: pb::GetTopicRequest| shared.with_state(|state, _| state.get_topic(&get.topic)))
                 .await
@@ -109,14 +101,14 @@ async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>
 async fn subscriber(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
     let shared = &shared;
     match method.as_str() {
-        "CreateSubscription" => unary(request, async |create| create_subscription(shared, create).await).await,
+        "CreateSubscription" => unary(request, async |create| api::create_subscription(shared, create).await).await,
         "GetSubscription" => {
             unary(request, async |get: pb::GetSubscriptionRequest| {
                 shared.with_state(|state, _| state.get_subscription(&get.subscription))
             })
             .await
         }
-        "UpdateSubscription" => unary(request, async |update| update_subscription(shared, update).await).await,
+        "UpdateSubscription" => unary(request, async |update| api::update_subscription(shared, update).await).await,
         "ListSubscriptions" => {
             unary(request, async |list| shared.with_state(|state, _| state.list_subscriptions(&list))).await
         }
@@ -126,10 +118,10 @@ async fn subscriber(State(shared): State<Arc<Shared>>, Path(method): Path<String
             })
             .await
         }
-        "ModifyPushConfig" => unary(request, async |modify| modify_push_config(shared, modify).await).await,
-        "Pull" => unary(request, async |request| pull(shared, request).await).await,
-        "Acknowledge" => unary(request, async |request| acknowledge(shared, request).await).await,
-        "ModifyAckDeadline" => unary(request, async |request| modify_ack_deadline(shared, request)).await,
+        "ModifyPushConfig" => unary(request, async |modify| api::modify_push_config(shared, modify).await).await,
+        "Pull" => unary(request, async |request| api::pull(shared, request).await).await,
+        "Acknowledge" => unary(request, async |request| api::acknowledge(shared, request).await).await,
+        "ModifyAckDeadline" => unary(request, async |request| api::modify_ack_deadline(shared, request)).await,
         "Seek" => {
             unary(request, async |seek| {
                 shared.update_durably(|state, _| state.seek(&seek)).await?;
@@ -186,89 +178,6 @@ async fn schema_service(Path(method): Path<String>) -> Response {
         "This local Pub/Sub has no schemas (google.pubsub.v1.SchemaService/{method}): topics take messages of any form."
     );
     Status::unimplemented(why).into_http::<Body>()
-}
-
-pub(super) async fn publish_all(shared: &Shared, request: pb::PublishRequest) -> Result<pb::PublishResponse, Status> {
-    let message_ids = shared.update_durably(|state, now| state.publish(now, request)).await?;
-    Ok(pb::PublishResponse { message_ids })
-}
-
-/// Creates a subscription, and pushes its messages if it has an endpoint.
-pub(super) async fn create_subscription(
-    shared: &Arc<Shared>,
-    request: pb::Subscription,
-) -> Result<pb::Subscription, Status> {
-    // Pushes begin before the wait for the disk, which is cancelled when the client disconnects.
-    let (created, batch) = shared.update(|state, _| state.create_subscription(request))?;
-    push::begin(shared, &created.name);
-    shared.wait_durable(batch).await?;
-    Ok(created)
-}
-
-/// Changes a subscription, and pushes its messages if it has an endpoint now.
-pub(super) async fn update_subscription(
-    shared: &Arc<Shared>,
-    request: pb::UpdateSubscriptionRequest,
-) -> Result<pb::Subscription, Status> {
-    let (updated, batch) = shared.update(|state, _| state.update_subscription(request))?;
-    push::begin(shared, &updated.name);
-    shared.wait_durable(batch).await?;
-    Ok(updated)
-}
-
-/// Changes where a subscription pushes to, or makes it a pull subscription.
-pub(super) async fn modify_push_config(
-    shared: &Arc<Shared>,
-    request: pb::ModifyPushConfigRequest,
-) -> Result<(), Status> {
-    let name = request.subscription.clone();
-    let ((), batch) = shared.update(|state, _| state.modify_push_config(request))?;
-    push::begin(shared, &name);
-    shared.wait_durable(batch).await
-}
-
-/// Pulls, and waits for a first message unless told otherwise.
-pub(super) async fn pull(shared: &Shared, request: pb::PullRequest) -> Result<pb::PullResponse, Status> {
-    let messages = match usize::try_from(request.max_messages) {
-        Ok(messages) if messages > 0 => messages.min(MAX_PULL_MESSAGES),
-        _ => return Err(out_of_bounds("max_messages", request.max_messages, "1 to 1000")),
-    };
-    let pull = PullRequest {
-        max_messages: messages,
-        max_bytes: MAX_PULL_BYTES,
-        subscriber: shared.new_subscriber_id(),
-        lease: None,
-        many_per_key: true,
-    };
-    #[allow(deprecated, reason = "clients still send it")]
-    let max_wait = if request.return_immediately { Duration::ZERO } else { PULL_WAIT };
-    let taken = shared.pull(&request.subscription, pull, max_wait).await?;
-    Ok(pb::PullResponse { received_messages: taken.received() })
-}
-
-/// Acknowledges. With exactly-once delivery an answered acknowledgement holds for good, so it is on disk first.
-pub(super) async fn acknowledge(shared: &Shared, request: pb::AcknowledgeRequest) -> Result<(), Status> {
-    let pb::AcknowledgeRequest { subscription, ack_ids } = request;
-    let (outcome, exactly_once) = shared.with_state(|state, now| {
-        let outcome = state.acknowledge(now, &subscription, ack_ids)?;
-        Ok::<_, Status>((outcome, state.exactly_once(&subscription)))
-    })?;
-    if exactly_once {
-        shared.update_durably(|_, _| Ok(())).await?;
-    }
-    refuse_stale(&outcome)
-}
-
-/// Extends acknowledgement deadlines; a deadline of zero nacks.
-pub(super) fn modify_ack_deadline(shared: &Shared, request: pb::ModifyAckDeadlineRequest) -> Result<(), Status> {
-    let pb::ModifyAckDeadlineRequest { subscription, ack_ids, ack_deadline_seconds } = request;
-    let lease = lease(ack_deadline_seconds)?;
-    let outcome = shared.with_state(|state, now| state.modify_ack_deadline(now, &subscription, ack_ids, lease))?;
-    refuse_stale(&outcome)
-}
-
-fn refuse_stale(outcome: &AckOutcome) -> Result<(), Status> {
-    if outcome.stale.is_empty() { Ok(()) } else { Err(stale(&outcome.stale)) }
 }
 
 fn unimplemented(service: &str, method: &str) -> Response {

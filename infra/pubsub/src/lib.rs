@@ -48,6 +48,25 @@
 //! Messages are in memory, bounded by [`Limits`], and gone when the process ends, unless it was made with
 //! [`LocalPubSub::open`].
 //!
+//! # How a message is delivered
+//!
+//! Each subscription has every message in one of these states:
+//!
+//! ```text
+//!          publish         pull or push          acknowledge
+//!  (new) ───────────▶ Ready ───────────▶ Leased ───────────▶ (removed)
+//!                       ▲                   │ nack, or deadline passed
+//!                       └──── Delayed ◀─────┤
+//!                             (backoff)     └──▶ the dead-letter topic, after the last attempt
+//! ```
+//!
+//! With an ordering key (and ordering on), only the key's current *run* is outstanding: a pull takes several messages in
+//! order, a push takes one. The rest of the key waits until the whole run is acknowledged. When a message of the run
+//! fails, all messages of the run behind it are redelivered after it, even those that were acknowledged.
+//!
+//! An acknowledgement id names one delivery. Without exactly-once delivery an id of an earlier delivery is good as well;
+//! with it, only the current one is, until its deadline.
+//!
 //! # With a directory
 //!
 //! [`LocalPubSub::open`] also keeps topics, subscriptions, snapshots, IAM policies, messages and counts of failed
@@ -67,10 +86,12 @@
 //! - `settings`, `publish`, `policy`, `names`: checks of what is asked for; `error`: the statuses of refusals
 //! - `journal`, `store`: changes that are not on disk yet, and the file that they are written to
 //! - `shared`: the state behind a lock, the clock, waiting
-//! - `server`: the port; `origin`: which requests are served; `grpc`, `rest`: the two forms of the API
+//! - `server`: the port; `origin`: which requests are served; `grpc`, `rest`: the two forms of the API, and `api`: the
+//!   methods that both share
 //! - `push`: messages to endpoints, and the tokens that they carry
 //! - [`Event`]: what happens to messages
 
+mod api;
 mod error;
 mod event;
 mod grpc;

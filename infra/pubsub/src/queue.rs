@@ -3,20 +3,11 @@
 //! Pure: every method gets the time, and nothing happens between two calls. Sources: "Handle message failures", "Lease
 //! management", "Order messages" and "Exactly-once delivery" of <https://cloud.google.com/pubsub/docs>.
 //!
-//! Every message is in one [`DeliveryState`]. Without an ordering key it goes `Ready` → `Leased` → removed, or, when
-//! its delivery fails, back to `Ready`, through `Delayed` if there is a backoff:
-//!
-//! ```text
-//!            push             take               acknowledge
-//!  (new) ───────────▶ Ready ───────▶ Leased ───────────────────▶ (removed)
-//!                       ▲               │ nack, or deadline passed
-//!                       └── Delayed ◀───┘
-//! ```
-//!
-//! With an ordering key (and ordering on), only the key's current *run* is outstanding: a pull takes several messages
-//! in order, a push takes one. The rest of the key is `Waiting` until the whole run is acknowledged. When a message of
-//! the run fails, all messages of the run behind it are delivered again after it, even those that were acknowledged:
-//! those are kept as `Acked` until everything before them is acknowledged too.
+//! Every message is in one [`DeliveryState`]. The crate page has a picture of the states under "How a message is
+//! delivered"; in words: without an ordering key a message goes `Ready` → `Leased` → removed or, when its delivery fails,
+//! back to `Ready`, through `Delayed` if there is a backoff. With an ordering key (and ordering on), the messages behind
+//! the key's current run are `Waiting`, and a message of the run that is acknowledged before an earlier one is kept as
+//! `Acked`, since a failure of the earlier one brings it back.
 //!
 //! Invariant: the indices `ready`, `delayed` and `leases`, and the sums in `outstanding`, say the same as the states of
 //! `entries`. Only `transition` changes a state, and it keeps them in step.

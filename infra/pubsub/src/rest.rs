@@ -30,8 +30,8 @@ use serde::Deserialize;
 use serde_json::json;
 use tonic::Status;
 
+use super::api;
 use super::error::invalid;
-use super::grpc;
 use super::shared::Shared;
 use messages::{
     AcknowledgeRequest, Empty, ModifyAckDeadlineRequest, PublishRequest, PublishResponse, PullRequest, PullResponse,
@@ -137,13 +137,13 @@ async fn subscription(shared: &Arc<Shared>, method: &Method, name: &str, body: &
     let subscription = match *method {
         Method::PUT => {
             let subscription = pb::Subscription { name: name.into(), ..parse::<Subscription>(body)?.try_into()? };
-            grpc::create_subscription(shared, subscription).await?
+            api::create_subscription(shared, subscription).await?
         }
         Method::GET => shared.with_state(|state, _| state.get_subscription(name))?,
         Method::PATCH => {
             let mut update: pb::UpdateSubscriptionRequest = parse::<UpdateSubscriptionRequest>(body)?.try_into()?;
             update.subscription.get_or_insert_default().name = name.into();
-            grpc::update_subscription(shared, update).await?
+            api::update_subscription(shared, update).await?
         }
         Method::DELETE => {
             shared.update_durably(|state, _| state.delete_subscription(name)).await?;
@@ -203,7 +203,7 @@ async fn on_topic(shared: &Shared, name: &str, verb: &str, body: &[u8]) -> Resul
     match verb {
         "publish" => {
             let request = parse::<PublishRequest>(body)?.for_topic(name);
-            let pb::PublishResponse { message_ids } = grpc::publish_all(shared, request).await?;
+            let pb::PublishResponse { message_ids } = api::publish(shared, request).await?;
             Ok(answer(&PublishResponse { message_ids }))
         }
         _ => Err(no_method(&Method::POST, &format!("{name}:{verb}"))),
@@ -217,20 +217,20 @@ async fn on_subscription(shared: &Arc<Shared>, name: &str, verb: &str, body: &[u
             let PullRequest { return_immediately, max_messages } = parse(body)?;
             #[allow(deprecated, reason = "clients still send it")]
             let request = pb::PullRequest { subscription, return_immediately, max_messages };
-            return Ok(answer(&PullResponse::from(grpc::pull(shared, request).await?)));
+            return Ok(answer(&PullResponse::from(api::pull(shared, request).await?)));
         }
         "acknowledge" => {
             let AcknowledgeRequest { ack_ids } = parse(body)?;
-            grpc::acknowledge(shared, pb::AcknowledgeRequest { subscription, ack_ids }).await?;
+            api::acknowledge(shared, pb::AcknowledgeRequest { subscription, ack_ids }).await?;
         }
         "modifyAckDeadline" => {
             let ModifyAckDeadlineRequest { ack_ids, ack_deadline_seconds } = parse(body)?;
             let request = pb::ModifyAckDeadlineRequest { subscription, ack_ids, ack_deadline_seconds };
-            grpc::modify_ack_deadline(shared, request)?;
+            api::modify_ack_deadline(shared, request)?;
         }
         "modifyPushConfig" => {
             let push_config = parse::<ModifyPushConfigRequest>(body)?.push_config.map(Into::into);
-            grpc::modify_push_config(shared, pb::ModifyPushConfigRequest { subscription, push_config }).await?;
+            api::modify_push_config(shared, pb::ModifyPushConfigRequest { subscription, push_config }).await?;
         }
         "seek" => {
             let target = parse::<SeekRequest>(body)?.target()?;

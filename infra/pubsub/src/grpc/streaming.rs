@@ -21,12 +21,14 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::limits::{MAX_PULL_BYTES, MAX_PULL_MESSAGES, MAX_REQUEST_BYTES, lease};
+use crate::api::{MAX_PULL_BYTES, MAX_PULL_MESSAGES, lease};
 use crate::error::{invalid, out_of_bounds};
 use crate::queue::PullRequest;
 use crate::shared::Shared;
 use crate::state::AckId;
 
+/// The most bytes of a request: a publish of 10 MB, with something to spare.
+pub(super) const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// How long a stream is silent before the server sends a keep-alive by itself. Clients end a stream that is silent for
 /// 15 s after a keep-alive of theirs.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);

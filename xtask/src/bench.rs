@@ -22,19 +22,19 @@ mod workload;
 
 use anyhow::{Context, Result};
 
-use crate::flags::bench::{Bench, Encoder, Http, What};
-use report::Report;
+use crate::flags::bench::{Bench, Benchmark, Encoder, Http};
+use report::BenchReport;
 
 pub(crate) fn run(flags: &Bench) -> Result<()> {
     if !server::usage_is_measured() {
         eprintln!("note: CPU times and memory are measured on Linux only; figures made of them are 0, or no numbers");
     }
-    let report = match &flags.what {
-        Some(What::Encoder(own)) => encoder::run(own, flags)?,
-        Some(What::Http(own)) => http::run(own, flags)?,
-        Some(What::Path) => path::run(flags)?,
-        Some(What::Batcher) => batcher::run(flags)?,
-        None => Report::all([
+    let report = match &flags.benchmark {
+        Some(Benchmark::Encoder(own)) => encoder::run(own, flags)?,
+        Some(Benchmark::Http(own)) => http::run(own, flags)?,
+        Some(Benchmark::Path) => path::run(flags)?,
+        Some(Benchmark::Batcher) => batcher::run(flags)?,
+        None => BenchReport::all([
             encoder::run(&Encoder::default(), flags)?,
             http::run(&Http::default(), flags)?,
             path::run(flags)?,

@@ -30,7 +30,7 @@ pub(crate) fn without_settings(program: &OsStr, root: &Path) -> Command {
 
 /// One line of `cargo build --message-format=json`.
 #[derive(Deserialize)]
-struct Message {
+struct CargoMessage {
     reason: String,
     executable: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ struct Message {
 pub(crate) fn executable(printed: &[u8]) -> Result<PathBuf> {
     let messages = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let mut executables = messages
-        .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
+        .filter_map(|line| serde_json::from_slice::<CargoMessage>(line).ok())
         .filter(|message| message.reason == "compiler-artifact")
         .filter_map(|message| message.executable);
     executables

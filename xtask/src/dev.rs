@@ -8,7 +8,7 @@
 //! - `declared`, `admin`: topics and subscriptions, as they are declared and as they are created
 //! - `environment`, `process`, `process_group`, `service`: the services' processes, none of which outlives this one
 //! - `builder`, `run_dir`: the function's build, and copies of what runs
-//! - `messages`, `trace`, `taps`: what is learned about each message, put together
+//! - `tracer`, `trace`, `taps`: what is learned about each message, put together
 //! - `banner`, `screen`: what the user sees
 
 mod admin;
@@ -16,7 +16,6 @@ mod banner;
 mod builder;
 mod declared;
 mod environment;
-mod messages;
 mod options;
 mod process;
 mod process_group;
@@ -27,6 +26,7 @@ mod session;
 mod signals;
 mod taps;
 mod trace;
+mod tracer;
 mod watch;
 
 use anyhow::Result;

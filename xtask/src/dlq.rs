@@ -1,10 +1,10 @@
 //! `cargo xtask dlq`: dead letters, listed, shown, published again.
 //!
-//! - `letter`: a dead letter, and the message that it was
+//! - `dead_letter`: a dead letter, and the message that it was
 //! - `subscription`: which subscription holds dead letters; `reader`: reads them, and keeps them leased meanwhile
 //! - `redrive`: publishes them to the topics that they came from
 
-mod letter;
+mod dead_letter;
 mod reader;
 mod redrive;
 mod subscription;
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::flags::{Dlq, DlqVerb, List, Show};
 use crate::pubsub_client::PubSubClient;
-use letter::{Letter, printable};
+use dead_letter::{DeadLetter, printable};
 use reader::Reader;
 use subscription::subscription;
 
@@ -30,9 +30,9 @@ pub(crate) fn run(arguments: &Dlq) -> Result<()> {
 }
 
 async fn list(arguments: &List) -> Result<()> {
-    let pubsub = PubSubClient::find(&arguments.letters.target)?;
-    let subscription = subscription(&arguments.letters, &pubsub)?;
-    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let pubsub = PubSubClient::find(&arguments.source.target)?;
+    let subscription = subscription(&arguments.source, &pubsub)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.source.wait)?;
     let mut rows = Vec::new();
     let mut documents = Vec::new();
     let read = loop {
@@ -74,7 +74,7 @@ async fn list(arguments: &List) -> Result<()> {
     Ok(())
 }
 
-fn row(letter: &Letter) -> [String; 6] {
+fn row(letter: &DeadLetter) -> [String; 6] {
     let source = letter.source().map(|source| source.short().to_owned());
     let attempts = letter.attempts().map(|attempts| attempts.to_string());
     [
@@ -88,9 +88,9 @@ fn row(letter: &Letter) -> [String; 6] {
 }
 
 async fn show(arguments: &Show) -> Result<()> {
-    let pubsub = PubSubClient::find(&arguments.letters.target)?;
-    let subscription = subscription(&arguments.letters, &pubsub)?;
-    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let pubsub = PubSubClient::find(&arguments.source.target)?;
+    let subscription = subscription(&arguments.source, &pubsub)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.source.wait)?;
     let mut looked_at = 0;
     let found = loop {
         if reader.is_full() {

@@ -16,7 +16,7 @@ pub(crate) use cross::{CompilerChoice, Cross};
 pub(crate) use declaration::Declaration;
 pub(crate) use deploy::{Deploy, DeployTarget, Destroy, Doctor, Outputs, Plan, Rollback};
 pub(crate) use dev::Dev;
-pub(crate) use messages::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
+pub(crate) use messages::{DeadLetters, Dlq, DlqVerb, List, Publish, Redrive, Show, Target};
 
 /// Builds, deploys, runs and inspects the project.
 #[derive(Debug, Parser)]

@@ -21,8 +21,8 @@ use tokio::sync::mpsc;
 use crate::flags::Publish;
 use crate::pubsub_client::{MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, PubSubClient, pace, tick};
 use claims::Claims;
-use input::{Item, Source};
-use report::Report;
+use input::{NewMessage, Source};
+use report::PublishReport;
 
 /// Messages that are read ahead.
 const READ_AHEAD: usize = 4;
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Publish) -> Result<()> {
     let topic = topic(arguments, &pubsub)?;
     let source = Source::open(arguments)?;
     let total = source.check()?;
-    let mut report = Report::start(&topic, arguments.json, std::io::stderr().is_terminal(), total)?;
+    let mut report = PublishReport::start(&topic, arguments.json, std::io::stderr().is_terminal(), total)?;
     let result = tokio::runtime::Runtime::new()?.block_on(publish(arguments, &pubsub, &topic, source, &mut report));
     report.end(result)
 }
@@ -55,11 +55,11 @@ async fn publish(
     pubsub: &PubSubClient,
     topic: &str,
     source: Source,
-    report: &mut Report,
+    report: &mut PublishReport,
 ) -> Result<()> {
     let publisher: Publisher = pubsub.publisher().await?.publisher(topic).build();
     let mut claims = Claims::new(pubsub);
-    let (send, mut items) = mpsc::channel::<Result<Item>>(READ_AHEAD);
+    let (send, mut items) = mpsc::channel::<Result<NewMessage>>(READ_AHEAD);
     // Not joined: the thread may be blocked on standard input after everything else has ended.
     std::thread::spawn(move || source.each(|item| send.blocking_send(item).is_ok()));
     let mut pace = pace(arguments.rate);
@@ -115,12 +115,12 @@ async fn publish(
 
 async fn next(
     pace: &mut Option<tokio::time::Interval>,
-    items: &mut mpsc::Receiver<Result<Item>>,
-) -> Option<Result<Item>> {
+    items: &mut mpsc::Receiver<Result<NewMessage>>,
+) -> Option<Result<NewMessage>> {
     tick(pace).await;
     items.recv().await
 }
 
-fn message(item: Item) -> model::Message {
+fn message(item: NewMessage) -> model::Message {
     model::Message::new().set_data(item.data).set_attributes(item.attributes).set_ordering_key(item.ordering_key)
 }

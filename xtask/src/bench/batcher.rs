@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::load::{self, Load};
 use super::measure::{median, progress};
-use super::report::{Ratio, Report, number, table};
+use super::report::{BenchReport, Ratio, number, table};
 use super::server::{Server, build};
 use super::workload::{Random, messages, texts};
 use crate::flags::bench::{Bench, Form, Length};
 
 const ROUND_TIME: Duration = Duration::from_secs(2);
 
-pub(super) fn run(common: &Bench) -> Result<Report> {
+pub(super) fn run(common: &Bench) -> Result<BenchReport> {
     let program = build(["--bench", "servers"])?;
     let texts = texts(256, Length::Fixed(16), &mut Random::new(6));
     let messages = &messages(&texts, Form::Wrapped, 1);
@@ -65,5 +65,5 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
     let json = json!({"gain": gain, "alone_per_second": middle(|r| r.0.0), "batched_per_second": middle(|r| r.1.0),
         "alone_p50_ms": middle(|r| r.0.1), "batched_p50_ms": middle(|r| r.1.1), "lone_p50_ms": median(lone.iter().map(|l| l.1))});
     let name = "batches / single messages, 2 ms a call".to_owned();
-    Ok(Report::new("batcher", text, vec![Ratio { name, value: gain }], json))
+    Ok(BenchReport::new("batcher", text, vec![Ratio { name, value: gain }], json))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::measure::{median, progress};
 use super::peers::OnnxRuntime;
-use super::report::{Ratio, Report, machine, number, table};
+use super::report::{BenchReport, Ratio, machine, number, table};
 use super::workload::{Random, texts};
 use crate::flags::bench::{Bench, Encoder as Flags, Length};
 
@@ -74,7 +74,7 @@ fn workloads(encoder: &Encoder) -> Vec<Workload> {
 }
 
 /// Measures every workload with every number of threads, alternating between them in every round.
-pub(super) fn run(flags: &Flags, common: &Bench) -> Result<Report> {
+pub(super) fn run(flags: &Flags, common: &Bench) -> Result<BenchReport> {
     let mut threads: Vec<usize> = flags.threads.iter().map(|n| usize::from(*n)).collect();
     if threads.is_empty() {
         threads = vec![1, std::thread::available_parallelism().map_or(1, usize::from)];
@@ -160,7 +160,7 @@ fn report(
     (peak, share): (f64, f64),
     peer: Option<Result<String, String>>,
     cosine: Option<f32>,
-) -> Report {
+) -> BenchReport {
     let beside = matches!(peer, Some(Ok(_)));
     let mut head = vec!["texts as tokens", "threads", "texts/s", "tokens/s"];
     if beside {
@@ -236,5 +236,5 @@ fn report(
     }
     let json: Value = json!({"workloads": json_rows, "peak_giga_operations": peak, "share_of_peak": share,
         "onnxruntime": peer, "least_cosine": cosine, "skipped": skipped});
-    Report::new("encoder", text, ratios, json)
+    BenchReport::new("encoder", text, ratios, json)
 }

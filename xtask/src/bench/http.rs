@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::load::{self, Answers, Load};
 use super::measure::{median, progress};
-use super::report::{Ratio, Report, number, table};
+use super::report::{BenchReport, Ratio, number, table};
 use super::server::{Server, build, cpu_seconds};
-use super::workload::{Message, Random, messages, texts};
+use super::workload::{BenchRequest, Random, messages, texts};
 use crate::flags::bench::{Bench, Form, Http, Length};
 
 /// How many different texts are sent.
@@ -36,26 +36,26 @@ const MILLION_REQUESTS: f64 = 0.40;
 /// Memory of the shipped topology's service.
 const MEMORY_GIB: f64 = 0.5;
 
-pub(super) fn run(flags: &Http, common: &Bench) -> Result<Report> {
+pub(super) fn run(flags: &Http, common: &Bench) -> Result<BenchReport> {
     match &flags.url {
         Some(url) => running(url, flags),
         None => started(flags, common),
     }
 }
 
-fn sample(flags: &Http, length: Length) -> Vec<Message> {
+fn sample(flags: &Http, length: Length) -> Vec<BenchRequest> {
     let texts = texts(TEXTS, length, &mut Random::new(2));
     messages(&texts, flags.form, flags.events.into())
 }
 
-fn load<'a>(url: &'a str, flags: &'a Http, messages: &'a [Message]) -> Load<'a> {
+fn load<'a>(url: &'a str, flags: &'a Http, messages: &'a [BenchRequest]) -> Load<'a> {
     let connections =
         flags.concurrency.map_or(if flags.rate.is_some() { OPEN_LOOP_CONCURRENCY } else { CONCURRENCY }, usize::from);
     Load { url, headers: &flags.header, messages, connections, rate: flags.rate, duration: flags.duration }
 }
 
 /// Load on a function that runs already.
-fn running(url: &str, flags: &Http) -> Result<Report> {
+fn running(url: &str, flags: &Http) -> Result<BenchReport> {
     progress(format_args!("{url}: load for {:?}", flags.duration));
     let messages = sample(flags, flags.tokens);
     let load = load(url, flags, &messages);
@@ -63,7 +63,7 @@ fn running(url: &str, flags: &Http) -> Result<Report> {
     let mut text = describe(&load, flags);
     text += &found(&answers);
     ensure!(answers.events > 0, "nothing was answered with 2xx by {url}: {:?}", answers.outcomes);
-    Ok(Report::new(
+    Ok(BenchReport::new(
         "http",
         text,
         Vec::new(),
@@ -72,7 +72,7 @@ fn running(url: &str, flags: &Http) -> Result<Report> {
 }
 
 /// Load on `main`, built in the release profile and started here.
-fn started(flags: &Http, common: &Bench) -> Result<Report> {
+fn started(flags: &Http, common: &Bench) -> Result<BenchReport> {
     let program = build(["--bin", "main"])?;
     let size = std::fs::metadata(&program).with_context(|| format!("reading {}", program.display()))?.len();
     progress(format_args!("starting it {STARTS} times"));
@@ -136,7 +136,7 @@ fn started(flags: &Http, common: &Bench) -> Result<Report> {
         "million_short_texts": {"tokens": SHORT_TEXT_TOKENS, "cpu_seconds": short.cpu, "cpu_and_memory_dollars": short.dollars,
             "request_dollars": short.requests}});
     let name = "service over HTTP / bare encoder".to_owned();
-    Ok(Report::new("http", text, vec![Ratio { name, value: share }], json))
+    Ok(BenchReport::new("http", text, vec![Ratio { name, value: share }], json))
 }
 
 /// One round: texts a second and CPU-seconds per text, of the encoder alone and of the service.

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::histogram::Histogram;
-use super::workload::Message;
+use super::workload::BenchRequest;
 
 /// A request that takes longer is an error.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub(super) struct Load<'a> {
     pub(super) url: &'a str,
     pub(super) headers: &'a [(String, String)],
     /// Sent one after the other, over and over.
-    pub(super) messages: &'a [Message],
+    pub(super) messages: &'a [BenchRequest],
     /// Requests in flight at once, at most.
     pub(super) connections: usize,
     /// Requests a second, in an open loop; `None` is a closed loop.
@@ -192,7 +192,7 @@ struct Target {
     uri: Uri,
     address: String,
     /// With the headers of their requests.
-    messages: Vec<Message>,
+    messages: Vec<BenchRequest>,
     /// The client for https.
     secure: Option<reqwest::Client>,
 }
@@ -233,7 +233,7 @@ impl Target {
     async fn send(
         &self,
         connection: &mut Option<SendRequest<Full<Bytes>>>,
-        message: &Message,
+        message: &BenchRequest,
     ) -> Result<(StatusCode, String, usize), &'static str> {
         let (status, headers, body) = match &self.secure {
             // Boxed: this future is large, and the plain path should not pay for it.
@@ -255,7 +255,7 @@ impl Target {
     async fn send_plain(
         &self,
         connection: &mut Option<SendRequest<Full<Bytes>>>,
-        message: &Message,
+        message: &BenchRequest,
     ) -> Result<(StatusCode, HeaderMap, Bytes), &'static str> {
         let mut sender = match connection.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
@@ -284,7 +284,7 @@ impl Target {
     async fn send_secure(
         &self,
         client: &reqwest::Client,
-        message: &Message,
+        message: &BenchRequest,
     ) -> Result<(StatusCode, HeaderMap, Bytes), &'static str> {
         let request = client.post(self.uri.to_string()).headers(message.headers.clone()).body(message.body.clone());
         let answer = request

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::load::{self, Load};
 use super::measure::{median, progress};
 use super::peers;
-use super::report::{Ratio, Report, number, table};
+use super::report::{BenchReport, Ratio, number, table};
 use super::server::{Server, build};
 use super::workload::{Random, messages, texts};
 use crate::flags::bench::{Bench, Form, Length};
@@ -17,7 +17,7 @@ use crate::flags::bench::{Bench, Form, Length};
 const CONCURRENCY: usize = 64;
 const ROUND_TIME: Duration = Duration::from_secs(2);
 
-pub(super) fn run(common: &Bench) -> Result<Report> {
+pub(super) fn run(common: &Bench) -> Result<BenchReport> {
     let texts = texts(1024, Length::Fixed(16), &mut Random::new(5));
     let messages = &messages(&texts, Form::Wrapped, 1);
     let mut servers = vec![
@@ -73,5 +73,5 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
     if let Some(why) = &skipped {
         text += &format!("functions-framework was skipped: {why}\n");
     }
-    Ok(Report::new("path", text, ratios, json!({"servers": json_rows, "skipped": skipped})))
+    Ok(BenchReport::new("path", text, ratios, json!({"servers": json_rows, "skipped": skipped})))
 }

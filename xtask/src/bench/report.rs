@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// The result of one measurement, or of several.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     /// Tables and lines for people.
     pub(super) text: String,
     pub(super) ratios: Vec<Ratio>,
@@ -21,7 +21,7 @@ pub(super) struct Ratio {
     pub(super) value: f64,
 }
 
-impl Report {
+impl BenchReport {
     /// `name` becomes the key of `json`, which holds everything that `text` tells.
     pub(super) fn new(name: &str, text: String, ratios: Vec<Ratio>, json: Value) -> Self {
         Self { text, ratios, json: Map::from_iter([(name.to_owned(), json)]) }

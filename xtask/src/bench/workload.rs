@@ -137,14 +137,14 @@ fn mixed(count: usize, random: &mut Random) -> Vec<usize> {
 
 /// A request: one event, or a batch of them.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(super) struct BenchRequest {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) events: usize,
 }
 
 /// Messages with these texts, in batches of `events`.
-pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<Message> {
+pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<BenchRequest> {
     const EVENTARC: [(&str, &str); 5] = [
         ("content-type", "application/json"),
         ("ce-specversion", "1.0"),
@@ -153,7 +153,7 @@ pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<Messa
         ("ce-time", "2026-01-01T00:00:00Z"),
     ];
     const BATCH: [(&str, &str); 1] = [("content-type", "application/cloudevents-batch+json")];
-    let message = |headers: &[(&'static str, &'static str)], body: serde_json::Value, events| Message {
+    let message = |headers: &[(&'static str, &'static str)], body: serde_json::Value, events| BenchRequest {
         headers: headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))

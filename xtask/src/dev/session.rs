@@ -22,13 +22,13 @@ use super::admin::Admin;
 use super::banner::Banner;
 use super::builder::Build;
 use super::declared::{Declared, Feeds};
-use super::messages::Messages;
 use super::options::Options;
 use super::process::ProcessReport;
 use super::run_dir::RunDir;
 use super::screen::Screen;
 use super::service::Service;
 use super::taps::{Tapped, Taps};
+use super::tracer::Tracer;
 use super::watch::Change;
 
 /// How long processes have to finish what they have begun.
@@ -55,7 +55,7 @@ pub(super) struct Session {
     /// Asks processes whether they are ready.
     http: reqwest::Client,
     reports: mpsc::Sender<ProcessReport>,
-    messages: Messages,
+    tracer: Tracer,
     screen: Screen,
     /// Services that the banner waits for; `None` once it is shown.
     awaited: Option<BTreeSet<String>>,
@@ -129,7 +129,7 @@ impl Session {
                 event = next(&mut inputs.events) => self.event(event),
                 Some((topic, message)) = inputs.tapped.recv() => {
                     let attributes = message.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                    let traces = self.messages.published(&topic, &message.data, attributes);
+                    let traces = self.tracer.published(&topic, &message.data, attributes);
                     traces.iter().for_each(|trace| self.screen.trace(trace));
                 }
                 _ = tick.tick() => self.tick(),
@@ -144,7 +144,7 @@ impl Session {
     async fn end(mut self, forced: bool) -> Result<()> {
         // Nothing more will be learned about the last messages: show them as they are.
         let far = Instant::now() + Duration::from_secs(3600);
-        self.messages.due(far).iter().for_each(|trace| self.screen.trace(trace));
+        self.tracer.due(far).iter().for_each(|trace| self.screen.trace(trace));
         if let Some(taps) = self.taps.take() {
             taps.close(&self.admin).await;
         }
@@ -191,7 +191,7 @@ impl Session {
     fn event(&mut self, event: Result<Event, u64>) {
         match event {
             Ok(event) => {
-                let traces = self.messages.event(&event, Instant::now());
+                let traces = self.tracer.event(&event, Instant::now());
                 traces.iter().for_each(|trace| self.screen.trace(trace));
             }
             Err(missed) => self.screen.notice(&format!("{missed} events of messages were too fast to be shown")),
@@ -200,7 +200,7 @@ impl Session {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        self.messages.due(now).iter().for_each(|trace| self.screen.trace(trace));
+        self.tracer.due(now).iter().for_each(|trace| self.screen.trace(trace));
         self.services.iter_mut().for_each(|service| service.retire(now));
         if self.stopping.is_some_and(|since| since + DRAIN_TIMEOUT <= now) {
             self.kill();
@@ -218,7 +218,7 @@ impl Session {
             self.topology.declared.subscriptions.iter().filter(|subscription| subscription.feeds == Feeds::Pull)
         {
             let name = subscription.name();
-            let unread = || self.messages.last_read(name).is_none_or(|time| time + UNREAD_TIME <= now);
+            let unread = || self.tracer.last_read(name).is_none_or(|time| time + UNREAD_TIME <= now);
             if !self.warned.contains(name)
                 && local.backlog(name).is_some_and(|backlog| backlog > MAX_UNREAD_BACKLOG)
                 && unread()

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::letter::{Letter, Message};
+use super::dead_letter::{DeadLetter, RestMessage};
 use crate::pubsub_client::{PubSubClient, RestClient};
 
 /// The most dead letters that are leased at a time.
@@ -60,7 +60,7 @@ struct Requests {
 struct Received {
     ack_id: String,
     #[serde(default)]
-    message: Message,
+    message: RestMessage,
     delivery_attempt: Option<u32>,
 }
 
@@ -80,12 +80,12 @@ impl Reader {
     }
 
     /// The next dead letter; `None` when none comes for a while. Nothing is lost if the future is dropped.
-    pub(super) async fn next(&mut self) -> Result<Option<Letter>> {
+    pub(super) async fn next(&mut self) -> Result<Option<DeadLetter>> {
         loop {
             while let Some(Received { ack_id, message, delivery_attempt }) = self.ready.pop_front() {
                 // One that comes twice is leased twice, and its first delivery counts.
                 if self.seen.insert(message.message_id.clone()) {
-                    return Letter::new(message, ack_id, delivery_attempt).map(Some);
+                    return DeadLetter::new(message, ack_id, delivery_attempt).map(Some);
                 }
             }
             self.flush().await?;
@@ -104,13 +104,15 @@ impl Reader {
     pub(super) fn is_full(&self) -> bool {
         let full = self.requests.leases().len() >= MAX_LEASED;
         if full {
-            eprintln!("warning: stopped at {MAX_LEASED} letters, the most that are looked at and left in one run");
+            eprintln!(
+                "warning: stopped at {MAX_LEASED} dead letters, the most that one run reads without consuming them"
+            );
         }
         full
     }
 
     /// Acknowledges a dead letter, with the next request.
-    pub(super) fn acknowledge(&mut self, letter: &Letter) {
+    pub(super) fn acknowledge(&mut self, letter: &DeadLetter) {
         self.done.push(letter.ack_id.clone());
     }
 
@@ -136,7 +138,7 @@ impl Reader {
         self.requests
             .deadline(&rest, Duration::ZERO)
             .await
-            .context("letters that were looked at come back when their leases end")
+            .context("dead letters that were read are redelivered when their leases end")
     }
 }
 
@@ -174,7 +176,7 @@ impl Requests {
             let due: Vec<String> =
                 self.leases().iter().filter(|(_, due)| **due <= now).map(|(id, _)| id.clone()).collect();
             if let Err(error) = self.deadline(&due, LEASE).await {
-                eprintln!("warning: leases are not extended, letters may come twice: {error:#}");
+                eprintln!("warning: cannot extend leases, so dead letters may come twice: {error:#}");
             }
             let mut leases = self.leases();
             for id in &due {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Interval;
 
-use super::letter::{Letter, Source};
+use super::dead_letter::{DeadLetter, Source};
 use super::reader::Reader;
 use super::subscription::subscription;
 use crate::flags::Redrive;
@@ -24,10 +24,10 @@ const MAX_TOPICS: usize = 100;
 const REFUSED: &str = "could not be published";
 
 pub(super) async fn run(arguments: &Redrive) -> Result<()> {
-    let pubsub = PubSubClient::find(&arguments.letters.target)?;
-    let subscription = subscription(&arguments.letters, &pubsub)?;
+    let pubsub = PubSubClient::find(&arguments.source.target)?;
+    let subscription = subscription(&arguments.source, &pubsub)?;
     let mut route = Route::new(&pubsub, &subscription, arguments).await?;
-    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.source.wait)?;
     let mut tally = Tally::default();
     let result = redrive(arguments, &mut reader, &mut route, &mut tally).await;
     let closed = reader.close().await;
@@ -48,7 +48,7 @@ async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>
         reading = reading && taken < limit && !reader.is_full();
         tokio::select! {
             Some((topic, letter, answer)) = sent.next() => {
-                let (topic, letter, answer): (String, Letter, Result<String, PublishError>) = (topic, letter, answer);
+                let (topic, letter, answer): (String, DeadLetter, Result<String, PublishError>) = (topic, letter, answer);
                 bytes -= letter.data.len();
                 match answer {
                     Ok(_) => {
@@ -137,7 +137,7 @@ impl<'a> Route<'a> {
     ///
     /// # Errors
     /// Why the dead letter stays.
-    async fn of(&mut self, letter: &Letter) -> Result<(String, model::Message), &'static str> {
+    async fn of(&mut self, letter: &DeadLetter) -> Result<(String, model::Message), &'static str> {
         if self.arguments.filter.as_ref().is_some_and(|filter| !letter.passes(filter)) {
             return Err("does not pass the filter");
         }
@@ -145,7 +145,7 @@ impl<'a> Route<'a> {
             return Err("arrived during this run");
         }
         if letter.redrives() >= self.arguments.max_redrives {
-            return Err("has been round too often (--max-redrives)");
+            return Err("has been redriven too often (--max-redrives)");
         }
         let topic = match &self.topic {
             Some(topic) => topic.clone(),
@@ -155,13 +155,13 @@ impl<'a> Route<'a> {
             return Err(REFUSED);
         }
         if self.publishers.len() >= MAX_TOPICS && !self.publishers.contains_key(&topic) {
-            return Err("came from one topic more than are published to in one run");
+            return Err("came from yet another topic, and one run publishes to 100 at most");
         }
         Ok((topic, letter.copy()?))
     }
 
-    async fn source(&mut self, letter: &Letter) -> Result<String, &'static str> {
-        let source = letter.source().ok_or("does not say where it came from (--topic)")?;
+    async fn source(&mut self, letter: &DeadLetter) -> Result<String, &'static str> {
+        let source = letter.source().ok_or("does not name its source (--topic)")?;
         let (Source::Topic(name) | Source::Subscription(name)) = &source;
         if !name.starts_with(&self.project) {
             return Err("came from another project (--topic)");
@@ -177,7 +177,7 @@ impl<'a> Route<'a> {
                         topic
                     }
                 };
-                topic.ok_or("came from a subscription that is not there (--topic)")
+                topic.ok_or("came from a subscription that does not exist (--topic)")
             }
         }
     }
@@ -216,13 +216,14 @@ impl Tally {
             return Ok(());
         }
         let verb = if arguments.dry_run { "would publish" } else { "published" };
-        let letters = |count: u64| if count == 1 { "1 letter".to_owned() } else { format!("{count} letters") };
+        let letters =
+            |count: u64| if count == 1 { "1 dead letter".to_owned() } else { format!("{count} dead letters") };
         println!("{verb} {} of {subscription}", letters(total));
         for (topic, count) in &self.redriven {
             println!("  {count} to {topic}");
         }
         for (why, count) in &self.stay {
-            println!("  {} left: {why}", letters(*count));
+            println!("  {} kept: {why}", letters(*count));
         }
         Ok(())
     }

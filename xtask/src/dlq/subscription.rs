@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
-use crate::flags::Letters;
+use crate::flags::DeadLetters;
 use crate::pubsub_client::PubSubClient;
 
 /// The full name of the given subscription, or of the only declared pull subscription of a dead-letter topic.
 ///
 /// # Errors
 /// None is given, and the topology declares none or several.
-pub(super) fn subscription(arguments: &Letters, pubsub: &PubSubClient) -> Result<String> {
+pub(super) fn subscription(arguments: &DeadLetters, pubsub: &PubSubClient) -> Result<String> {
     if let Some(name) = &arguments.subscription {
         return Ok(pubsub.subscription(name));
     }

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand, ValueEnum};
   cargo xtask bench http http://127.0.0.1:8080 --rate 500 --duration 30s --json")]
 pub(crate) struct Bench {
     #[command(subcommand)]
-    pub(crate) what: Option<What>,
+    pub(crate) benchmark: Option<Benchmark>,
     /// Measure ONNX Runtime and functions-framework too, alternating with this project; installs them from PyPI, once
     #[arg(long, global = true)]
     pub(crate) peers: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Bench {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum What {
+pub(crate) enum Benchmark {
     Encoder(Encoder),
     Http(Http),
     Path,

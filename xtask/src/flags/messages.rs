@@ -82,7 +82,7 @@ pub(crate) enum DlqVerb {
 
 /// Which dead letters.
 #[derive(Debug, Args)]
-pub(crate) struct Letters {
+pub(crate) struct DeadLetters {
     /// The subscription, by its short or full name [default: the declared one that holds the dead letters]
     #[arg(long, value_name = "NAME")]
     pub(crate) subscription: Option<String>,
@@ -110,7 +110,7 @@ pub(crate) struct List {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) letters: Letters,
+    pub(crate) source: DeadLetters,
 }
 
 /// Show one dead letter: attributes and data; it is not consumed
@@ -124,7 +124,7 @@ pub(crate) struct Show {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) letters: Letters,
+    pub(crate) source: DeadLetters,
 }
 
 /// Publish dead letters to the topics that they came from, without the attributes of a dead letter
@@ -159,7 +159,7 @@ pub(crate) struct Redrive {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) letters: Letters,
+    pub(crate) source: DeadLetters,
 }
 
 fn attribute(text: &str) -> Result<(String, String), String> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::elf::{BASE_IMAGE, Version};
 use super::metadata::Metadata;
 use super::toolchain::{TARGET, Toolchain};
-use super::zig::{Folder, GLIBC, Tool};
+use super::zig::{GLIBC, Tool, ToolFolder};
 use crate::flags::CompilerChoice;
 use crate::terminal;
 
@@ -123,7 +123,7 @@ pub(super) fn decide(choice: CompilerChoice, host: &Host, found: impl FnOnce() -
 }
 
 /// The decision for this machine.
-pub(super) fn here(choice: CompilerChoice, rust: &Toolchain, folder: &Folder) -> Decision {
+pub(super) fn here(choice: CompilerChoice, rust: &Toolchain, folder: &ToolFolder) -> Decision {
     decide(choice, &Host::new(&rust.host), || Found {
         standard_library: rust.has_standard_library(TARGET),
         zigbuild: folder.zigbuild(),
@@ -143,7 +143,7 @@ pub(super) fn prepare(
     target: &Path,
     root: &Path,
 ) -> Result<Decision> {
-    let folder = Folder::new(target);
+    let folder = ToolFolder::new(target);
     let decision = here(choice, rust, &folder);
     let Method::Incomplete(missing) = &decision.method else { return Ok(decision) };
     if missing.contains(&Missing::StandardLibrary) || !(yes || terminal::can_ask()) {
@@ -236,5 +236,5 @@ fn parse_glibc(text: &str) -> Option<Version> {
 pub(crate) fn report() -> Result<Decision> {
     let root = crate::topology::root();
     let metadata = Metadata::read(root, false).context("looking for the target directory")?;
-    Ok(here(CompilerChoice::Auto, &Toolchain::ask(root)?, &Folder::new(&metadata.target_directory)))
+    Ok(here(CompilerChoice::Auto, &Toolchain::ask(root)?, &ToolFolder::new(&metadata.target_directory)))
 }

@@ -29,9 +29,9 @@ pub(super) struct Tool {
 }
 
 /// Where the tools are installed.
-pub(super) struct Folder(PathBuf);
+pub(super) struct ToolFolder(PathBuf);
 
-impl Folder {
+impl ToolFolder {
     pub(super) fn new(target_directory: &Path) -> Self {
         Self(target_directory.join("tools"))
     }

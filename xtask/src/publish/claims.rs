@@ -8,7 +8,7 @@ use google_cloud_storage::Error;
 use google_cloud_storage::client::Storage;
 use infra::topology::Destination;
 
-use super::input::Item;
+use super::input::NewMessage;
 use crate::digest::sha256_hex;
 use crate::pubsub_client::PubSubClient;
 
@@ -24,7 +24,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Writes the data of a message to an object; returns the message without the data, with the claim check.
-    pub(super) async fn put(&mut self, item: Item) -> Result<Item> {
+    pub(super) async fn put(&mut self, item: NewMessage) -> Result<NewMessage> {
         let bucket = self.bucket()?;
         let storage = match &mut self.storage {
             Some(storage) => storage,
@@ -44,7 +44,7 @@ impl<'a> Claims<'a> {
         if attributes.len() > infra::limits::MAX_ATTRIBUTES {
             bail!("with the three of a claim check, the message has {} attributes", attributes.len());
         }
-        Ok(Item { data: Bytes::new(), attributes, ordering_key: item.ordering_key })
+        Ok(NewMessage { data: Bytes::new(), attributes, ordering_key: item.ordering_key })
     }
 
     fn bucket(&self) -> Result<String> {

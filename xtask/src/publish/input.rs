@@ -24,7 +24,7 @@ const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Item {
+pub(super) struct NewMessage {
     pub(super) data: Bytes,
     pub(super) attributes: BTreeMap<String, String>,
     pub(super) ordering_key: String,
@@ -32,8 +32,8 @@ pub(super) struct Item {
 
 /// Where messages come from.
 pub(super) enum Source {
-    One { item: Item, count: u64 },
-    Lines { path: PathBuf, defaults: Item },
+    One { item: NewMessage, count: u64 },
+    Lines { path: PathBuf, defaults: NewMessage },
 }
 
 /// A line of a file. A field that is `null` is not set.
@@ -47,7 +47,7 @@ struct Line<'a> {
     ordering_key: Option<String>,
 }
 
-impl Item {
+impl NewMessage {
     /// Bytes, as Pub/Sub counts them.
     pub(super) fn size(&self) -> usize {
         let attributes: usize = self.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -90,7 +90,7 @@ impl Item {
 impl Source {
     /// The source that the command line names. The data of a single message is read and checked.
     pub(super) fn open(arguments: &Publish) -> Result<Self> {
-        let mut item = Item {
+        let mut item = NewMessage {
             data: Bytes::new(),
             attributes: arguments.attribute.iter().cloned().collect(),
             ordering_key: arguments.ordering_key.clone().unwrap_or_default(),
@@ -128,7 +128,7 @@ impl Source {
     }
 
     /// Passes one message after the other to `take`, until that returns false or a message cannot be read.
-    pub(super) fn each(self, mut take: impl FnMut(Result<Item>) -> bool) {
+    pub(super) fn each(self, mut take: impl FnMut(Result<NewMessage>) -> bool) {
         match self {
             Self::One { item, count } => {
                 for _ in 0..count {
@@ -165,16 +165,16 @@ impl Source {
 struct Lines<'a, R> {
     reader: R,
     path: &'a Path,
-    defaults: &'a Item,
+    defaults: &'a NewMessage,
     number: u64,
 }
 
 impl<'a, R: BufRead> Lines<'a, R> {
-    fn new(reader: R, path: &'a Path, defaults: &'a Item) -> Self {
+    fn new(reader: R, path: &'a Path, defaults: &'a NewMessage) -> Self {
         Self { reader, path, defaults, number: 0 }
     }
 
-    fn line(&mut self) -> Result<Option<Item>> {
+    fn line(&mut self) -> Result<Option<NewMessage>> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -193,15 +193,15 @@ impl<'a, R: BufRead> Lines<'a, R> {
 }
 
 impl<R: BufRead> Iterator for Lines<'_, R> {
-    type Item = Result<Item>;
+    type Item = Result<NewMessage>;
 
-    fn next(&mut self) -> Option<Result<Item>> {
+    fn next(&mut self) -> Option<Result<NewMessage>> {
         let item = self.line();
         item.map_err(|error| anyhow!("{}:{}: {error:#}", self.path.display(), self.number)).transpose()
     }
 }
 
-fn read(line: &[u8], defaults: &Item) -> Result<Item> {
+fn read(line: &[u8], defaults: &NewMessage) -> Result<NewMessage> {
     let right = r#"a line is {"data": …, "attributes": {"name": "value"}, "orderingKey": "…"}"#;
     if let Some(found) = not_utf8_text(line) {
         bail!("it looks like {found}");
@@ -223,7 +223,7 @@ fn read(line: &[u8], defaults: &Item) -> Result<Item> {
     attributes.extend(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let ordering_key = line.ordering_key.filter(|key| !key.is_empty());
     let ordering_key = ordering_key.unwrap_or_else(|| defaults.ordering_key.clone());
-    let item = Item { data, attributes, ordering_key };
+    let item = NewMessage { data, attributes, ordering_key };
     item.check()?;
     Ok(item)
 }
@@ -249,12 +249,12 @@ fn whole(reader: impl Read, name: &str) -> Result<Bytes> {
 mod tests {
     use super::*;
 
-    fn lines(text: &str, defaults: &Item) -> Result<Vec<Item>> {
+    fn lines(text: &str, defaults: &NewMessage) -> Result<Vec<NewMessage>> {
         Lines::new(text.as_bytes(), Path::new("work.ndjson"), defaults).collect()
     }
 
-    fn item(data: &str, attributes: &[(&str, &str)], key: &str) -> Item {
-        Item {
+    fn item(data: &str, attributes: &[(&str, &str)], key: &str) -> NewMessage {
+        NewMessage {
             data: data.to_owned().into(),
             attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             ordering_key: key.to_owned(),
@@ -299,7 +299,7 @@ mod tests {
             assert_eq!(lines(&text, &defaults).unwrap(), expected, "{text:?}");
         }
         let wide: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let found: Result<Vec<Item>> = Lines::new(&wide[..], Path::new("work.ndjson"), &defaults).collect();
+        let found: Result<Vec<NewMessage>> = Lines::new(&wide[..], Path::new("work.ndjson"), &defaults).collect();
         assert!(found.unwrap_err().to_string().starts_with("work.ndjson:1: it looks like UTF-16"));
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub(super) struct Report {
+pub(super) struct PublishReport {
     topic: String,
     /// Written to with every id, so that a million ids need no memory.
     json: Option<StdoutLock<'static>>,
@@ -17,7 +17,7 @@ pub(super) struct Report {
     last: String,
 }
 
-impl Report {
+impl PublishReport {
     pub(super) fn start(topic: &str, json: bool, terminal: bool, total: Option<u64>) -> Result<Self> {
         let bar = match total {
             _ if !terminal => ProgressBar::hidden(),

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::Session;
 use crate::dev::declared::Feeds;
-use crate::dev::messages::Log;
 use crate::dev::process::{Process, ProcessEvent, ProcessReport};
 use crate::dev::service::{Role, Service};
+use crate::dev::tracer::LogLine;
 
 impl Session {
     /// Starts a process for every service that runs here; each takes over when it is ready.
@@ -85,13 +85,13 @@ impl Session {
 
     fn line(&mut self, name: &str, number: u64, line: &str) {
         let fields: Value = serde_json::from_str(line).unwrap_or_default();
-        if let Some(log) = Log::read(&fields) {
-            let trace = self.messages.log(name, log, Instant::now());
+        if let Some(log) = LogLine::read(&fields) {
+            let trace = self.tracer.log(name, log, Instant::now());
             trace.iter().for_each(|trace| self.screen.trace(trace));
             return;
         }
         if let (Some(id), Some(data)) = (fields["sourcemessageid"].as_str(), fields.get("data")) {
-            let traces = self.messages.result((name.to_owned(), id.to_owned()), data.to_string().as_bytes());
+            let traces = self.tracer.result((name.to_owned(), id.to_owned()), data.to_string().as_bytes());
             traces.iter().for_each(|trace| self.screen.trace(trace));
             return;
         }

@@ -171,7 +171,7 @@ impl Session {
 
     /// Has messages traced, and results and dead letters tapped, as they are declared now.
     pub(super) async fn follow_declared(&mut self) -> Result<()> {
-        self.messages.declare(&self.topology.declared, |service| self.options.external(service).is_none());
+        self.tracer.declare(&self.topology.declared, |service| self.options.external(service).is_none());
         if let Some(taps) = &mut self.taps {
             let topics = self.topology.declared.results.iter().chain(&self.topology.declared.dead_letters);
             taps.open(&self.admin, topics).await?;

@@ -15,12 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Builds, Inputs, LiveTopology, Session};
 use crate::dev::admin::Admin;
 use crate::dev::declared::Declared;
-use crate::dev::messages::Messages;
 use crate::dev::options::Options;
 use crate::dev::run_dir::RunDir;
 use crate::dev::screen::Screen;
 use crate::dev::signals::signals;
 use crate::dev::taps::Taps;
+use crate::dev::tracer::Tracer;
 use crate::dev::watch;
 use crate::{flags, topology};
 
@@ -70,7 +70,7 @@ impl Session {
             builds: Builds { binary: None, stamp: None, running: None, again: false, done },
             admin,
             taps,
-            messages: Messages::new(own_pubsub.is_some()),
+            tracer: Tracer::new(own_pubsub.is_some()),
             own_pubsub,
             run_dir,
             services: Vec::new(),

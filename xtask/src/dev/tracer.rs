@@ -4,21 +4,27 @@
 //! With events, a trace begins with the end of a delivery and waits a moment for the service's log line about it.
 //! Without events, from a Pub/Sub in another process, it begins with the log line and waits for the result or the dead
 //! letter. Either is shown as it is when it has waited for [`TRACE_WAIT`].
+//!
+//! - `routes`: the declared subscriptions and topics; `log_line`: a service's log line about a message
 
-use std::collections::{BTreeMap, BTreeSet};
+mod log_line;
+mod routes;
+
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
 use pubsub::{Event, EventKind, Message, NackReason, Time};
-use serde_json::Value;
 use tokio::time::Instant;
 
-use super::declared::{Declared, Feeds};
+use super::declared::Declared;
 use super::trace::{DeadLetter, MessageTrace, ResultExcerpt};
+pub(super) use log_line::LogLine;
+use routes::{Route, Routes, short};
 
-/// Messages that are remembered at once; traces of more are incomplete.
+/// Tracer that are remembered at once; traces of more are incomplete.
 const MAX_MESSAGES: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 /// Results that are remembered at once, of up to 16 KiB each.
 const MAX_RESULTS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
@@ -26,77 +32,29 @@ const MAX_RESULTS: NonZeroUsize = NonZeroUsize::new(2000).unwrap();
 const TRACE_WAIT: Duration = Duration::from_millis(700);
 
 /// A service and a message id.
-type Work = (String, String);
+type WorkKey = (String, String);
 
-pub(super) struct Messages {
-    /// By the full name of the subscription.
-    routes: BTreeMap<String, Route>,
-    /// How many declared subscriptions each topic has.
-    subscriptions_of: BTreeMap<String, usize>,
-    /// Topics of results, by full name.
-    result_topics: BTreeSet<String>,
-    /// Topics of dead letters, by full name.
-    dead_letter_topics: BTreeSet<String>,
+pub(super) struct Tracer {
+    routes: Routes,
     /// Whether Pub/Sub reports events; without them there are the logs alone.
     events: bool,
     /// When a message was delivered by a subscription, and in which attempt.
     deliveries: LruCache<(u64, Arc<str>), (Time, u32)>,
     /// How many subscriptions filtered a message out.
     filtered: LruCache<u64, usize>,
-    logs: LruCache<Work, Log>,
-    results: LruCache<Work, ResultExcerpt>,
-    dead_letters: LruCache<Work, DeadLetter>,
+    logs: LruCache<WorkKey, LogLine>,
+    results: LruCache<WorkKey, ResultExcerpt>,
+    dead_letters: LruCache<WorkKey, DeadLetter>,
     /// Traces that wait for the rest, until when.
-    waiting: LruCache<Work, (Instant, MessageTrace)>,
+    waiting: LruCache<WorkKey, (Instant, MessageTrace)>,
     /// When messages of a subscription were last delivered.
     read: BTreeMap<String, Instant>,
 }
 
-/// A declared subscription.
-struct Route {
-    name: String,
-    topic: String,
-    filter: Option<String>,
-    eventarc: bool,
-    service: Option<String>,
-    pulled: bool,
-    /// The service's log is read here.
-    logged: bool,
-}
-
-/// A line of a service's log about one message.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Log {
-    id: String,
-    task: String,
-    outcome: String,
-    ms: Option<f64>,
-    detail: Option<String>,
-}
-
-impl Log {
-    /// Reads a line; `None` if it is about something else.
-    pub(super) fn read(line: &Value) -> Option<Self> {
-        if line["message"] != "message" {
-            return None;
-        }
-        let text = |key: &str| line[key].as_str().map(str::to_owned);
-        let (id, task, outcome) = (text("message_id")?, text("task").unwrap_or_default(), text("outcome")?);
-        Some(Self { id, task, outcome, ms: line["ms"].as_f64(), detail: text("detail") })
-    }
-}
-
-fn short(name: &str) -> String {
-    name.rsplit('/').next().unwrap_or(name).to_owned()
-}
-
-impl Messages {
+impl Tracer {
     pub(super) fn new(events: bool) -> Self {
         Self {
-            routes: BTreeMap::new(),
-            subscriptions_of: BTreeMap::new(),
-            result_topics: BTreeSet::new(),
-            dead_letter_topics: BTreeSet::new(),
+            routes: Routes::default(),
             events,
             deliveries: LruCache::new(MAX_MESSAGES),
             filtered: LruCache::new(MAX_MESSAGES),
@@ -110,27 +68,7 @@ impl Messages {
 
     /// Follows what is declared now. `logged` tells whether the log of a service is read here.
     pub(super) fn declare(&mut self, declared: &Declared, logged: impl Fn(&str) -> bool) {
-        self.routes.clear();
-        self.subscriptions_of.clear();
-        for subscription in &declared.subscriptions {
-            let service = match &subscription.feeds {
-                Feeds::Service(service) => Some(service.clone()),
-                Feeds::Pull | Feeds::Endpoint(_) => None,
-            };
-            let route = Route {
-                name: short(subscription.name()),
-                topic: short(&subscription.topic),
-                filter: subscription.filter.clone(),
-                eventarc: subscription.eventarc,
-                logged: service.as_deref().is_some_and(&logged),
-                pulled: subscription.feeds == Feeds::Pull,
-                service,
-            };
-            self.routes.insert(subscription.name().to_owned(), route);
-            *self.subscriptions_of.entry(subscription.topic.clone()).or_default() += 1;
-        }
-        self.result_topics = declared.results.iter().cloned().collect();
-        self.dead_letter_topics = declared.dead_letters.iter().cloned().collect();
+        self.routes = Routes::new(declared, logged);
     }
 
     /// When messages of this subscription were last delivered.
@@ -148,7 +86,7 @@ impl Messages {
             }
             EventKind::Filtered { subscription } => return self.filtered(*time, message, subscription),
             EventKind::Delivered { subscription, attempt } => {
-                if self.routes.contains_key(&**subscription) {
+                if self.routes.by_subscription.contains_key(&**subscription) {
                     self.read.insert(subscription.to_string(), now);
                 }
                 self.deliveries.put((message.number, Arc::clone(subscription)), (*time, *attempt));
@@ -163,8 +101,10 @@ impl Messages {
                 };
                 let mut trace = self.trace(*time, message, subscription, "failed", Some(detail));
                 // `dlq list` and `dlq show` nack the dead letters that they have read. Those are not failed attempts.
-                let held = self.routes.get(&**subscription).filter(|route| route.pulled);
-                if held.is_some_and(|route| self.dead_letter_topics.iter().any(|topic| short(topic) == route.topic)) {
+                let held = self.routes.by_subscription.get(&**subscription).filter(|route| route.pulled);
+                if held
+                    .is_some_and(|route| self.routes.dead_letter_topics.iter().any(|topic| short(topic) == route.topic))
+                {
                     return Vec::new();
                 }
                 if matches!(reason, NackReason::NoResponse(_)) {
@@ -192,7 +132,7 @@ impl Messages {
             | EventKind::Expired { subscription } => subscription,
             _ => return vec![trace],
         };
-        let (logged, service) = match self.routes.get(&**subscription) {
+        let (logged, service) = match self.routes.by_subscription.get(&**subscription) {
             Some(Route { logged, service: Some(service), .. }) => (*logged, service.clone()),
             _ => return vec![trace],
         };
@@ -207,7 +147,7 @@ impl Messages {
     }
 
     /// Takes in a log line of a service about a message.
-    pub(super) fn log(&mut self, service: &str, log: Log, now: Instant) -> Option<MessageTrace> {
+    pub(super) fn log(&mut self, service: &str, log: LogLine, now: Instant) -> Option<MessageTrace> {
         let work = (service.to_owned(), log.id.clone());
         if let Some((_, trace)) = self.waiting.pop(&work) {
             return Some(self.complete(trace, &work, Some(log)));
@@ -216,7 +156,7 @@ impl Messages {
             self.logs.put(work, log);
             return None;
         }
-        let mut feeds = self.routes.values().filter(|route| route.service.as_deref() == Some(service));
+        let mut feeds = self.routes.by_subscription.values().filter(|route| route.service.as_deref() == Some(service));
         let mut trace =
             MessageTrace { id: log.id.clone(), service: Some(service.to_owned()), ..MessageTrace::default() };
         if let (Some(route), None) = (feeds.next(), feeds.next()) {
@@ -238,7 +178,8 @@ impl Messages {
         data: &[u8],
         attributes: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Vec<MessageTrace> {
-        let (results, letters) = (self.result_topics.contains(topic), self.dead_letter_topics.contains(topic));
+        let (results, letters) =
+            (self.routes.result_topics.contains(topic), self.routes.dead_letter_topics.contains(topic));
         if !results && !letters {
             return Vec::new();
         }
@@ -259,13 +200,13 @@ impl Messages {
     }
 
     /// Takes in the result of a service for a message.
-    pub(super) fn result(&mut self, work: Work, data: &[u8]) -> Vec<MessageTrace> {
+    pub(super) fn result(&mut self, work: WorkKey, data: &[u8]) -> Vec<MessageTrace> {
         self.results.put(work.clone(), ResultExcerpt::of(data));
         self.fill(&work)
     }
 
     /// Completes a trace that waits for a result or a dead letter, as traces do without events.
-    fn fill(&mut self, work: &Work) -> Vec<MessageTrace> {
+    fn fill(&mut self, work: &WorkKey) -> Vec<MessageTrace> {
         if self.events {
             return Vec::new();
         }
@@ -283,9 +224,10 @@ impl Messages {
     }
 
     fn filtered(&mut self, time: Time, message: &Arc<Message>, subscription: &Arc<str>) -> Vec<MessageTrace> {
-        let Some(route) = self.routes.get(&**subscription) else { return Vec::new() };
+        let Some(route) = self.routes.by_subscription.get(&**subscription) else { return Vec::new() };
         let topic = route.topic.clone();
         let subscriptions = self
+            .routes
             .subscriptions_of
             .iter()
             .find(|(name, _)| short(name) == topic)
@@ -336,14 +278,14 @@ impl Messages {
             time: Some(time),
             ..MessageTrace::default()
         };
-        if let Some(route) = self.routes.get(&**subscription) {
+        if let Some(route) = self.routes.by_subscription.get(&**subscription) {
             (trace.topic, trace.filter, trace.eventarc) = (route.topic.clone(), route.filter.clone(), route.eventarc);
             trace.service.clone_from(&route.service);
         }
         trace
     }
 
-    fn complete(&mut self, mut trace: MessageTrace, work: &Work, log: Option<Log>) -> MessageTrace {
+    fn complete(&mut self, mut trace: MessageTrace, work: &WorkKey, log: Option<LogLine>) -> MessageTrace {
         if let Some(log) = log {
             (trace.task, trace.outcome) = (Some(log.task), log.outcome);
             trace.ms = log.ms.or(trace.ms);

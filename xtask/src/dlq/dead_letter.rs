@@ -26,7 +26,7 @@ const DEAD_LETTER_PREFIXES: [&str; 2] = ["dead-letter-", "CloudPubSubDeadLetterS
 /// A message, as Pub/Sub's REST API returns it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Message {
+pub(super) struct RestMessage {
     pub(super) message_id: String,
     publish_time: String,
     data: String,
@@ -36,7 +36,7 @@ pub(super) struct Message {
 
 /// A dead letter.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Letter {
+pub(super) struct DeadLetter {
     pub(super) id: String,
     /// When it was published to the dead-letter topic, in RFC 3339.
     pub(super) published: String,
@@ -73,8 +73,8 @@ impl Source {
     }
 }
 
-impl Letter {
-    pub(super) fn new(message: Message, ack_id: String, deliveries: Option<u32>) -> Result<Self> {
+impl DeadLetter {
+    pub(super) fn new(message: RestMessage, ack_id: String, deliveries: Option<u32>) -> Result<Self> {
         let data = BASE64_STANDARD.decode(message.data);
         let data = data.map_err(|error| anyhow!("the data of message {} is no base64: {error}", message.message_id))?;
         Ok(Self {
@@ -175,7 +175,7 @@ impl Letter {
                 [(DATA_URI, payload::URI), (DATA_GENERATION, payload::GENERATION), (DATA_SHA256, payload::SHA256)];
             for (label, name) in names {
                 let value = original.data.iter().find(|(found, _)| found == label);
-                let (_, value) = value.ok_or("does not say where its data is (dead-letter-data-*)")?;
+                let (_, value) = value.ok_or("does not name the object with its data (dead-letter-data-*)")?;
                 attributes.insert(name.to_owned(), value.clone());
             }
         }
@@ -185,7 +185,7 @@ impl Letter {
         }
         let fits = attributes.iter().all(|(name, value)| is_attribute(name, value));
         if !fits || original.ordering_key.len() > MAX_ORDERING_KEY {
-            return Err("is of a message that did not come from Pub/Sub and is not one that it takes");
+            return Err("has a message that did not come from Pub/Sub and that Pub/Sub does not accept");
         }
         Ok(model::Message::new()
             .set_data(self.data.clone())
@@ -232,9 +232,9 @@ pub(super) fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn letter(attributes: &[(&str, &str)]) -> Letter {
+    fn letter(attributes: &[(&str, &str)]) -> DeadLetter {
         let attributes = attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Letter { attributes, ordering_key: "k".into(), data: "d".into(), ..Letter::default() }
+        DeadLetter { attributes, ordering_key: "k".into(), data: "d".into(), ..DeadLetter::default() }
     }
 
     #[test]

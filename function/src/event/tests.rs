@@ -1,5 +1,4 @@
-//! The extractor against hand-written requests, against `cloudevents-sdk`, and against random ones.
-#![allow(clippy::unwrap_used)]
+//! The decoder against hand-written requests, against `cloudevents-sdk`, and against random ones.
 
 mod forms;
 mod fuzzed;

@@ -108,8 +108,6 @@ fn is_placeholder(begin: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use serde::Deserialize;
 
     use super::*;

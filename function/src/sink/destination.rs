@@ -83,7 +83,6 @@ impl fmt::Display for Destination {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;

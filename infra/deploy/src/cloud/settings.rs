@@ -179,6 +179,7 @@ impl Settings {
     /// # Errors
     /// There are none, or they cannot be read. They are not tried.
     pub fn credentials(&self, api: Api) -> Result<Credentials, SettingsError> {
+        install_tls();
         if self.endpoint(api).is_local() {
             return Ok(anonymous::Builder::new().build());
         }
@@ -208,6 +209,12 @@ impl Endpoint {
             })
         })
     }
+}
+
+/// Makes ring the TLS provider of this process, unless there is one: neither the clients nor
+/// what fetches their tokens bring one, and all of them ask for credentials first.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// gcloud's active configuration.

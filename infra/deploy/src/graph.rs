@@ -1,8 +1,8 @@
 //! The topology as a picture.
 //!
-//! Left to right, the way of a message: topics, triggers and push subscriptions with their filters, services with their
-//! routes, where results go. A pull subscription stands beneath its topic, since the way ends there. Dead letters go
-//! along dashed lines.
+//! It shows, from left to right, what a message passes: topics, triggers and push subscriptions with their filters,
+//! services with their routes, the destinations of results. A pull subscription stands beneath its topic, since the
+//! picture ends there. Dead letters go along dashed lines.
 //!
 //! ```
 //! use deploy::graph;
@@ -37,7 +37,7 @@ pub fn mermaid(topology: &Topology) -> String {
 struct Graph {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
-    /// What has no place of its own.
+    /// What is declared and not drawn.
     notes: Vec<String>,
 }
 

@@ -24,7 +24,7 @@ pub(super) fn assign(
             let to = if pair[1].block().is_some() { ports[edge].1 } else { LANE / 2.0 };
             let lanes = pair.iter().filter(|cell| cell.block().is_none()).count();
             let weight = if edges[edge].2 { 1.0 } else { 4.0 } * [1.0, 2.0, 8.0][lanes];
-            lines.push(((columns.place(pair[0]), from), (columns.place(pair[1]), to), weight));
+            lines.push(((columns.position(pair[0]), from), (columns.position(pair[1]), to), weight));
         }
     }
     let mut tops: Vec<Vec<f64>> = Vec::new();
@@ -63,8 +63,8 @@ pub(super) fn assign(
                 room.push(above);
             }
             let wanted = wanted.iter().zip(&room).map(|((sum, weight), room)| (sum / weight - room, *weight)).collect();
-            for ((top, place), room) in tops[column].iter_mut().zip(ordered(wanted)).zip(&room) {
-                *top = place + room;
+            for ((top, wanted), room) in tops[column].iter_mut().zip(ordered(wanted)).zip(&room) {
+                *top = wanted + room;
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::cloud::Clients;
 use crate::key::hex;
 use crate::sink::destination::check_bucket;
 use crate::{Message, Outcome};
-use infra::causes;
+use infra::error_chain;
 
 pub(crate) use read::rejected;
 pub use read::{Payload, read, text};
@@ -193,7 +193,7 @@ impl<'a> Claim<'a> {
             );
         }
         // Not allowed is a retry too: an operator grants roles/storage.objectUser and the message goes through.
-        let error = causes(error);
+        let error = error_chain(error);
         tracing::warn!(bucket = self.bucket, object = self.object, error, "cannot read a payload");
         unreadable()
     }

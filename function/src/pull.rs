@@ -32,7 +32,7 @@ use crate::cloud::Clients;
 use crate::event::PUBSUB_TYPE;
 use crate::server::{DRAIN_TIME, Flow};
 use crate::{Message, Outcome};
-use infra::causes;
+use infra::error_chain;
 use order::{Keys, Turn};
 pub(crate) use room::Room;
 
@@ -163,7 +163,7 @@ impl Pull {
             if came || opened.elapsed() >= GOOD {
                 (ever_good, pause) = (true, RECONNECT[0]);
             }
-            let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| causes(error));
+            let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| error_chain(error));
             if !ever_good && let Some(why) = end.as_ref().and_then(code).and_then(|code| lasting(code, &text)) {
                 break Err(PullError { subscription: self.subscription.name.clone(), why });
             }
@@ -269,7 +269,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
             if let Err(error) = handler.confirmed_ack().await {
                 tracing::warn!(
                     message_id = message.id,
-                    error = causes(&error),
+                    error = error_chain(&error),
                     "not acknowledged; the message comes again"
                 );
             }
@@ -282,7 +282,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
 async fn look(admin: &SubscriptionAdmin, name: &str) -> Result<model::Subscription, (Option<Code>, String)> {
     match timeout(LOOK, admin.get_subscription().set_subscription(name).send()).await {
         Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err((code(&error), causes(&error))),
+        Ok(Err(error)) => Err((code(&error), error_chain(&error))),
         Err(_) => Err((None, format!("no answer in {LOOK:?}"))),
     }
 }

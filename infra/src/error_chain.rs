@@ -1,18 +1,18 @@
-//! Errors with what caused them, for people.
+//! Errors with their sources, for people.
 
 use std::error::Error;
 
-/// An error and all its causes in one line, each told once: many clients repeat the text of the cause in their own.
-pub fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+/// An error and all its sources in one line, each once: many clients repeat the text of the source in their own.
+pub fn error_chain(error: &dyn Error) -> String {
+    let mut chain = error.to_string();
     let mut next = error.source();
-    while let Some(cause) = next {
-        let told = cause.to_string();
-        if !text.contains(&told) {
-            text.push_str(": ");
-            text.push_str(&told);
+    while let Some(source) = next {
+        let text = source.to_string();
+        if !chain.contains(&text) {
+            chain.push_str(": ");
+            chain.push_str(&text);
         }
-        next = cause.source();
+        next = source.source();
     }
-    text
+    chain
 }

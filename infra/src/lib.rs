@@ -18,8 +18,9 @@
 //!
 //! - `topology.toml`: the declaration that the project ships with
 //! - [`topology`]: its types, and `Topology::parse`
-//!   - `read`, `values`: tables and values of TOML, each mistake noted with its place
-//!   - `sections`, `service`: the sections of the file
+//!   - `read`, `values`: tables and values of TOML, each mistake with its position
+//!   - `types`: what is declared
+//!   - `sections`, `service`: reading the sections of the file
 //!   - `variants`, `overlay`: the file and its environments
 //!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the
 //!     shipped declaration
@@ -27,16 +28,16 @@
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
 //! - [`limits`]: Pub/Sub's bounds of one message
-//! - [`causes`]: an error with what caused it
-//! - [`nearest`]: which word was meant
+//! - [`error_chain`]: an error with its sources, in one line
+//! - [`nearest`]: which word was probably meant
 //! - [`text`]: byte-order marks and other encodings
 
-mod causes;
+mod error_chain;
 pub mod filter;
 pub mod limits;
 mod nearest;
 pub mod text;
 pub mod topology;
 
-pub use causes::causes;
+pub use error_chain::error_chain;
 pub use nearest::nearest;

@@ -20,8 +20,8 @@ pub const TRACE_ATTRIBUTES: [&str; 2] = ["googclient_traceparent", "googclient_t
 
 /// Whether Pub/Sub refuses a message with an attribute of this name because it keeps the name for itself.
 ///
-/// It delivers such attributes, as those of a topic with a schema (`googclient_schemaname`, …), so whoever copies
-/// attributes from one message to another leaves them out.
+/// It delivers such attributes, as those of a topic with a schema (`googclient_schemaname`, …), so code that copies
+/// attributes from one message to another has to leave them out.
 ///
 /// ```
 /// use infra::limits::is_reserved;

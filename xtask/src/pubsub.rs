@@ -13,7 +13,7 @@ use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin};
 use google_cloud_pubsub::retry_policy::RetryableErrors;
 use google_cloud_storage::client::Storage;
-use infra::causes;
+use infra::error_chain;
 use infra::topology::Topology;
 pub(crate) use rest::Rest;
 use tokio::time::{Interval, interval};
@@ -105,7 +105,7 @@ impl PubSub {
             let shared = cause.downcast_ref::<Arc<Error>>().map(|error| &**error);
             Some(cause.downcast_ref::<Error>().or(shared)?.status()?.code)
         });
-        anyhow!("{what} at {}: {}\n  help: {}", self.place(), causes(error), help(code))
+        anyhow!("{what} at {}: {}\n  help: {}", self.place(), error_chain(error), help(code))
     }
 }
 

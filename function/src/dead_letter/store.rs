@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::cloud::Clients;
 use crate::key::hex;
 use crate::sink::SinkError;
-use infra::causes;
+use infra::error_chain;
 
 /// The bucket, and what the names of its objects begin with.
 #[derive(Debug)]
@@ -53,9 +53,11 @@ impl Store {
                 Ok(object) => Ok(object.generation),
                 Err(error) if exists(&error) => {
                     let found = client.read_object(&bucket, &object).send().await;
-                    found.map(|found| found.object().generation).map_err(|error| passing(causes(&error)))
+                    found.map(|found| found.object().generation).map_err(|error| passing(error_chain(&error)))
                 }
-                Err(error) => Err(passing(format!("data of a dead letter, {} bytes: {}", data.len(), causes(&error)))),
+                Err(error) => {
+                    Err(passing(format!("data of a dead letter, {} bytes: {}", data.len(), error_chain(&error))))
+                }
             }
         };
         let deadline = self.clients.deadline();

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::protocol::{Fault, Found, Store};
 use crate::cloud::{Clients, read_answer, use_ring};
-use infra::causes;
+use infra::error_chain;
 
 /// Calls in flight; more wait.
 const CALLS: usize = 64;
@@ -91,7 +91,7 @@ impl Bucket {
             if base.starts_with("http://") {
                 http = http.no_proxy(); // a stand-in on this machine
             }
-            let http = http.build().map_err(|error| Fault(causes(&error)))?;
+            let http = http.build().map_err(|error| Fault(error_chain(&error)))?;
             Ok(Reached { base, credentials, http })
         };
         self.reached.get_or_try_init(reach).await
@@ -145,9 +145,9 @@ impl Calls<'_> {
         let headers = match reached.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
             Ok(CacheableResource::NotModified) => HeaderMap::new(),
-            Err(error) => return Err(format!("no credentials: {}", causes(&error))),
+            Err(error) => return Err(format!("no credentials: {}", error_chain(&error))),
         };
-        let answer = request(reached, headers).send().await.map_err(|error| causes(&error))?;
+        let answer = request(reached, headers).send().await.map_err(|error| error_chain(&error))?;
         let status = answer.status().as_u16();
         let date = answer.headers().get(header::DATE).and_then(|date| moment(date.to_str().ok()?));
         Ok(Answer { status, date, body: read_answer(answer, MAX_ANSWER).await? })

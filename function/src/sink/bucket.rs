@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{SinkError, TaskResult};
 use crate::cloud::Clients;
 use crate::key::object_segment;
-use infra::causes;
+use infra::error_chain;
 
 /// Writes in flight to one bucket; more wait.
 const WRITES: usize = 64;
@@ -58,7 +58,7 @@ impl Bucket {
                         }
                         _ => "",
                     };
-                    Err(passing(format!("{advice}{}", causes(&error))))
+                    Err(passing(format!("{advice}{}", error_chain(&error))))
                 }
             }
         };

@@ -26,7 +26,7 @@ use super::settings::rules;
 use super::shared::Shared;
 use super::state::{AckId, Answer, Taken};
 use super::time::Time;
-use infra::causes;
+use infra::error_chain;
 use token::Tokens;
 pub(super) use token::key_set;
 use window::Window;
@@ -198,7 +198,7 @@ async fn exchange(client: &Client, mut request: Request<Full<Bytes>>) -> Result<
         }
     });
     let answer = async {
-        let response = client.http.request(request).await.map_err(|error| causes(&error))?;
+        let response = client.http.request(request).await.map_err(|error| error_chain(&error))?;
         let status = response.status();
         discard(response).await;
         Ok(status)

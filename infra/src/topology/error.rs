@@ -7,7 +7,7 @@ use crate::nearest;
 
 /// Everything that is wrong with a declaration, in the order of the file.
 ///
-/// `Display` renders each error with its place, plain text without colour, an empty line between two.
+/// `Display` renders each error with its position, plain text without colour, an empty line between two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors(Vec<Error>);
 
@@ -22,7 +22,7 @@ pub struct Error {
     pub column: usize,
     /// What is wrong, on what.
     pub message: String,
-    /// Why; shown under the place.
+    /// Why; shown under the text that is wrong.
     pub label: String,
     /// What to do.
     pub help: Option<String>,
@@ -114,7 +114,7 @@ impl Log {
 
     fn locate(mut self, text: &str, file: &str) -> Vec<Error> {
         self.0.sort_by_key(|problem| problem.span.start);
-        let place = |problem: Problem| {
+        let located = |problem: Problem| {
             let start = text.floor_char_boundary(problem.span.start);
             let end = text.floor_char_boundary(problem.span.end).max(start);
             let (before, after) = text.split_at(start);
@@ -132,7 +132,7 @@ impl Log {
                 width: count(start..end.min(line_end)).max(1),
             }
         };
-        self.0.into_iter().map(place).collect()
+        self.0.into_iter().map(located).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::help;
-use infra::causes;
+use infra::error_chain;
 
 /// The pause before the second try, and the longest.
 const PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
@@ -62,7 +62,7 @@ impl Rest {
             bail!("getting an access token: there is none");
         };
         let request = self.client.post(format!("{}/v1/{path}", self.base)).headers(headers).json(body);
-        let broken = |error: reqwest::Error| Ok(Err(Failed { code: None, text: causes(&error) }));
+        let broken = |error: reqwest::Error| Ok(Err(Failed { code: None, text: error_chain(&error) }));
         let mut answer = match request.timeout(patience).send().await {
             Ok(answer) => answer,
             Err(error) => return broken(error),

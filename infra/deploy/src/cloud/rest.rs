@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::error::{CloudError, Fault};
 use super::settings::Settings;
 use crate::resources::Api;
-use infra::causes;
+use infra::error_chain;
 
 /// A client for one API: its endpoint, and the credentials for it.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Rest {
             None if posts => request.header(http::header::CONTENT_LENGTH, 0),
             None => request,
         };
-        let passing = |error: reqwest::Error| CloudError::new(Fault::Passing, causes(&error));
+        let passing = |error: reqwest::Error| CloudError::new(Fault::Passing, error_chain(&error));
         let answer = request.send().await.map_err(passing)?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(passing)?;

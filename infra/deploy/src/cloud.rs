@@ -11,7 +11,7 @@
 //! - `agent`, `eventarc`, `iam`, `project`, `pubsub`, `run`, `secret`, `storage`: one file an API
 //! - `ownership`: whose a bucket is
 //! - `client`: what the official clients share
-//! - `rest`: calls that the official clients lack
+//! - `rest`: a client for methods that the official clients lack
 
 mod agent;
 mod calls;
@@ -38,4 +38,5 @@ pub use google::Google;
 pub use obstacle::Obstacle;
 pub use patience::Cause;
 pub(crate) use patience::Retry;
+pub use rest::{RequestLimits, RestClient, RestError, RestResponse};
 pub use settings::{Endpoint, Found, Settings, SettingsError};

@@ -10,17 +10,17 @@ use deploy::plan::{Action, Plan, State};
 use indicatif::{ProgressBar, ProgressStyle};
 use infra::topology::human;
 
-use crate::build::Binary;
+use crate::package::Binary;
 use crate::plan::{Built, Compared, built, compare, connect};
 use crate::{flags, outputs, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     let binary = Binary::Compiled { cross: flags.cross.choice(), install: flags.yes };
-    let Built { bytes, archive } = built(&flags.place, &topology, flags.archive.as_deref(), binary)?;
+    let Built { bytes, archive } = built(&flags.target, &topology, flags.archive.as_deref(), binary)?;
     terminal::block_on(async {
         let began = Instant::now();
-        let mut google = connect(&flags.place).await?;
+        let mut google = connect(&flags.target).await?;
         let size = bytes.len() as u64;
         let bar = upload_bar(size);
         let shown = bar.clone();

@@ -17,9 +17,9 @@ use crate::{flags, terminal, topology};
 const MAX_NAMED_OBJECTS: usize = 5;
 
 pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     terminal::block_on(async {
-        let google = connect(&flags.place).await?;
+        let google = connect(&flags.target).await?;
         // What is part of another resource is deleted with it, and APIs decide what can be read. The policies of what stays are read:
         // what the deployment's accounts may do there is revoked.
         let mut declared = declared(&topology, google.context())?;

@@ -12,7 +12,7 @@ use deploy::resources::{self, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::json;
 
-use crate::build::{self, Readiness};
+use crate::package::{self, Readiness};
 use crate::plan::{caller_notes, declared};
 use crate::{flags, terminal, topology};
 
@@ -36,7 +36,7 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
     let mut report = Report::default();
     tools(&mut report);
     compiler(&mut report);
-    let topology = topology::read(&flags.place.declaration);
+    let topology = topology::read(&flags.target.declaration);
     match &topology {
         Ok(topology) => {
             let counts = format!(
@@ -50,7 +50,7 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
         Err(error) => report.add(Mark::Bad, "topology", format!("{error:#}")),
     }
     archive(&mut report);
-    let settings = Settings::find(flags.place.project.as_deref(), flags.place.region.as_deref());
+    let settings = Settings::find(flags.target.project.as_deref(), flags.target.region.as_deref());
     for (name, found, checked) in [
         ("project", settings.project_found(), settings.project()),
         ("region", settings.region_found(), settings.region()),
@@ -114,7 +114,7 @@ fn tools(report: &mut Report) {
 
 /// With what `build` and `deploy` compile, and what is missing for that.
 fn compiler(report: &mut Report) {
-    match build::report() {
+    match package::report() {
         Ok(decision) => {
             let mark = match decision.readiness() {
                 Readiness::Ready => Mark::Good,
@@ -128,7 +128,7 @@ fn compiler(report: &mut Report) {
 }
 
 fn archive(report: &mut Report) {
-    match build::newest() {
+    match package::newest() {
         Some(path) => report.add(Mark::Good, "archive", format!("{}", path.display())),
         None => report.add(
             Mark::Note,

@@ -10,9 +10,9 @@ use crate::plan::connect;
 use crate::{flags, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Outputs) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     terminal::block_on(async {
-        let google = connect(&flags.place).await?;
+        let google = connect(&flags.target).await?;
         print(&read(&google, &topology).await?, flags.json);
         Ok(())
     })

@@ -9,9 +9,10 @@ use deploy::plan::{self, Plan, State};
 use deploy::resources::{self, Archive, Context, Id, Resource};
 use infra::topology::{ArchiveFormat, Topology};
 
-use crate::build::Binary;
-use crate::flags::{self, Place};
-use crate::{build, terminal, topology};
+use crate::digest::sha256_hex;
+use crate::flags::{self, DeployTarget};
+use crate::package::{self, Binary};
+use crate::{terminal, topology};
 
 /// Exit code of `--detailed-exitcode` when there are changes.
 const EXIT_CHANGES: u8 = 2;
@@ -37,7 +38,7 @@ pub(crate) struct Compared {
 }
 
 pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     let plan = if flags.offline { offline(flags, &topology)? } else { online(flags, &topology)? };
     if flags.json {
         println!("{}", plan.to_json());
@@ -48,7 +49,7 @@ pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
 }
 
 fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
-    let settings = Settings::find(flags.place.project.as_deref(), flags.place.region.as_deref());
+    let settings = Settings::find(flags.target.project.as_deref(), flags.target.region.as_deref());
     let archive = flags.archive.as_deref().map(read).transpose()?.map(|built| built.archive);
     let mut context = Context {
         project: settings.project().unwrap_or(PROJECT_PLACEHOLDER).to_owned(),
@@ -77,9 +78,9 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
 
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let binary = Binary::Compiled { cross: flags.cross.choice(), install: false };
-    let built = built(&flags.place, topology, flags.archive.as_deref(), binary)?;
+    let built = built(&flags.target, topology, flags.archive.as_deref(), binary)?;
     terminal::block_on(async {
-        let mut google = connect(&flags.place).await?;
+        let mut google = connect(&flags.target).await?;
         google.set_archive(built.archive);
         let compared = compare(google, topology).await?;
         if let Some(path) = &flags.write_snapshot {
@@ -96,13 +97,18 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
 }
 
 /// The given archive, or a new one with this binary.
-pub(crate) fn built(place: &Place, topology: &Topology, archive: Option<&Path>, binary: Binary<'_>) -> Result<Built> {
+pub(crate) fn built(
+    target: &DeployTarget,
+    topology: &Topology,
+    archive: Option<&Path>,
+    binary: Binary<'_>,
+) -> Result<Built> {
     let built = match archive {
         Some(path) => read(path)?,
         None => {
             let format = topology.archive_format();
-            let build::Archive { path, sha256, .. } =
-                build::build(place.declaration.topology.as_deref(), format, binary)?;
+            let package::Archive { path, sha256, .. } =
+                package::build(target.declaration.topology.as_deref(), format, binary)?;
             let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             Built { bytes: bytes.into(), archive: Archive { sha256, format } }
         }
@@ -116,11 +122,11 @@ pub(crate) fn built(place: &Place, topology: &Topology, archive: Option<&Path>, 
 }
 
 fn read(path: &Path) -> Result<Built> {
-    let (bytes, format, warning) = build::archive::open(path)?;
+    let (bytes, format, warning) = package::archive::open(path)?;
     if let Some(warning) = warning {
         eprintln!("warning: {warning}");
     }
-    let sha256 = build::archive::sha256(&bytes);
+    let sha256 = sha256_hex(&bytes);
     Ok(Built { bytes: bytes.into(), archive: Archive { sha256, format } })
 }
 
@@ -156,8 +162,8 @@ pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compa
 }
 
 /// Clients for the project and region that the command line, the environment or gcloud names.
-pub(crate) async fn connect(place: &Place) -> Result<Google> {
-    let settings = Settings::find(place.project.as_deref(), place.region.as_deref());
+pub(crate) async fn connect(target: &DeployTarget) -> Result<Google> {
+    let settings = Settings::find(target.project.as_deref(), target.region.as_deref());
     Ok(Google::connect(&settings).await?)
 }
 

@@ -20,14 +20,14 @@ struct Service {
 }
 
 pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     let mut names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
     if let Some(wanted) = &flags.service {
         ensure!(names.contains(&wanted.as_str()), "no service `{wanted}` is declared; there are: {}", names.join(", "));
         names.retain(|name| name == wanted);
     }
     terminal::block_on(async {
-        let mut google = connect(&flags.place).await?;
+        let mut google = connect(&flags.target).await?;
         let mut services = Vec::new();
         for name in names {
             services.push(Service::read(&google, name).await?);

@@ -18,7 +18,7 @@ use google_cloud_storage::client::Storage;
 use help::help;
 use infra::error_chain;
 use infra::topology::Topology;
-pub(crate) use rest::RestClient;
+pub(crate) use rest::RetryingRestClient;
 use tokio::time::{Interval, interval};
 
 use crate::flags::Target;
@@ -81,9 +81,8 @@ impl PubSubClient {
     }
 
     /// A client for methods that the official client lacks.
-    pub(crate) fn rest(&self) -> Result<RestClient> {
-        let endpoint = self.settings.endpoint(Api::PubSub);
-        RestClient::new(endpoint, self.settings.credentials(Api::PubSub)?)
+    pub(crate) fn rest(&self) -> Result<RetryingRestClient> {
+        RetryingRestClient::new(&self.settings)
     }
 
     pub(crate) async fn admin(&self) -> Result<SubscriptionAdmin> {

@@ -20,8 +20,8 @@ pub(crate) fn run(flags: &flags::Outputs) -> Result<()> {
 
 /// `topic_name`, `subscription_name`, `cloud_function_name`; then `service_urls` by name, `bucket` and `object`.
 ///
-/// The function is the first service declared, the topic the one whose messages it takes, the subscription the first one of that
-/// topic that workers pull from.
+/// The function is the first service declared, the topic the one whose messages it takes, the subscription the first
+/// one of that topic that workers pull from.
 pub(crate) async fn read(google: &Google, topology: &Topology) -> Result<Value> {
     let mut outputs = names(topology);
     (outputs["bucket"], outputs["object"]) = (Value::Null, Value::Null);

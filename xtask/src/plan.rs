@@ -145,7 +145,8 @@ pub(crate) fn caller_notes(declared: &[Resource], context: &Context) -> Vec<Stri
     let note = |(id, email): (&Id, &str)| {
         let command = resources::token_grant_command(email, &agent);
         format!(
-            "{id} uses {email}, an account of another project: whether Pub/Sub may sign tokens as it cannot be seen or granted here\n  help: let an owner of that project run `{command}`"
+            "{id} uses {email}, an account of another project: whether Pub/Sub may sign tokens as it cannot be seen \
+                or granted here\n  help: let an owner of that project run `{command}`"
         )
     };
     resources::unsigned_callers(declared).map(note).collect()

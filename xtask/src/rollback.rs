@@ -120,7 +120,8 @@ impl Service {
             }
             ([], Some(wanted)) => {
                 bail!(
-                    "service `{}` has no revision with an archive {wanted}…\n  help: `cargo xtask rollback --list` shows them",
+                    "service `{}` has no revision with an archive {wanted}…\n  \
+                        help: `cargo xtask rollback --list` shows them",
                     self.name
                 )
             }

@@ -50,12 +50,15 @@ pub struct Settings {
 pub enum SettingsError {
     /// No project was found anywhere.
     #[error(
-        "no Google Cloud project is set\n  help: pass `--project ID`, set GOOGLE_CLOUD_PROJECT, or run `gcloud config set project ID`"
+        "no Google Cloud project is set\n  \
+            help: pass `--project ID`, set GOOGLE_CLOUD_PROJECT, or run `gcloud config set project ID`"
     )]
     NoProject,
     /// No region was found anywhere.
     #[error(
-        "no Google Cloud region is set\n  help: pass `--region NAME` (europe-west1 for example), set CLOUDSDK_RUN_REGION, or run `gcloud config set run/region NAME`"
+        "no Google Cloud region is set\n  \
+            help: pass `--region NAME` (europe-west1 for example), set CLOUDSDK_RUN_REGION, or run `gcloud config set \
+            run/region NAME`"
     )]
     NoRegion,
     /// The value is no name of its kind.
@@ -68,7 +71,9 @@ pub enum SettingsError {
     },
     /// No usable credentials.
     #[error(
-        "no credentials for Google Cloud: {cause}\n  help: run `gcloud auth application-default login`, or set CLOUDSDK_AUTH_ACCESS_TOKEN_FILE to a file with an access token"
+        "no credentials for Google Cloud: {cause}\n  \
+            help: run `gcloud auth application-default login`, or set CLOUDSDK_AUTH_ACCESS_TOKEN_FILE to a file with \
+            an access token"
     )]
     Credentials {
         /// Why they cannot be used.

@@ -1,6 +1,6 @@
-//! Where everything is drawn: the layers of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical
-//! System Structures" (1981). Columns by the longest path, an order within them with few crossings, heights that keep
-//! lines straight.
+//! Where everything is drawn: the layers of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of
+//! Hierarchical System Structures" (1981). Columns by the longest path, an order within them with few crossings,
+//! heights that keep lines straight.
 
 mod columns;
 mod heights;

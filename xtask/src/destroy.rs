@@ -9,8 +9,7 @@ use deploy::resources::{self, ARCHIVES, Id, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::Value;
 
-use crate::deploy::run_steps;
-use crate::plan::{connect, declared};
+use crate::deployment::{connect, declared, run_steps};
 use crate::{flags, terminal, topology};
 
 /// How many foreign objects the refusal names.

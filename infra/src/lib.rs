@@ -1,7 +1,8 @@
 //! What the project deploys and how it routes, declared in one file.
 //!
 //! `topology.toml` names the topics, subscriptions, services and accounts. [`topology`] reads it into types and refuses
-//! what would not deploy or would lose messages; the function routes by it, and everything that deploys starts from it:
+//! what would not deploy or would lose messages. The function routes by these types, and every deployment starts from
+//! them:
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -27,7 +28,7 @@
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
-//! - [`limits`]: Pub/Sub's bounds of one message
+//! - [`limits`]: Pub/Sub's limits of one message
 //! - [`error_chain`]: an error with its sources, in one line
 //! - [`nearest`]: which word was probably meant
 //! - [`text`]: byte-order marks and other encodings

@@ -136,7 +136,7 @@ impl Log {
     }
 }
 
-/// "did you mean", or else the list of what there is.
+/// "did you mean", or else the list of all words.
 pub(super) fn suggest<'w>(word: &str, kind: &str, words: impl Iterator<Item = &'w str>) -> String {
     let words: Vec<_> = words.collect();
     if let Some(nearest) = nearest(word, &words) {

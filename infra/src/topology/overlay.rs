@@ -91,7 +91,7 @@ impl Names {
             for result in &mut service.results {
                 match result {
                     Destination::Topic(topic) => rename(topic),
-                    // Another bucket is not the topology's to rename.
+                    // Another bucket exists already, under its own name.
                     Destination::Bucket { bucket, .. } if Some(&*bucket) == archive_bucket.as_ref() => {
                         rename(bucket);
                     }
@@ -154,7 +154,7 @@ fn change<'t>(merged: &mut DeTable<'t>, section: &str, changes: &DeTable<'t>, wh
     }
 }
 
-/// Lays `from`'s value of `key` over `to`'s: tables key by key, everything else as a whole.
+/// Replaces `to`'s value of `key` by `from`'s: tables key by key, everything else as a whole.
 fn merge<'t>(to: &mut DeTable<'t>, from: &DeTable<'t>, key: &str) {
     let Some((name, value)) = from.get_key_value(key) else {
         return;

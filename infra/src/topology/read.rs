@@ -231,7 +231,7 @@ impl<'t> Table<'t> {
         entries
     }
 
-    /// Notes every key that was not asked for.
+    /// Notes every key that was not read.
     pub(super) fn finish(self, log: &mut Log) {
         for key in self.table.keys() {
             let name: &DeString<'_> = key.get_ref();

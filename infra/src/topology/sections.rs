@@ -39,7 +39,7 @@ pub(super) fn read<'t>(
     };
     root.get("environments");
     root.finish(log);
-    // What a runtime declaration refers to was checked before it was left out; its tasks are the program's to know.
+    // What a runtime declaration refers to was checked before it was left out; its tasks are those of the program.
     if runtime {
         validate::tasks(&topology, table, program, log);
     } else {

@@ -9,10 +9,10 @@ use super::sections::{delivery, filter, labels};
 use super::values::{DAY, cpu, destination, dns_name, duration, memory, secret, task_name};
 use super::{Cpu, Ledger, Memory, Route, Secret, Service, Trigger, values};
 
-/// Seconds that the subscription of an Eventarc trigger keeps messages unless told otherwise.
+/// How long the subscription of an Eventarc trigger keeps messages by default, in seconds.
 pub(super) const EVENTARC_RETENTION: u64 = DAY;
 
-/// Entries of a ledger are kept so long unless told otherwise.
+/// How long entries of a ledger are kept by default.
 pub(super) const LEDGER_RETENTION: Duration = Duration::from_secs(14 * DAY);
 
 pub(super) fn services(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Service> {

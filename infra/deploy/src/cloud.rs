@@ -2,14 +2,14 @@
 //! [plan](crate::plan), each as the JSON of its REST API.
 //!
 //! - `settings`: project, region, endpoints and credentials, found as Google's own tools find them
-//! - `error`: what went wrong, and whether trying again helps
-//! - `obstacle`: what has to be put right outside of the topology, and how
+//! - `error`: what went wrong, and whether another attempt helps
+//! - `obstacle`: what prevents a deployment and is not part of its topology, and what to do about it
 //! - `patience`: what is worth waiting for, and for how long
 //! - `google`: which API has which kind of resource, and what all kinds share
 //! - `find`: what there is of a deployment
 //! - `calls`: the calls that a kind of resource has
 //! - `agent`, `eventarc`, `iam`, `project`, `pubsub`, `run`, `secret`, `storage`: one file an API
-//! - `ownership`: whose a bucket is
+//! - `ownership`: which project a bucket belongs to
 //! - `client`: what the official clients share
 //! - `rest`: a client for methods that the official clients lack
 

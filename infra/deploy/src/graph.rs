@@ -47,7 +47,7 @@ struct Node {
     lines: Vec<Line>,
     /// The topic that it stands beneath.
     beneath: Option<usize>,
-    /// For dead letters.
+    /// Whether it is for dead letters.
     dead: bool,
 }
 
@@ -282,7 +282,7 @@ fn delivery_lines(delivery: &Delivery) -> Vec<Line> {
     lines
 }
 
-/// What there is of these, in one line.
+/// Those of these that are declared, in one line.
 fn joined<const N: usize>(parts: [Option<String>; N]) -> Vec<Line> {
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     if parts.is_empty() { Vec::new() } else { vec![Line::Plain(parts.join(" · "))] }

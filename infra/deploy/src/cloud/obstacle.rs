@@ -4,17 +4,17 @@
 /// A cause of failure that neither another attempt nor a change of the topology's own resources removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The credentials of a person name no project that their calls count for.
+    /// The credentials of a user name no quota project.
     NoQuotaProject,
     /// The caller may not use the quota project that the credentials name.
     QuotaProjectDenied,
-    /// The credentials have ended.
+    /// The credentials have expired.
     LoginExpired,
     /// A Preview feature is asked of a service that declares another launch stage.
     LaunchStage,
     /// The project has no open billing account.
     Billing,
-    /// Terms of service are to be accepted first.
+    /// Terms of service have to be accepted first.
     Terms,
     /// An organisation's policy allows members of its own domains alone.
     MemberDomains,

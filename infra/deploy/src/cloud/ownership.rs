@@ -1,4 +1,4 @@
-//! Whose a bucket is.
+//! Which project a bucket belongs to.
 
 use serde_json::Value;
 

@@ -61,7 +61,7 @@ pub enum SettingsError {
             run/region NAME`"
     )]
     NoRegion,
-    /// The value is no name of its kind.
+    /// The value is no valid project or region.
     #[error("`{value}` ({source}) is no {what}", source = .found.source, value = .found.value)]
     Invalid {
         /// What it should be, and an example.
@@ -147,7 +147,7 @@ impl Settings {
     /// None is set, or it is no id of a project.
     pub fn project(&self) -> Result<&str, SettingsError> {
         let found = self.project.as_ref().ok_or(SettingsError::NoProject)?;
-        // Domain-scoped projects hold a colon:
+        // The ids of domain-scoped projects contain a colon:
         // https://cloud.google.com/resource-manager/docs/creating-managing-projects
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:".contains(c);
         let valid = found.value.starts_with(|c: char| c.is_ascii_lowercase())
@@ -182,7 +182,7 @@ impl Settings {
     /// `CLOUDSDK_AUTH_ACCESS_TOKEN_FILE`, or Application Default Credentials.
     ///
     /// # Errors
-    /// There are none, or they cannot be read. They are not tried.
+    /// There are none, or they cannot be read. Whether Google accepts them is not checked.
     pub fn credentials(&self, api: Api) -> Result<Credentials, SettingsError> {
         if self.endpoint(api).is_local() {
             return Ok(anonymous::Builder::new().build());

@@ -1,8 +1,8 @@
-//! Which column, and which order within it.
+//! Which column a block is in, and its order within the column.
 
 use std::collections::BTreeMap;
 
-/// What stands in a column: a block, or the lane of an edge that passes by.
+/// An entry of a column: a block, or the lane of an edge that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cell {
     Block(usize),
@@ -82,10 +82,9 @@ fn cycles(blocks: usize, edges: &[(usize, usize, bool)]) -> Vec<bool> {
     let mut back = vec![false; edges.len()];
     let mut done = vec![false; blocks];
     let fed = |block: usize| edges.iter().any(|(from, to, _)| *to == block && from != to);
-    // First from where messages come in.
+    // First from the blocks that messages enter by.
     let starts = (0..blocks).filter(|block| !fed(*block)).chain(0..blocks);
     for start in starts {
-        // Each with the edges that are still to be followed.
         let outgoing = |block: usize| (0..edges.len()).filter(move |edge| edges[*edge].0 == block);
         let mut path = if done[start] { Vec::new() } else { vec![(start, outgoing(start))] };
         while let Some((block, next)) = path.last_mut() {
@@ -150,7 +149,7 @@ fn untangle(columns: &mut Columns) {
     columns.number();
 }
 
-/// What a cell is joined to in the column to its right or left.
+/// The cells that a cell is connected to in the column to its right or left.
 fn neighbours(columns: &Columns, cell: Cell, right: bool) -> impl Iterator<Item = Cell> {
     let pairs = columns.chains.iter().flat_map(|chain| chain.windows(2));
     pairs.filter_map(move |pair| match right {

@@ -12,8 +12,8 @@ use deploy::resources::{self, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::json;
 
+use crate::deployment::{caller_notes, declared};
 use crate::package::{self, Readiness};
-use crate::plan::{caller_notes, declared};
 use crate::{flags, terminal, topology};
 
 #[derive(Clone, Copy, PartialEq)]

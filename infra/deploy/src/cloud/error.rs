@@ -18,7 +18,7 @@ pub enum Fault {
     Exists,
     /// Someone else changed it in between.
     Conflict,
-    /// The service or the connection to it; it may work in a moment.
+    /// The service failed, or the connection to it; another attempt may succeed in a moment.
     Passing,
     /// The service is out of capacity, or a limit of calls in a time is reached: `RESOURCE_EXHAUSTED`, `UNAVAILABLE`.
     Busy,
@@ -28,11 +28,11 @@ pub enum Fault {
     Disabled,
     /// The endpoint, a stand-in, cannot do it.
     Unsupported,
-    /// Someone has to provide something first, or declare it differently; the message says what.
+    /// Something has to be provided first, or declared differently; the message says what.
     Required,
-    /// Something outside of the topology has to be put right first.
+    /// Something outside of the topology has to be corrected first.
     Setup(Obstacle),
-    /// The request itself.
+    /// The request is wrong.
     Wrong,
 }
 

@@ -6,17 +6,17 @@
 pub enum Obstacle {
     /// There are no credentials on this machine.
     NoCredentials,
-    /// The credentials of a person name no project that their calls count for.
+    /// The credentials of a user name no quota project.
     NoQuotaProject,
     /// The caller may not use the quota project that the credentials name.
     QuotaProjectDenied,
-    /// The credentials have ended.
+    /// The credentials have expired.
     LoginExpired,
     /// A Preview feature is asked of a service that declares another launch stage.
     LaunchStage,
     /// The project has no open billing account.
     Billing,
-    /// Terms of service are to be accepted first.
+    /// Terms of service have to be accepted first.
     Terms,
     /// An organisation's policy allows members of its own domains alone.
     MemberDomains,

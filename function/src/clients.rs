@@ -14,7 +14,7 @@ use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBacko
 use google_cloud_gax::retry_policy::RetryPolicyExt;
 use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin};
 use google_cloud_storage::client::Storage;
-use infra::causes;
+use infra::error_chain;
 use tokio::sync::OnceCell;
 
 pub use write_once::{generation, write_once};
@@ -179,7 +179,7 @@ pub fn use_ring() {
 /// It is longer, or the connection breaks: why, for the log.
 pub(crate) async fn read_answer(mut answer: reqwest::Response, most: usize) -> Result<Bytes, String> {
     let mut body = BytesMut::new();
-    while let Some(part) = answer.chunk().await.map_err(|error| causes(&error))? {
+    while let Some(part) = answer.chunk().await.map_err(|error| error_chain(&error))? {
         if body.len() + part.len() > most {
             return Err(format!("the answer has more than {most} bytes"));
         }

@@ -27,7 +27,7 @@ pub(crate) async fn publish(pubsub: &PubSub, topic: &str, count: usize, words: u
     }
 }
 
-/// Pulls until `count` different keys have come, or two minutes are over: how often each has.
+/// Pulls until `count` different keys have come, or two minutes are over; returns how often each has come.
 pub(crate) async fn keys(pubsub: &PubSub, subscription: &str, count: usize) -> BTreeMap<String, usize> {
     let start = Instant::now();
     let mut keys = BTreeMap::new();

@@ -5,10 +5,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::error::Category;
 
-/// The most characters of a path or a detail that are shown.
-const SHOWN: [usize; 2] = [48, 240];
+/// The most characters of a path that are shown.
+const MAX_PATH_CHARS: usize = 48;
+/// The most characters of a detail that are shown.
+const MAX_DETAIL_CHARS: usize = 240;
 
-/// Why a text is not the JSON that was expected. Short and free of control characters, whatever the text holds.
+/// Why a text is not the JSON that was expected. Always short and free of control characters.
 #[derive(Debug)]
 pub(crate) struct JsonError {
     /// It is JSON, of another shape.
@@ -34,8 +36,8 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonErro
         let path = path.trim_end_matches(['?', '.']);
         JsonError {
             is_data: error.classify() == Category::Data,
-            path: shorten(path, SHOWN[0]),
-            detail: shorten(&error.to_string(), SHOWN[1]),
+            path: shorten(path, MAX_PATH_CHARS),
+            detail: shorten(&error.to_string(), MAX_DETAIL_CHARS),
         }
     })
 }

@@ -53,7 +53,7 @@
 //! # Layout
 //!
 //! - `local_dedup`: what this process remembers by itself
-//! - `permit`: the right to do a piece of work, from claim to completion or release
+//! - `permit`: the right to do a piece of work, from admission to settlement
 //! - `shared`: the ledger's names, entries and deadlines
 //! - `protocol`: claim and completion on objects with preconditions; tested under random interleavings
 //! - `objects`: those objects in Cloud Storage
@@ -71,14 +71,13 @@ use std::time::Duration;
 
 use infra::topology::Service;
 
-use crate::cloud::Clients;
+use crate::clients::Clients;
 use crate::event::PUBSUB_TYPE;
-use crate::key;
-use crate::{Message, Outcome, Sinks};
-pub(crate) use local_dedup::Done;
-use local_dedup::{LocalDedup, Lookup};
+use crate::idempotency;
+use crate::{Message, Sinks};
+use local_dedup::{InFlight, LocalDedup, Lookup};
 pub use location::LedgerLocation;
-pub(crate) use permit::WorkPermit;
+pub(crate) use permit::{Admission, Duplicate, Settlement, WorkPermit};
 use shared::SharedLedger;
 
 /// How long a delivery waits for another one of the same message in this process.
@@ -89,26 +88,9 @@ const LOCAL_WAIT: Duration = Duration::from_secs(8);
 pub(crate) struct Ledger {
     dedup: Arc<LocalDedup>,
     /// Shared with other processes; `None` where this process, or the results' objects, have to do.
-    shared: Option<SharedLedger>,
+    shared: Option<Arc<SharedLedger>>,
     /// Results are kept in memory, to answer duplicates with.
     keep_results: bool,
-}
-
-/// Whether a delivery may do its work.
-pub(crate) enum Admission {
-    /// The work is to be done, by the holder of this permit.
-    Proceed(WorkPermit),
-    /// It is done already.
-    Duplicate(Duplicate),
-    /// Another delivery of the message is in flight, or the ledger does not answer.
-    Busy(Outcome),
-}
-
-/// Work that was done before.
-pub(crate) struct Duplicate {
-    pub(crate) done: Done,
-    /// `process` or `ledger`: the label of the metric.
-    pub(crate) found_in: &'static str,
 }
 
 impl Ledger {
@@ -128,7 +110,7 @@ impl Ledger {
             LedgerLocation::Bucket { bucket, prefix } if sinks.needs_ledger() => {
                 let shared = SharedLedger::new(bucket, prefix, clients, service, stale);
                 tracing::info!(ledger = %location, stale = ?shared.stale, "duplicates are found by the ledger");
-                Some(shared)
+                Some(Arc::new(shared))
             }
             _ if !sinks.needs_ledger() => {
                 tracing::info!("duplicates are found by the objects of their results");
@@ -148,17 +130,21 @@ impl Ledger {
     /// in flight here. [`WorkPermit::claim`] then asks the other processes.
     pub(crate) async fn admit(self: &Arc<Self>, task: &str, message: &Message) -> Admission {
         match self.dedup.lookup(&local_key(task, message), LOCAL_WAIT).await {
-            Lookup::Proceed(in_flight) => Admission::Proceed(WorkPermit::new(self, in_flight)),
+            Lookup::Proceed(in_flight) => Admission::Proceed(self.permit(in_flight)),
             Lookup::Duplicate(done) => Admission::Duplicate(Duplicate { done, found_in: "process" }),
             Lookup::Busy(outcome) => Admission::Busy(outcome),
         }
+    }
+
+    fn permit(&self, in_flight: InFlight) -> WorkPermit {
+        WorkPermit::new(self.shared.clone(), self.keep_results, in_flight)
     }
 }
 
 /// Identifies a piece of work within this process.
 fn local_key(task: &str, message: &Message) -> Arc<str> {
     let key = message.key();
-    let has_own_key = message.attributes.get(key::ATTRIBUTE).is_some_and(|key| !key.is_empty());
+    let has_own_key = message.attributes.get(idempotency::ATTRIBUTE).is_some_and(|key| !key.is_empty());
     // A line break separates the parts: a task's name has none.
     if has_own_key || message.kind != PUBSUB_TYPE {
         format!("{task}\n{key}").into()

@@ -1,6 +1,6 @@
 //! The pull transport: messages of a pull subscription, handled like pushed ones.
 //!
-//! StreamingPull delivers messages. Each runs through the same stages as a message that came over HTTP, and its
+//! StreamingPull delivers messages. Each takes the same pipeline as a message that came over HTTP, and its
 //! outcome is reported to Pub/Sub:
 //!
 //! | outcome | reported as |
@@ -16,7 +16,7 @@
 //! # Flow control
 //!
 //! At most 1,000 messages and 32 MiB are in flight, which keeps full batches waiting for the model. Where a pushed
-//! message is refused by a full queue, a pulled one waits for room in it (`queue_permits`).
+//! message is refused by a full queue, a pulled one waits for room in it (`pipeline/queue_permits`).
 //!
 //! # Order
 //!
@@ -28,7 +28,6 @@
 //! others are redelivered.
 
 mod ordering;
-mod queue_permits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,18 +38,17 @@ use google_cloud_pubsub::client::{Subscriber, SubscriptionAdmin};
 use google_cloud_pubsub::model;
 use google_cloud_pubsub::subscriber::MessageStream;
 use google_cloud_pubsub::subscriber::handler::Handler;
-use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cloud::Clients;
+use crate::clients::Clients;
+use crate::config::SHUTDOWN_TIMEOUT;
 use crate::event::PUBSUB_TYPE;
-use crate::server::{DRAIN_TIME, Flow};
+use crate::pipeline::{Pipeline, QueuePermits, TraceContext, WhenFull};
 use crate::{Message, Outcome};
 use infra::causes;
 use ordering::{OrderedDelivery, OrderingKeys};
-pub(crate) use queue_permits::QueuePermits;
 
 /// Messages in flight: several batches of short ones.
 const MAX_OUTSTANDING_MESSAGES: usize = 1000;
@@ -134,7 +132,7 @@ impl Pull {
     /// once is expected to work again.
     pub(crate) async fn run(
         self: &Arc<Self>,
-        flow: &Arc<Flow>,
+        pipeline: &Arc<Pipeline>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), PullError> {
         let mut stop = std::pin::pin!(stop);
@@ -163,7 +161,7 @@ impl Pull {
                         let message = self.message(message, &handler);
                         let handling = Handling {
                             pull: Arc::clone(self),
-                            flow: Arc::clone(flow),
+                            pipeline: Arc::clone(pipeline),
                             draining: draining.clone(),
                             delivery,
                             slot,
@@ -200,7 +198,7 @@ impl Pull {
         };
         let _ = drain.send(true);
         let drained = async { while work.join_next().await.is_some() {} };
-        if timeout(DRAIN_TIME - FINAL_ACK_TIMEOUT, drained).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT - FINAL_ACK_TIMEOUT, drained).await.is_err() {
             tracing::warn!(messages = work.len(), "drain timed out; messages still in flight are redelivered");
             work.shutdown().await;
         }
@@ -252,7 +250,7 @@ async fn next(slots: &Arc<Semaphore>, stream: &mut MessageStream) -> Result<Rece
 /// What handling one message takes. Dropped, the message is nacked and its slot is free.
 struct Handling {
     pull: Arc<Pull>,
-    flow: Arc<Flow>,
+    pipeline: Arc<Pipeline>,
     draining: watch::Receiver<bool>,
     delivery: OrderedDelivery,
     slot: OwnedSemaphorePermit,
@@ -264,7 +262,8 @@ impl Handling {
             handler.nack(); // its predecessor is redelivered, so this one has to come after it
             return;
         }
-        let handled = self.flow.handle(&HeaderMap::new(), &message, Some(&self.pull.queue_permits)).await;
+        let when_full = WhenFull::Wait(&self.pull.queue_permits);
+        let handled = self.pipeline.process(&message, TraceContext::default(), when_full).await;
         if handled.dead_lettered || matches!(handled.outcome, Outcome::Done(_)) {
             self.delivery.finish();
             acknowledge(&message, handler).await;

@@ -1,7 +1,7 @@
 //! What the project deploys and how it routes, declared in one file.
 //!
-//! `topology.toml` names the topics, subscriptions, services and accounts. [`topology`] reads it into types and refuses what would
-//! not deploy or would lose messages; the function routes by it, and everything that deploys starts from it:
+//! `topology.toml` names the topics, subscriptions, services and accounts. [`topology`] reads it into types and refuses
+//! what would not deploy or would lose messages; the function routes by it, and everything that deploys starts from it:
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -21,7 +21,8 @@
 //!   - `read`, `values`: tables and values of TOML, each mistake noted with its place
 //!   - `sections`, `service`: the sections of the file
 //!   - `variants`, `overlay`: the file and its environments
-//!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the shipped declaration
+//!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the
+//!     shipped declaration
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
-use pubsub::{Bus as LocalBus, Handle, Limits};
+use pubsub::{Handle, Limits, LocalPubSub};
 use tokio::sync::oneshot;
 
 use crate::PubSub;
@@ -31,7 +31,7 @@ impl Bus {
     /// When the port cannot be had.
     pub fn start_at(host: &str, limits: Limits) -> Self {
         let address = host.parse().unwrap_or_else(|error| panic!("{host}: {error}"));
-        let bus = LocalBus::bind(address, limits).unwrap_or_else(|error| panic!("{error}"));
+        let bus = LocalPubSub::bind(address, limits).unwrap_or_else(|error| panic!("{error}"));
         let pubsub = PubSub::at(&bus.address().to_string());
         let handle = bus.handle();
         let (stop, stopped) = oneshot::channel();

@@ -10,25 +10,26 @@ use deploy::plan::{Action, Plan, State};
 use indicatif::{ProgressBar, ProgressStyle};
 use infra::topology::human;
 
-use crate::build::Binary;
+use crate::package::Binary;
 use crate::plan::{Built, Compared, built, compare, connect};
 use crate::{flags, outputs, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Deploy) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     let binary = Binary::Compiled { cross: flags.cross.choice(), install: flags.yes };
-    let Built { bytes, archive } = built(&flags.place, &topology, flags.archive.as_deref(), binary)?;
+    let Built { bytes, archive } = built(&flags.target, &topology, flags.archive.as_deref(), binary)?;
     terminal::block_on(async {
         let began = Instant::now();
-        let mut google = connect(&flags.place).await?;
+        let mut google = connect(&flags.target).await?;
         let size = bytes.len() as u64;
         let bar = upload_bar(size);
         let shown = bar.clone();
-        // The lines of other steps want the place of a full bar.
+        // A full bar makes room for the lines of other steps.
         let sent = move |so_far| if so_far < size { shown.set_position(so_far) } else { shown.finish_and_clear() };
         google.set_archive_content(archive, bytes, sent);
-        let Compared { google, found, plan, missing } = compare(google, &topology).await?;
+        let Compared { google, found, plan, missing, notes } = compare(google, &topology).await?;
         eprint!("{}", plan.text(terminal::colour()));
+        notes.iter().for_each(|note| eprintln!("note: {note}"));
         ensure!(missing.is_empty(), "{}", missing.join("\n"));
         if !plan.is_empty() {
             let context = google.context();

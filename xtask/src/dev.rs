@@ -1,33 +1,33 @@
 //! `cargo xtask dev`: the topology on this machine.
 //!
-//! One loop, [`session`], owns everything and hears of everything: signals, changes of files, builds, processes, Pub/Sub's events.
-//! Its parts: `start`, `running` for processes, `change` for sources and topology.
+//! One loop, [`session`], owns everything and handles everything that happens: signals, changes of files, finished
+//! builds, events of processes and of Pub/Sub. Its parts: `startup`; `processes`: how a service's process is started,
+//! replaced and restarted; `reload`: what a change of sources or topology does.
 //!
-//! - `declared`, `admin`: topics and subscriptions, as they are declared and as they are made
-//! - `environment`, `process`, `guard`, `service`: the services' processes, and that none outlives this one
-//! - `builder`, `folder`, `watch`: the function's binary, copies of what is run, changes
-//! - `messages`, `way`, `taps`: what is known of each message, put together
-//! - `intro`, `screen`: what the user sees
+//! - `options`: the command line; `watch`, `signals`: changes of files, requests to stop
+//! - `declared`, `admin`: topics and subscriptions, as they are declared and as they are created
+//! - `environment`, `process`, `process_group`, `service`: the services' processes, none of which outlives this one
+//! - `builder`, `run_dir`: the function's build, and copies of what runs
+//! - `tracer`, `trace`, `taps`: what is learned about each message, put together
+//! - `banner`, `screen`: what the user sees
 
 mod admin;
+mod banner;
 mod builder;
-mod change;
 mod declared;
 mod environment;
-mod folder;
-mod guard;
-mod intro;
-mod messages;
+mod options;
 mod process;
-mod running;
+mod process_group;
+mod run_dir;
 mod screen;
 mod service;
 mod session;
 mod signals;
-mod start;
 mod taps;
+mod trace;
+mod tracer;
 mod watch;
-mod way;
 
 use anyhow::Result;
 use session::Session;
@@ -35,7 +35,7 @@ use session::Session;
 use crate::{flags, terminal};
 
 pub(crate) fn run(flags: &flags::Dev) -> Result<()> {
-    function::cloud::use_ring();
+    function::clients::use_ring();
     terminal::block_on(async {
         let (session, inputs) = Session::start(flags).await?;
         session.run(inputs).await

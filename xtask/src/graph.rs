@@ -4,7 +4,8 @@ use anyhow::Result;
 use deploy::graph;
 
 use crate::flags::{Graph, Picture};
-use crate::{output, topology};
+use crate::topology;
+use crate::write_to::write_to;
 
 pub(crate) fn run(flags: &Graph) -> Result<()> {
     let topology = topology::read(&flags.declaration)?;
@@ -12,5 +13,5 @@ pub(crate) fn run(flags: &Graph) -> Result<()> {
         Picture::Svg => graph::svg(&topology),
         Picture::Mermaid => graph::mermaid(&topology),
     };
-    output::write(flags.output.as_deref(), &picture)
+    write_to(flags.output.as_deref(), &picture)
 }

@@ -1,25 +1,48 @@
-//! `cargo xtask`: everything about the project that is not the function itself. One verb, one file; `flags` is the whole
-//! command line.
+//! `cargo xtask`: builds, deploys, runs, measures and inspects the project, so that this needs no tool but cargo.
+//!
+//! ```text
+//! cargo xtask dev                  the topology on this machine
+//! cargo xtask deploy               the topology on Google Cloud
+//! cargo xtask publish --data text  a message to it
+//! ```
+//!
+//! # Layout
+//!
+//! `main` parses the command line and calls the verb. Every verb is one file, with its parts in a folder of the same
+//! name: `bench`, `build`, `deploy`, `destroy`, `dev`, `dlq`, `doctor`, `export`, `graph`, `model`, `outputs`, `plan`,
+//! `publish`, `rollback`. A new verb is a file, its flags in `flags/`, and a variant of [`Verb`].
+//!
+//! What several verbs share stands beside them:
+//!
+//! - `flags`: the whole command line
+//! - `topology`: the declaration that a verb works on; `terminal`: colour, questions, a runtime
+//! - `package`: the function, compiled and packed; `cargo`: how cargo is started
+//! - `pubsub_client`: clients of Pub/Sub and Cloud Storage for the verbs that handle messages
+//! - `original_model`, `digest`, `write_to`: the float32 model, SHA-256, output files
 
 mod bench;
 mod build;
+mod cargo;
 mod deploy;
 mod destroy;
 mod dev;
+mod digest;
 mod dlq;
 mod doctor;
 mod export;
 mod flags;
 mod graph;
 mod model;
-mod output;
+mod original_model;
 mod outputs;
+mod package;
 mod plan;
 mod publish;
-mod pubsub;
+mod pubsub_client;
 mod rollback;
 mod terminal;
 mod topology;
+mod write_to;
 
 use std::process::ExitCode;
 

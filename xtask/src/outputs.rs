@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use deploy::cloud::{Fault, Google};
-use deploy::plan::{self, Id, Kind};
+use deploy::resources::{self, Id, Kind};
 use infra::topology::{Service, Topology};
 use serde_json::{Map, Value, json};
 
@@ -10,9 +10,9 @@ use crate::plan::connect;
 use crate::{flags, terminal, topology};
 
 pub(crate) fn run(flags: &flags::Outputs) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     terminal::block_on(async {
-        let google = connect(&flags.place).await?;
+        let google = connect(&flags.target).await?;
         print(&read(&google, &topology).await?, flags.json);
         Ok(())
     })
@@ -33,7 +33,7 @@ pub(crate) async fn read(google: &Google, topology: &Topology) -> Result<Value> 
         };
         urls.insert(service.name.clone(), found["uri"].clone());
         if outputs["object"].is_null()
-            && let Some((bucket, object)) = plan::source(&found["template"])
+            && let Some((bucket, object)) = resources::source(&found["template"])
         {
             // What runs came out of it, and what runs next will.
             match google.own_bucket(bucket).await {
@@ -83,8 +83,6 @@ pub(crate) fn print(outputs: &Value, json: bool) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

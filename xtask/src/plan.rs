@@ -5,18 +5,20 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use deploy::cloud::{Google, Settings};
-use deploy::plan::{self, Archive, Context, Plan, Resource, State};
+use deploy::plan::{self, Plan, State};
+use deploy::resources::{self, Archive, Context, Id, Resource};
 use infra::topology::{ArchiveFormat, Topology};
 
-use crate::build::Binary;
-use crate::flags::{self, Place};
-use crate::{build, terminal, topology};
+use crate::digest::sha256_hex;
+use crate::flags::{self, DeployTarget};
+use crate::package::{self, Binary};
+use crate::{terminal, topology};
 
 /// Exit code of `--detailed-exitcode` when there are changes.
-const CHANGES: u8 = 2;
+const EXIT_CHANGES: u8 = 2;
 
 /// Stands for the project's id where none is set.
-const UNKNOWN: &str = "PROJECT";
+const PROJECT_PLACEHOLDER: &str = "PROJECT";
 
 /// The archive that is deployed: the file, and its digest.
 pub(crate) struct Built {
@@ -31,24 +33,26 @@ pub(crate) struct Compared {
     pub(crate) plan: Plan,
     /// Secrets that someone has to create first.
     pub(crate) missing: Vec<String>,
+    /// What a deployment cannot do, and the commands that do it.
+    pub(crate) notes: Vec<String>,
 }
 
 pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     let plan = if flags.offline { offline(flags, &topology)? } else { online(flags, &topology)? };
     if flags.json {
         println!("{}", plan.to_json());
     } else {
         print!("{}", plan.text(terminal::colour()));
     }
-    Ok(if flags.detailed_exitcode && !plan.is_empty() { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS })
+    Ok(if flags.detailed_exitcode && !plan.is_empty() { ExitCode::from(EXIT_CHANGES) } else { ExitCode::SUCCESS })
 }
 
 fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
-    let settings = Settings::find(flags.place.project.as_deref(), flags.place.region.as_deref());
+    let settings = Settings::find(flags.target.project.as_deref(), flags.target.region.as_deref());
     let archive = flags.archive.as_deref().map(read).transpose()?.map(|built| built.archive);
     let mut context = Context {
-        project: settings.project().unwrap_or(UNKNOWN).to_owned(),
+        project: settings.project().unwrap_or(PROJECT_PLACEHOLDER).to_owned(),
         number: "PROJECT_NUMBER".to_owned(),
         region: settings.region().unwrap_or("REGION").to_owned(),
         archive,
@@ -63,16 +67,20 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         }
         None => State::new(&topology.name),
     };
-    let declared =
-        if context.project == UNKNOWN { plan::declared(topology, &context) } else { declared(topology, &context)? };
+    let declared = if context.project == PROJECT_PLACEHOLDER {
+        resources::declared(topology, &context)
+    } else {
+        declared(topology, &context)?
+    };
+    caller_notes(&declared, &context).iter().for_each(|note| eprintln!("note: {note}"));
     Ok(plan::plan(&declared, &found))
 }
 
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let binary = Binary::Compiled { cross: flags.cross.choice(), install: false };
-    let built = built(&flags.place, topology, flags.archive.as_deref(), binary)?;
+    let built = built(&flags.target, topology, flags.archive.as_deref(), binary)?;
     terminal::block_on(async {
-        let mut google = connect(&flags.place).await?;
+        let mut google = connect(&flags.target).await?;
         google.set_archive(built.archive);
         let compared = compare(google, topology).await?;
         if let Some(path) = &flags.write_snapshot {
@@ -83,18 +91,24 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         for missing in &compared.missing {
             eprintln!("note: `deploy` will stop: {missing}");
         }
+        compared.notes.iter().for_each(|note| eprintln!("note: {note}"));
         Ok(compared.plan)
     })
 }
 
 /// The given archive, or a new one with this binary.
-pub(crate) fn built(place: &Place, topology: &Topology, archive: Option<&Path>, binary: Binary<'_>) -> Result<Built> {
+pub(crate) fn built(
+    target: &DeployTarget,
+    topology: &Topology,
+    archive: Option<&Path>,
+    binary: Binary<'_>,
+) -> Result<Built> {
     let built = match archive {
         Some(path) => read(path)?,
         None => {
             let format = topology.archive_format();
-            let build::Archive { path, sha256, .. } =
-                build::build(place.declaration.topology.as_deref(), format, binary)?;
+            let package::Archive { path, sha256, .. } =
+                package::build(target.declaration.topology.as_deref(), format, binary)?;
             let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             Built { bytes: bytes.into(), archive: Archive { sha256, format } }
         }
@@ -108,11 +122,11 @@ pub(crate) fn built(place: &Place, topology: &Topology, archive: Option<&Path>, 
 }
 
 fn read(path: &Path) -> Result<Built> {
-    let (bytes, format, warning) = build::archive::open(path)?;
+    let (bytes, format, warning) = package::archive::open(path)?;
     if let Some(warning) = warning {
         eprintln!("warning: {warning}");
     }
-    let sha256 = build::archive::sha256(&bytes);
+    let sha256 = sha256_hex(&bytes);
     Ok(Built { bytes: bytes.into(), archive: Archive { sha256, format } })
 }
 
@@ -122,20 +136,53 @@ fn read(path: &Path) -> Result<Built> {
 /// A bucket's name is impossible there.
 pub(crate) fn declared(topology: &Topology, context: &Context) -> Result<Vec<Resource>> {
     topology.check_buckets(&context.project)?;
-    Ok(plan::declared(topology, context))
+    Ok(resources::declared(topology, context))
 }
 
-/// Looks at the project.
+/// The pushes and triggers whose tokens Pub/Sub may not be able to sign, each with the command that lets it.
+pub(crate) fn caller_notes(declared: &[Resource], context: &Context) -> Vec<String> {
+    let agent = format!("serviceAccount:{}", context.pubsub_agent());
+    let note = |(id, email): (&Id, &str)| {
+        let command = resources::token_grant_command(email, &agent);
+        format!(
+            "{id} uses {email}, an account of another project: whether Pub/Sub may sign tokens as it cannot be seen or granted here\n  help: let an owner of that project run `{command}`"
+        )
+    };
+    resources::unsigned_callers(declared).map(note).collect()
+}
+
+/// Reads what there is in the project and compares it with what is declared.
 pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compared> {
     let declared = declared(topology, google.context())?;
     let found = google.find(&declared, &topology.name).await?;
     let missing = google.missing_secrets(&declared).await?;
     let plan = plan::plan(&declared, &found);
-    Ok(Compared { google, found, plan, missing })
+    let notes = caller_notes(&declared, google.context());
+    Ok(Compared { google, found, plan, missing, notes })
 }
 
-/// Clients for the project and region that are meant.
-pub(crate) async fn connect(place: &Place) -> Result<Google> {
-    let settings = Settings::find(place.project.as_deref(), place.region.as_deref());
+/// Clients for the project and region that the command line, the environment or gcloud names.
+pub(crate) async fn connect(target: &DeployTarget) -> Result<Google> {
+    let settings = Settings::find(target.project.as_deref(), target.region.as_deref());
     Ok(Google::connect(&settings).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_with_an_account_of_another_project_is_said_with_the_command_that_grants_it() {
+        let text = "[topics.work]\n[subscriptions.own]\ntopic = \"work\"\n\
+            push = { endpoint = \"https://a.example/\", service-account = \"caller\" }\n[subscriptions.other]\ntopic = \"work\"\n\
+            push = { endpoint = \"https://b.example/\", service-account = \"x@other.iam.gserviceaccount.com\" }\n\
+            [service-accounts.caller]\n";
+        let [project, number, region] = ["my-project", "123", "europe-west1"].map(str::to_owned);
+        let context = Context { project, number, region, archive: None };
+        let notes = caller_notes(&declared(&Topology::parse(text, "t.toml").unwrap(), &context).unwrap(), &context);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        for part in ["subscription other", "x@other.iam", "--member=serviceAccount:service-123@gcp-sa-pubsub"] {
+            assert!(notes[0].contains(part), "{notes:?}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask publish`: messages from the command line, a file or standard input to a topic.
 //!
-//! - `input`: the messages, one at a time, checked against Pub/Sub's limits
-//! - `claims`: data that is too long for a message, in a bucket
-//! - `report`: ids, progress and the sum
+//! - `input`: reads the messages, one at a time, and checks them against Pub/Sub's limits
+//! - `claims`: puts data that is too long for a message into a bucket
+//! - `report`: prints ids, progress and totals
 
 mod claims;
 mod input;
@@ -19,26 +19,26 @@ use google_cloud_pubsub::model;
 use tokio::sync::mpsc;
 
 use crate::flags::Publish;
-use crate::pubsub::{BYTES_IN_FLIGHT, IN_FLIGHT, PubSub, pace, tick};
+use crate::pubsub_client::{MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, PubSubClient, pace, tick};
 use claims::Claims;
-use input::{Item, Source};
-use report::Report;
+use input::{NewMessage, Source};
+use report::PublishReport;
 
 /// Messages that are read ahead.
 const READ_AHEAD: usize = 4;
 
 pub(crate) fn run(arguments: &Publish) -> Result<()> {
-    let pubsub = PubSub::find(&arguments.target)?;
+    let pubsub = PubSubClient::find(&arguments.target)?;
     let topic = topic(arguments, &pubsub)?;
     let source = Source::open(arguments)?;
     let total = source.check()?;
-    let mut report = Report::start(&topic, arguments.json, std::io::stderr().is_terminal(), total)?;
+    let mut report = PublishReport::start(&topic, arguments.json, std::io::stderr().is_terminal(), total)?;
     let result = tokio::runtime::Runtime::new()?.block_on(publish(arguments, &pubsub, &topic, source, &mut report));
     report.end(result)
 }
 
-/// The topic that is named, or the one that the first service gets its messages from.
-fn topic(arguments: &Publish, pubsub: &PubSub) -> Result<String> {
+/// The given topic, or the one that the first service gets its messages from.
+fn topic(arguments: &Publish, pubsub: &PubSubClient) -> Result<String> {
     if let Some(name) = &arguments.topic {
         return Ok(pubsub.topic(name));
     }
@@ -50,11 +50,17 @@ fn topic(arguments: &Publish, pubsub: &PubSub) -> Result<String> {
     Ok(pubsub.topic(feed.topic))
 }
 
-async fn publish(arguments: &Publish, pubsub: &PubSub, topic: &str, source: Source, report: &mut Report) -> Result<()> {
+async fn publish(
+    arguments: &Publish,
+    pubsub: &PubSubClient,
+    topic: &str,
+    source: Source,
+    report: &mut PublishReport,
+) -> Result<()> {
     let publisher: Publisher = pubsub.publisher().await?.publisher(topic).build();
     let mut claims = Claims::new(pubsub);
-    let (send, mut items) = mpsc::channel::<Result<Item>>(READ_AHEAD);
-    // Not joined: nobody waits for a reader of standard input that has nothing to read.
+    let (send, mut items) = mpsc::channel::<Result<NewMessage>>(READ_AHEAD);
+    // Not joined: the thread may be blocked on standard input after everything else has ended.
     std::thread::spawn(move || source.each(|item| send.blocking_send(item).is_ok()));
     let mut pace = pace(arguments.rate);
     let mut sent = FuturesOrdered::new();
@@ -75,14 +81,14 @@ async fn publish(arguments: &Publish, pubsub: &PubSub, topic: &str, source: Sour
                     }
                 }
             }
-            item = next(&mut pace, &mut items), if reading && sent.len() < IN_FLIGHT && bytes < BYTES_IN_FLIGHT => {
+            item = next(&mut pace, &mut items), if reading && sent.len() < MAX_IN_FLIGHT && bytes < MAX_BYTES_IN_FLIGHT => {
                 let item = match item {
                     None => {
                         reading = false;
                         continue;
                     }
                     Some(Ok(item)) if item.fits() => Ok(item),
-                    // In its turn, so that its ordering key's messages keep their order.
+                    // Uploaded before the next message is read, so that messages of one ordering key keep their order.
                     Some(Ok(item)) => claims.put(item).await.inspect(|_| report.claimed()),
                     Some(Err(error)) => Err(error),
                 };
@@ -109,12 +115,12 @@ async fn publish(arguments: &Publish, pubsub: &PubSub, topic: &str, source: Sour
 
 async fn next(
     pace: &mut Option<tokio::time::Interval>,
-    items: &mut mpsc::Receiver<Result<Item>>,
-) -> Option<Result<Item>> {
+    items: &mut mpsc::Receiver<Result<NewMessage>>,
+) -> Option<Result<NewMessage>> {
     tick(pace).await;
     items.recv().await
 }
 
-fn message(item: Item) -> model::Message {
+fn message(item: NewMessage) -> model::Message {
     model::Message::new().set_data(item.data).set_attributes(item.attributes).set_ordering_key(item.ordering_key)
 }

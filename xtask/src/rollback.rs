@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail, ensure};
 use deploy::cloud::Google;
-use deploy::plan::{self, ARCHIVES, Action, Archive, Id, Kind, Plan, Resource, State, Step};
+use deploy::plan::{self, Action, Plan, State, Step};
+use deploy::resources::{self, ARCHIVES, Archive, Id, Kind, Resource};
 use serde_json::{Value, json};
 
 use crate::deploy::run_steps;
@@ -19,14 +20,14 @@ struct Service {
 }
 
 pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
-    let topology = topology::read(&flags.place.declaration)?;
+    let topology = topology::read(&flags.target.declaration)?;
     let mut names: Vec<&str> = topology.services.iter().map(|service| service.name.as_str()).collect();
     if let Some(wanted) = &flags.service {
         ensure!(names.contains(&wanted.as_str()), "no service `{wanted}` is declared; there are: {}", names.join(", "));
         names.retain(|name| name == wanted);
     }
     terminal::block_on(async {
-        let mut google = connect(&flags.place).await?;
+        let mut google = connect(&flags.target).await?;
         let mut services = Vec::new();
         for name in names {
             services.push(Service::read(&google, name).await?);
@@ -39,7 +40,7 @@ pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
         for service in &services {
             let target = service.target(flags.to.as_deref())?;
             let bucket = target.split_once('/').map_or(target, |(bucket, _)| bucket);
-            // None at all is no archive either; another project's would have its code run here.
+            // A bucket of another project would have its code run here. Without a bucket there is no archive either.
             google.read(&Id::new(Kind::Bucket, bucket)).await?;
             if google.read(&Id::new(Kind::Archive, target)).await?.is_none() {
                 bail!("the archive gs://{target} of service `{}` is not there any more", service.name);
@@ -99,7 +100,7 @@ impl Service {
 
     /// `BUCKET/OBJECT` of the archive that runs.
     fn current(&self) -> String {
-        let (bucket, object) = plan::source(&self.found["template"]).unwrap_or_default();
+        let (bucket, object) = resources::source(&self.found["template"]).unwrap_or_default();
         format!("{bucket}/{object}")
     }
 
@@ -131,7 +132,7 @@ impl Service {
         let object = target.split_once('/').map_or(target, |(_, object)| object);
         let source = json!({"sourceCode": {"cloudStorageSource": {"object": object}}});
         let body = json!({"template": {"containers": [source]}});
-        let resource = Resource { id: self.id.clone(), body, creation: json!({}), needs: Vec::new() };
+        let resource = Resource::new(self.id.clone(), body);
         let action = plan::compare(&resource, &self.found);
         let (mut found, mut steps) = (State::default(), Vec::new());
         found.insert(self.id.clone(), self.found.clone());

@@ -1,4 +1,4 @@
-//! Colour, questions and progress, on a terminal only.
+//! Colour and questions, on a terminal only; and the runtime of asynchronous verbs.
 
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 
@@ -9,7 +9,7 @@ pub(crate) fn colour() -> bool {
     stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Whether somebody can answer a question.
+/// Whether questions can be asked.
 pub(crate) fn can_ask() -> bool {
     stdin().is_terminal()
 }
@@ -17,13 +17,13 @@ pub(crate) fn can_ask() -> bool {
 /// Asks a question that `--yes` answers.
 ///
 /// # Errors
-/// There is nobody to ask, or the answer is no.
+/// There is no terminal to ask on, or the answer is no.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
     if !can_ask() {
-        bail!("nobody can be asked here: {question}\n  help: pass --yes");
+        bail!("standard input is not a terminal, so this cannot be asked: {question}\n  help: pass --yes");
     }
     let mut err = stderr();
     write!(err, "{question} [y/N] ").and_then(|()| err.flush()).context("asking on the terminal")?;
@@ -35,7 +35,7 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<()> {
     }
 }
 
-/// A runtime for what a verb does over the network.
+/// Runs the asynchronous part of a verb to its end.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.context("starting the runtime")?.block_on(work)

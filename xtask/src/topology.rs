@@ -1,4 +1,4 @@
-//! The declaration that a verb works on.
+//! The topology that a verb works on.
 
 use std::path::{Path, PathBuf};
 
@@ -13,22 +13,22 @@ pub(crate) fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// The file that is meant: the given one, or the one that the project ships with.
+/// The given file, or else the one that the project ships with.
 pub(crate) fn path(given: Option<&Path>) -> PathBuf {
     given.map_or_else(|| root().join("infra/topology.toml"), Path::to_path_buf)
 }
 
-/// Reads and checks a declaration, as it is in one of its environments if one is named.
+/// Reads and checks a topology, with the changes of one of its environments if one is named.
 ///
 /// # Errors
-/// The file cannot be read, or something in it is wrong: then every mistake with its line.
+/// The file cannot be read, or has mistakes, which are then all listed with their lines.
 pub(crate) fn read(declaration: &Declaration) -> Result<Topology> {
     let path = path(declaration.topology.as_deref());
     let text = infra::text::read(&path).with_context(|| format!("reading the topology {}", path.display()))?;
     parse(&text, &path, declaration.env.as_deref())
 }
 
-/// What the function reads of a declaration: the text that an archive holds.
+/// The part of a topology that the function reads: the text that an archive holds.
 ///
 /// # Errors
 /// As [`read`].
@@ -40,13 +40,13 @@ pub(crate) fn runtime_declaration(path: &Path) -> Result<String> {
         .map_err(|errors| anyhow!("the topology {name} cannot be used\n\n{errors}"))
 }
 
-/// People are in the workspace mostly: a name that is short, and that an editor opens.
+/// The path relative to the current directory if it is below: short, and an editor opens it.
 fn short(path: &Path) -> String {
     let short = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
     short.as_deref().unwrap_or(path).display().to_string()
 }
 
-/// The same of a text that was read already.
+/// As [`read`], of a text that is read already.
 pub(crate) fn parse(text: &str, path: &Path, environment: Option<&str>) -> Result<Topology> {
     let name = short(path);
     let topology = match environment {
@@ -54,7 +54,7 @@ pub(crate) fn parse(text: &str, path: &Path, environment: Option<&str>) -> Resul
         None => Topology::parse(text, &name),
     };
     let topology = topology.map_err(|errors| anyhow!("the topology {name} cannot be used\n\n{errors}"))?;
-    // What is not in it would be deleted.
+    // A runtime declaration lacks the rest of the topology, and `deploy` would delete that.
     ensure!(
         !topology.runtime,
         "the topology {name} is the copy of an archive, which holds only what the function reads\n  help: give the declaration that it was made from, such as infra/topology.toml"
@@ -64,8 +64,6 @@ pub(crate) fn parse(text: &str, path: &Path, environment: Option<&str>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

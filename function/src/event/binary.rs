@@ -6,12 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 
-use super::{
-    Context, EventError, Message, PUBSUB_TYPE,
-    attributes::{Attributes, optional, required},
-    error::excerpt,
-    pubsub,
-};
+use super::attributes::{Attributes, optional, required};
+use super::error::{EventError, excerpt};
+use super::message::{Context, Message, PUBSUB_TYPE};
+use super::pubsub;
 
 const WHAT: &str = "the headers of a CloudEvent in binary mode";
 

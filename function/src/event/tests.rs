@@ -9,6 +9,8 @@ mod refused;
 mod sdk;
 mod traps;
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, HeaderValue};
 
 use super::*;

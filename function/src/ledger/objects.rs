@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::protocol::{Found, Store, StoreError};
-use crate::cloud::{Clients, read_answer, use_ring};
+use crate::clients::{Clients, read_answer, use_ring};
 use infra::causes;
 
 /// Calls in flight; further ones wait for a permit.

@@ -1,9 +1,9 @@
 //! The right to do a piece of work.
 //!
-//! A permit begins in this process, by [`admit`](super::Ledger::admit). [`claim`](WorkPermit::claim) extends it to
-//! all processes. It ends by one of three events: [`complete`](WorkPermit::complete) where the result is published,
-//! [`release`](WorkPermit::release) where the work ended without one, or dropped, as when the sender goes away; the
-//! last two delete the claim, so that a redelivery need not wait until it is stale.
+//! A delivery that is admitted gets a permit, in this process at first; [`claim`](WorkPermit::claim) extends it to all
+//! processes. It ends when it is [settled](WorkPermit::settle): completed where the result is published, released where
+//! the work ended without one. Dropped, as when the sender goes away, it is released too. Releasing deletes the claim,
+//! so that a redelivery need not wait until it is stale.
 
 use std::sync::Arc;
 
@@ -14,12 +14,39 @@ use tokio::task::JoinHandle;
 use super::local_dedup::{Done, InFlight, busy};
 use super::protocol::{self, Claimed, Names, Store};
 use super::shared::SharedLedger;
-use super::{Admission, Duplicate, Ledger};
 use crate::{Message, Outcome, TaskResult};
+
+/// Whether a delivery may do its work.
+pub(crate) enum Admission {
+    /// The work is to be done, by the holder of this permit.
+    Proceed(WorkPermit),
+    /// It is done already.
+    Duplicate(Duplicate),
+    /// Another delivery of the message is in flight, or the ledger does not answer.
+    Busy(Outcome),
+}
+
+/// Work that was done before.
+pub(crate) struct Duplicate {
+    pub(crate) done: Done,
+    /// `process` or `ledger`: the label of the metric.
+    pub(crate) found_in: &'static str,
+}
+
+/// How a piece of work ended.
+pub(crate) enum Settlement<'a> {
+    /// The result is out.
+    Published(&'a TaskResult<'a>),
+    /// There is no result.
+    Ended(&'a Outcome),
+}
 
 /// The right to do a piece of work. Dropped, it is released.
 pub(crate) struct WorkPermit {
-    ledger: Arc<Ledger>,
+    /// The ledger of all processes, where there is one.
+    shared: Option<Arc<SharedLedger>>,
+    /// Results are kept in memory, to answer duplicates with.
+    keep_results: bool,
     /// The right within this process, until it has ended.
     in_flight: Option<InFlight>,
     /// The right among all processes.
@@ -35,14 +62,14 @@ struct HeldClaim {
 }
 
 impl WorkPermit {
-    pub(super) fn new(ledger: &Arc<Ledger>, in_flight: InFlight) -> Self {
-        Self { ledger: Arc::clone(ledger), in_flight: Some(in_flight), claim: None }
+    pub(super) fn new(shared: Option<Arc<SharedLedger>>, keep_results: bool, in_flight: InFlight) -> Self {
+        Self { shared, keep_results, in_flight: Some(in_flight), claim: None }
     }
 
     /// Claims the work among all processes, where there is a shared ledger. Unless the permit is returned as
     /// [`Admission::Proceed`], it has ended.
     pub(crate) async fn claim(self, task: &str, message: &Message) -> Admission {
-        let Some(shared) = &self.ledger.shared else { return Admission::Proceed(self) };
+        let Some(shared) = &self.shared else { return Admission::Proceed(self) };
         let names = shared.names(task, message);
         let id = shared.next_claim_id();
         let body = shared.entry("claimed", &id, &jiff::Timestamp::now().to_string(), task, message);
@@ -54,8 +81,7 @@ impl WorkPermit {
     }
 
     async fn claim_as(mut self, names: Names, id: String, body: Bytes, message_id: String) -> Admission {
-        let ledger = Arc::clone(&self.ledger);
-        let Some(shared) = &ledger.shared else { return Admission::Proceed(self) };
+        let Some(shared) = self.shared.clone() else { return Admission::Proceed(self) };
         match protocol::claim(&shared.claim_calls(), &names, &id, &body, shared.stale).await {
             Ok(Claimed::Ours { generation, taken_over }) => {
                 if taken_over {
@@ -85,10 +111,18 @@ impl WorkPermit {
         }
     }
 
+    /// Ends the permit, for every process.
+    pub(crate) async fn settle(self, settlement: Settlement<'_>) {
+        match settlement {
+            Settlement::Published(result) => self.complete(result).await,
+            Settlement::Ended(outcome) => self.release(outcome).await,
+        }
+    }
+
     /// Records, for every process, that the result is published.
-    pub(crate) async fn complete(mut self, result: &TaskResult<'_>) {
+    async fn complete(mut self, result: &TaskResult<'_>) {
         let message_id = &result.input.id;
-        if let (Some(claim), Some(shared)) = (self.claim.take(), &self.ledger.shared) {
+        if let (Some(claim), Some(shared)) = (self.claim.take(), &self.shared) {
             let body = shared.entry("done", &claim.id, &result.time, result.task, result.input);
             match protocol::complete(&shared.completion_calls(), &claim.names, &claim.id, body).await {
                 Ok(true) => {}
@@ -100,7 +134,7 @@ impl WorkPermit {
                 }
             }
         }
-        let body = self.ledger.keep_results.then(|| result.body.clone());
+        let body = self.keep_results.then(|| result.body.clone());
         if let Some(in_flight) = self.in_flight.take() {
             in_flight.done(Done { body, time: result.time.clone() });
         }
@@ -108,7 +142,7 @@ impl WorkPermit {
 
     /// Ends the permit of work that has no result. Deliveries in this process that wait for it share a passing
     /// outcome; after any other outcome the next of them may try.
-    pub(crate) async fn release(mut self, outcome: &Outcome) {
+    async fn release(mut self, outcome: &Outcome) {
         let shared = matches!(outcome, Outcome::Retry { .. } | Outcome::Overloaded { .. }).then(|| outcome.clone());
         if let Some(deletion) = self.delete_claim(shared.clone()) {
             let _ = deletion.await; // it logs what fails
@@ -131,9 +165,9 @@ impl WorkPermit {
     fn delete_claim(&mut self, outcome: Option<Outcome>) -> Option<JoinHandle<()>> {
         let claim = self.claim.take().filter(|claim| !claim.taken_over)?;
         let runtime = Handle::try_current().ok()?;
-        let (ledger, in_flight) = (Arc::clone(&self.ledger), self.in_flight.take());
+        let (shared, in_flight) = (self.shared.clone(), self.in_flight.take());
         Some(runtime.spawn(async move {
-            if let Some(shared) = &ledger.shared {
+            if let Some(shared) = &shared {
                 delete(shared, &claim).await;
             }
             if let (Some(in_flight), Some(outcome)) = (in_flight, outcome) {

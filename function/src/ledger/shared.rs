@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::objects::{BoundedCalls, Bucket};
 use super::protocol::Names;
 use crate::Message;
-use crate::cloud::Clients;
-use crate::key::{hex, object_segment};
+use crate::clients::Clients;
+use crate::digest::hex;
+use crate::idempotency::object_segment;
 
 /// Cloud Run's timeout for a service that declares none.
 const DEFAULT_SERVICE_TIMEOUT: Duration = Duration::from_secs(300);

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::{key, payload, route};
+use crate::event::{HOP_COUNT_ATTRIBUTE, TASK_ATTRIBUTE};
+use crate::{idempotency, payload};
 use infra::limits::{MAX_ATTRIBUTES, MAX_VALUE, TRACE_ATTRIBUTES, is_attribute};
 
-/// In a result: which of the input's attributes it has not, separated by commas.
+/// In a result: the names of the input's attributes that it lacks, separated by commas.
 pub const LEFT_OUT: &str = "attributes-left-out";
 
-/// Attributes that give way last: without them a message would be another piece of work, go elsewhere, or leave its
-/// trace.
+/// Attributes that are kept longest: without them a message would be another piece of work, be routed elsewhere, or
+/// leave its trace.
 pub(crate) const KEPT_LONGEST: [&str; 11] = [
-    route::ATTRIBUTE,
-    key::ATTRIBUTE,
+    TASK_ATTRIBUTE,
+    idempotency::ATTRIBUTE,
     payload::URI,
     payload::GENERATION,
     payload::SHA256,
-    route::HOPS,
+    HOP_COUNT_ATTRIBUTE,
     "redrive-count",
     "traceparent",
     "tracestate",

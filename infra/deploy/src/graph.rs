@@ -1,7 +1,8 @@
 //! The topology as a picture.
 //!
-//! Left to right, the way of a message: topics, triggers and push subscriptions with their filters, services with their routes,
-//! where results go. A pull subscription stands beneath its topic, since the way ends there. Dead letters go along dashed lines.
+//! Left to right, the way of a message: topics, triggers and push subscriptions with their filters, services with their
+//! routes, where results go. A pull subscription stands beneath its topic, since the way ends there. Dead letters go
+//! along dashed lines.
 //!
 //! ```
 //! use deploy::graph;

@@ -27,8 +27,8 @@ pub(super) fn out_of_bounds(field: &str, value: impl std::fmt::Display, bounds: 
     invalid(format!("Invalid value for {field}: {value} is not within {bounds}."))
 }
 
-/// Some acknowledgement ids are of deliveries that are over; with exactly-once delivery that is an error. The clients read the
-/// reason of each id in the details.
+/// Some acknowledgement ids are of deliveries that are over; with exactly-once delivery that is an error. The clients
+/// read the reason of each id in the details.
 pub(super) fn stale(ack_ids: &[String]) -> Status {
     let metadata = ack_ids.iter().map(|id| (id.clone(), "PERMANENT_FAILURE_INVALID_ACK_ID".to_owned())).collect();
     let (reason, domain) = ("EXACTLY_ONCE_ACKID_FAILURE".into(), "pubsub.googleapis.com".into());

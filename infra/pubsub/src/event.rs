@@ -8,74 +8,74 @@ use super::time::Time;
 /// Something that happened to a message.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When.
+    /// When it happened.
     pub time: Time,
-    /// The message.
+    /// The message that it happened to.
     pub message: Arc<Message>,
-    /// What.
-    pub what: What,
+    /// What happened.
+    pub kind: EventKind,
 }
 
 /// What happened to a message. Topics and subscriptions are full names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// A topic took it.
+pub enum EventKind {
+    /// A topic took the message.
     Published {
         /// The topic.
         topic: Arc<str>,
     },
-    /// A subscription's filter let it pass by.
+    /// A subscription's filter does not match the message; the subscription does not get it.
     Filtered {
         /// The subscription.
         subscription: Arc<str>,
     },
-    /// It was handed to a subscriber, by pull or push.
+    /// A subscriber got the message, by pull or push.
     Delivered {
         /// The subscription.
         subscription: Arc<str>,
-        /// 1 for the first delivery, then one more for each that was refused or not acknowledged in time.
+        /// 1 for the first delivery, then one more for each that was nacked or not acknowledged in time.
         attempt: u32,
     },
-    /// The subscriber acknowledged it.
+    /// The subscriber acknowledged the message.
     Acked {
         /// The subscription.
         subscription: Arc<str>,
     },
-    /// The subscriber refused it; it comes again.
+    /// The subscriber nacked the message. It is redelivered, unless it is dead-lettered next.
     Nacked {
         /// The subscription.
         subscription: Arc<str>,
-        /// Why.
-        cause: Cause,
+        /// Why it was nacked.
+        reason: NackReason,
     },
-    /// The deadline for its acknowledgement passed; it comes again.
+    /// The message's acknowledgement deadline passed. It is redelivered, unless it is dead-lettered next.
     Expired {
         /// The subscription.
         subscription: Arc<str>,
     },
-    /// Its last attempt failed, and it was forwarded to the dead-letter topic.
+    /// The message's last attempt failed, and it was forwarded to the dead-letter topic.
     DeadLettered {
         /// The subscription.
         subscription: Arc<str>,
         /// The dead-letter topic.
         topic: Arc<str>,
-        /// How often it was delivered.
+        /// How often the message was delivered.
         attempts: u32,
     },
-    /// It was never acknowledged, and the subscription's retention is over.
+    /// The message was not acknowledged before the subscription's retention ended, and is gone.
     Discarded {
         /// The subscription.
         subscription: Arc<str>,
     },
 }
 
-/// Why a delivery was refused.
+/// Why a delivery was nacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// A pull subscriber set its deadline to zero.
+pub enum NackReason {
+    /// A pull subscriber set the acknowledgement deadline to zero.
     Subscriber,
-    /// The push endpoint answered with this status.
+    /// The push endpoint answered with this HTTP status.
     Status(u16),
     /// The push endpoint did not answer, for this reason.
-    Unanswered(Arc<str>),
+    NoResponse(Arc<str>),
 }

@@ -1,9 +1,10 @@
-//! Pub/Sub's gRPC services. The message types are a published crate's; the methods are routed here.
+//! Pub/Sub's gRPC services. The protobuf types are those of a published crate; the methods are routed here.
+//!
+//! `streaming` has StreamingPull; `api` has the methods that REST shares.
 
 mod streaming;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,20 +20,9 @@ use tonic::codec::CompressionEncoding;
 use tonic::server::{Grpc, UnaryService};
 use tonic_prost::ProstCodec;
 
-use super::error::{out_of_bounds, stale};
-use super::push;
-use super::queue::Want;
+use super::api;
 use super::shared::Shared;
-use super::state::Settled;
-
-/// The most bytes of a request; a publish of 10 MB and some fits.
-const MAX_BYTES: usize = 16 << 20;
-/// How long a pull waits for a first message.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The most messages of one pull.
-const MAX_PULL: usize = 1000;
-/// The most bytes of one pull, unless its first message is larger.
-const PULL_BYTES: usize = 3 << 20;
+use streaming::MAX_REQUEST_BYTES;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -44,12 +34,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// Whether a request is a call of gRPC.
+/// Whether a request is one of gRPC.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// What the protocol asks of a server: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests>.
+/// Answers other requests as the protocol requires:
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests>.
 async fn expect_grpc(request: Request, next: Next) -> Response {
     if is_grpc(request.headers()) {
         return next.run(request).await;
@@ -58,13 +49,13 @@ async fn expect_grpc(request: Request, next: Next) -> Response {
         .into_response()
 }
 
-/// The answer to a call of a service that is not here.
+/// The response to a request to a service that does not exist here.
 pub(super) fn unknown_service(path: &str) -> Response {
     Status::unimplemented(format!("This local Pub/Sub has no method {}.", path.trim_start_matches('/')))
         .into_http::<Body>()
 }
 
-/// The answer to a call that may not be made.
+/// The response to a request that may not be sent.
 pub(super) fn forbidden(why: String) -> Response {
     Status::permission_denied(why).into_http::<Body>()
 }
@@ -72,28 +63,33 @@ pub(super) fn forbidden(why: String) -> Response {
 async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
     let shared = &shared;
     match method.as_str() {
-        "CreateTopic" => unary(request, async |topic| shared.keep(|state, _| state.create_topic(topic)).await).await,
-        "UpdateTopic" => unary(request, async |update| shared.keep(|state, _| state.update_topic(update)).await).await,
-        "Publish" => unary(request, async |publish| publish_all(shared, publish).await).await,
-        "GetTopic" => {
-            unary(request, async |get: pb::GetTopicRequest| shared.with(|state, _| state.get_topic(&get.topic))).await
+        "CreateTopic" => {
+            unary(request, async |topic| shared.update_durably(|state, _| state.create_topic(topic)).await).await
         }
-        "ListTopics" => unary(request, async |list| shared.with(|state, _| state.list_topics(&list))).await,
+        "UpdateTopic" => {
+            unary(request, async |update| shared.update_durably(|state, _| state.update_topic(update)).await).await
+        }
+        "Publish" => unary(request, async |publish| api::publish(shared, publish).await).await,
+        "GetTopic" => {
+            unary(request, async |get: pb::GetTopicRequest| shared.with_state(|state, _| state.get_topic(&get.topic)))
+                .await
+        }
+        "ListTopics" => unary(request, async |list| shared.with_state(|state, _| state.list_topics(&list))).await,
         "ListTopicSubscriptions" => {
-            unary(request, async |list| shared.with(|state, _| state.list_topic_subscriptions(&list))).await
+            unary(request, async |list| shared.with_state(|state, _| state.list_topic_subscriptions(&list))).await
         }
         "ListTopicSnapshots" => {
-            unary(request, async |list| shared.with(|state, _| state.list_topic_snapshots(&list))).await
+            unary(request, async |list| shared.with_state(|state, _| state.list_topic_snapshots(&list))).await
         }
         "DeleteTopic" => {
             unary(request, async |delete: pb::DeleteTopicRequest| {
-                shared.keep(|state, _| state.delete_topic(&delete.topic)).await
+                shared.update_durably(|state, _| state.delete_topic(&delete.topic)).await
             })
             .await
         }
         "DetachSubscription" => {
             unary(request, async |detach: pb::DetachSubscriptionRequest| {
-                shared.keep(|state, _| state.detach_subscription(&detach.subscription)).await?;
+                shared.update_durably(|state, _| state.detach_subscription(&detach.subscription)).await?;
                 Ok(pb::DetachSubscriptionResponse {})
             })
             .await
@@ -105,50 +101,51 @@ async fn publisher(State(shared): State<Arc<Shared>>, Path(method): Path<String>
 async fn subscriber(State(shared): State<Arc<Shared>>, Path(method): Path<String>, request: Request) -> Response {
     let shared = &shared;
     match method.as_str() {
-        "CreateSubscription" => unary(request, async |create| create_subscription(shared, create).await).await,
+        "CreateSubscription" => unary(request, async |create| api::create_subscription(shared, create).await).await,
         "GetSubscription" => {
             unary(request, async |get: pb::GetSubscriptionRequest| {
-                shared.with(|state, _| state.get_subscription(&get.subscription))
+                shared.with_state(|state, _| state.get_subscription(&get.subscription))
             })
             .await
         }
-        "UpdateSubscription" => unary(request, async |update| update_subscription(shared, update).await).await,
+        "UpdateSubscription" => unary(request, async |update| api::update_subscription(shared, update).await).await,
         "ListSubscriptions" => {
-            unary(request, async |list| shared.with(|state, _| state.list_subscriptions(&list))).await
+            unary(request, async |list| shared.with_state(|state, _| state.list_subscriptions(&list))).await
         }
         "DeleteSubscription" => {
             unary(request, async |delete: pb::DeleteSubscriptionRequest| {
-                shared.keep(|state, _| state.delete_subscription(&delete.subscription)).await
+                shared.update_durably(|state, _| state.delete_subscription(&delete.subscription)).await
             })
             .await
         }
-        "ModifyPushConfig" => unary(request, async |modify| modify_push_config(shared, modify).await).await,
-        "Pull" => unary(request, async |request| pull(shared, request).await).await,
-        "Acknowledge" => unary(request, async |request| acknowledge(shared, request).await).await,
-        "ModifyAckDeadline" => unary(request, async |request| modify_ack_deadline(shared, request)).await,
+        "ModifyPushConfig" => unary(request, async |modify| api::modify_push_config(shared, modify).await).await,
+        "Pull" => unary(request, async |request| api::pull(shared, request).await).await,
+        "Acknowledge" => unary(request, async |request| api::acknowledge(shared, request).await).await,
+        "ModifyAckDeadline" => unary(request, async |request| api::modify_ack_deadline(shared, request)).await,
         "Seek" => {
             unary(request, async |seek| {
-                shared.keep(|state, _| state.seek(&seek)).await?;
+                shared.update_durably(|state, _| state.seek(&seek)).await?;
                 Ok(pb::SeekResponse {})
             })
             .await
         }
         "CreateSnapshot" => {
-            unary(request, async |create| shared.keep(|state, now| state.create_snapshot(now, create)).await).await
+            unary(request, async |create| shared.update_durably(|state, now| state.create_snapshot(now, create)).await)
+                .await
         }
         "UpdateSnapshot" => {
-            unary(request, async |update| shared.keep(|state, _| state.update_snapshot(update)).await).await
+            unary(request, async |update| shared.update_durably(|state, _| state.update_snapshot(update)).await).await
         }
         "GetSnapshot" => {
             unary(request, async |get: pb::GetSnapshotRequest| {
-                shared.with(|state, _| state.get_snapshot(&get.snapshot))
+                shared.with_state(|state, _| state.get_snapshot(&get.snapshot))
             })
             .await
         }
-        "ListSnapshots" => unary(request, async |list| shared.with(|state, _| state.list_snapshots(&list))).await,
+        "ListSnapshots" => unary(request, async |list| shared.with_state(|state, _| state.list_snapshots(&list))).await,
         "DeleteSnapshot" => {
             unary(request, async |delete: pb::DeleteSnapshotRequest| {
-                shared.keep(|state, _| state.delete_snapshot(&delete.snapshot)).await
+                shared.update_durably(|state, _| state.delete_snapshot(&delete.snapshot)).await
             })
             .await
         }
@@ -161,12 +158,16 @@ async fn iam_policy(State(shared): State<Arc<Shared>>, Path(method): Path<String
     let shared = &shared;
     match method.as_str() {
         "GetIamPolicy" => {
-            unary(request, async |get: iam::GetIamPolicyRequest| shared.with(|state, _| state.get_iam_policy(&get)))
-                .await
+            unary(request, async |get: iam::GetIamPolicyRequest| {
+                shared.with_state(|state, _| state.get_iam_policy(&get))
+            })
+            .await
         }
-        "SetIamPolicy" => unary(request, async |set| shared.keep(|state, _| state.set_iam_policy(set)).await).await,
+        "SetIamPolicy" => {
+            unary(request, async |set| shared.update_durably(|state, _| state.set_iam_policy(set)).await).await
+        }
         "TestIamPermissions" => {
-            unary(request, async |test| shared.with(|state, _| state.test_iam_permissions(test))).await
+            unary(request, async |test| shared.with_state(|state, _| state.test_iam_permissions(test))).await
         }
         _ => unimplemented("google.iam.v1.IAMPolicy", &method),
     }
@@ -179,97 +180,12 @@ async fn schema_service(Path(method): Path<String>) -> Response {
     Status::unimplemented(why).into_http::<Body>()
 }
 
-/// Publishes.
-pub(super) async fn publish_all(shared: &Shared, request: pb::PublishRequest) -> Result<pb::PublishResponse, Status> {
-    let message_ids = shared.keep(|state, now| state.publish(now, request)).await?;
-    Ok(pb::PublishResponse { message_ids })
-}
-
-/// Creates a subscription, and pushes its messages if it has an endpoint.
-pub(super) async fn create_subscription(
-    shared: &Arc<Shared>,
-    request: pb::Subscription,
-) -> Result<pb::Subscription, Status> {
-    // Pushes begin before the wait, which ends when the client goes.
-    let (created, batch) = shared.note(|state, _| state.create_subscription(request))?;
-    push::begin(shared, &created.name);
-    shared.written(batch).await?;
-    Ok(created)
-}
-
-/// Changes a subscription, and pushes its messages if it has an endpoint now.
-pub(super) async fn update_subscription(
-    shared: &Arc<Shared>,
-    request: pb::UpdateSubscriptionRequest,
-) -> Result<pb::Subscription, Status> {
-    let (updated, batch) = shared.note(|state, _| state.update_subscription(request))?;
-    push::begin(shared, &updated.name);
-    shared.written(batch).await?;
-    Ok(updated)
-}
-
-/// Changes where a subscription pushes to, if anywhere.
-pub(super) async fn modify_push_config(
-    shared: &Arc<Shared>,
-    request: pb::ModifyPushConfigRequest,
-) -> Result<(), Status> {
-    let name = request.subscription.clone();
-    let ((), batch) = shared.note(|state, _| state.modify_push_config(request))?;
-    push::begin(shared, &name);
-    shared.written(batch).await
-}
-
-/// Pulls, and waits for a first message unless told otherwise.
-pub(super) async fn pull(shared: &Shared, request: pb::PullRequest) -> Result<pb::PullResponse, Status> {
-    let messages = match usize::try_from(request.max_messages) {
-        Ok(messages) if messages > 0 => messages.min(MAX_PULL),
-        _ => return Err(out_of_bounds("max_messages", request.max_messages, "1 to 1000")),
-    };
-    let want = Want { messages, bytes: PULL_BYTES, holder: shared.holder(), lease: None, runs: true };
-    #[allow(deprecated, reason = "clients still send it")]
-    let patience = if request.return_immediately { Duration::ZERO } else { PATIENCE };
-    let taken = shared.pull(&request.subscription, want, patience).await?;
-    Ok(pb::PullResponse { received_messages: taken.received() })
-}
-
-/// Acknowledges; with exactly-once delivery the acknowledgement is a promise, and on disk first.
-pub(super) async fn acknowledge(shared: &Shared, request: pb::AcknowledgeRequest) -> Result<(), Status> {
-    let pb::AcknowledgeRequest { subscription, ack_ids } = request;
-    let (settled, promised) = shared.with(|state, now| {
-        let settled = state.acknowledge(now, &subscription, ack_ids)?;
-        Ok::<_, Status>((settled, state.exactly_once(&subscription)))
-    })?;
-    if promised {
-        shared.keep(|_, _| Ok(())).await?;
-    }
-    check(settled)
-}
-
-/// Extends deadlines, or refuses messages.
-pub(super) fn modify_ack_deadline(shared: &Shared, request: pb::ModifyAckDeadlineRequest) -> Result<(), Status> {
-    let pb::ModifyAckDeadlineRequest { subscription, ack_ids, ack_deadline_seconds } = request;
-    let lease = lease(ack_deadline_seconds)?;
-    check(shared.with(|state, now| state.modify_ack_deadline(now, &subscription, ack_ids, lease))?)
-}
-
-/// How long a subscriber asks to have a message.
-fn lease(seconds: i32) -> Result<Duration, Status> {
-    match u64::try_from(seconds) {
-        Ok(seconds) if seconds <= 600 => Ok(Duration::from_secs(seconds)),
-        _ => Err(out_of_bounds("ack_deadline_seconds", seconds, "0 to 600")),
-    }
-}
-
-fn check(settled: Settled) -> Result<(), Status> {
-    if settled.stale.is_empty() { Ok(()) } else { Err(stale(&settled.stale)) }
-}
-
 fn unimplemented(service: &str, method: &str) -> Response {
     let why = format!("This local Pub/Sub has no method {service}/{method}.");
     Status::unimplemented(why).into_http::<Body>()
 }
 
-/// A call with one request and one response.
+/// A method with one request and one response.
 struct Unary<F>(F);
 
 impl<Req, Res, F, Fut> UnaryService<Req> for Unary<F>
@@ -292,8 +208,8 @@ where
     Res: prost::Message + Send + 'static,
     Fut: Future<Output = Result<Res, Status>>,
 {
-    let grpc = Grpc::new(ProstCodec::<Res, Req>::default()).max_decoding_message_size(MAX_BYTES);
-    // Publishers of Go, Java and C++ compress when told to. The bound holds for what comes out.
+    let grpc = Grpc::new(ProstCodec::<Res, Req>::default()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    // The Go, Java and C++ publishers can compress. The limit holds for the decompressed request.
     let mut grpc = grpc.accept_compressed(CompressionEncoding::Gzip);
     grpc.unary(Unary(call), request).await.map(Body::new)
 }

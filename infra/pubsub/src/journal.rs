@@ -1,8 +1,9 @@
-//! What has changed since the store was last written: gathered in memory, one row for each thing however often it changed.
+//! The changes since the store was last written: gathered in memory, one row for each resource or message however often
+//! it changed.
 //!
-//! The state notes its changes under its own lock; the writer takes them all at once under that lock, so that a batch is what
-//! the state was at one moment. Whoever must not answer before a change is on disk takes the number of the batch that it is in
-//! and waits for it: many share one write.
+//! The state records its changes under its own lock, and the writer takes all of them at once under that same lock, so
+//! that every batch is the state of one moment. A request that must not be answered before its change is on disk takes
+//! the number of the batch that the change is in, and waits for that batch. Many requests share one write.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,17 +16,17 @@ use tonic::Status;
 
 use super::message::Message;
 
-/// How long changes that nobody waits for are gathered.
-const IDLE: Duration = Duration::from_millis(50);
+/// How long changes that no request waits for are gathered before they are written.
+const WRITE_DELAY: Duration = Duration::from_millis(50);
 
 /// Why a topic, a subscription or a snapshot holds a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
-    /// Not acknowledged; so many deliveries failed.
+    /// Not acknowledged, after this many failed deliveries.
     Unacked { failures: u32 },
-    /// Acknowledged, and kept by the subscription.
+    /// Acknowledged, and kept by the subscription for a seek.
     Acked,
-    /// Kept by the topic or the snapshot.
+    /// Kept by the topic's retention, or by the snapshot.
     Retained,
 }
 
@@ -45,7 +46,7 @@ pub(super) struct SubscriptionRow {
 #[derive(Clone, Debug)]
 pub(super) struct SnapshotRow {
     pub(super) uid: u64,
-    /// The number of the last message before it.
+    /// The number of the last message before the snapshot.
     pub(super) last_number: u64,
     pub(super) settings: pb::Snapshot,
 }
@@ -57,9 +58,9 @@ pub(super) struct Changes {
     pub(super) subscriptions: BTreeMap<String, Option<SubscriptionRow>>,
     pub(super) snapshots: BTreeMap<String, Option<SnapshotRow>>,
     pub(super) policies: BTreeMap<String, Option<iam::Policy>>,
-    /// Messages that the store has not had yet, by number.
+    /// Messages that are not in the store yet, by number.
     pub(super) messages: BTreeMap<u64, Arc<Message>>,
-    /// By number of the message and uid of the topic, subscription or snapshot.
+    /// By the message's number and the uid of the topic, subscription or snapshot that holds it.
     pub(super) holds: BTreeMap<(u64, u64), Option<Hold>>,
 }
 
@@ -80,10 +81,10 @@ struct Pending {
     changes: Changes,
     /// The number of the batch that `changes` will be.
     batch: u64,
-    /// Someone waits for this batch.
+    /// A request waits for this batch.
     urgent: bool,
     closing: bool,
-    /// Nothing is written any more, and nothing noted.
+    /// Nothing is written any more, and nothing recorded.
     ended: bool,
 }
 
@@ -93,7 +94,7 @@ struct Written {
     ended: Option<Status>,
 }
 
-/// The changes that are not written yet, and how far writing has come.
+/// The changes that are not written yet, and the number of the last batch that is.
 #[derive(Debug)]
 pub(super) struct Journal {
     pending: Mutex<Pending>,
@@ -108,33 +109,33 @@ impl Journal {
     }
 
     pub(super) fn topic(&self, name: &str, row: Option<TopicRow>) {
-        self.note(|changes| drop(changes.topics.insert(name.to_owned(), row)));
+        self.record(|changes| drop(changes.topics.insert(name.to_owned(), row)));
     }
 
     pub(super) fn subscription(&self, name: &str, row: Option<SubscriptionRow>) {
-        self.note(|changes| drop(changes.subscriptions.insert(name.to_owned(), row)));
+        self.record(|changes| drop(changes.subscriptions.insert(name.to_owned(), row)));
     }
 
     pub(super) fn snapshot(&self, name: &str, row: Option<SnapshotRow>) {
-        self.note(|changes| drop(changes.snapshots.insert(name.to_owned(), row)));
+        self.record(|changes| drop(changes.snapshots.insert(name.to_owned(), row)));
     }
 
     pub(super) fn policy(&self, resource: &str, policy: Option<iam::Policy>) {
-        self.note(|changes| drop(changes.policies.insert(resource.to_owned(), policy)));
+        self.record(|changes| drop(changes.policies.insert(resource.to_owned(), policy)));
     }
 
     pub(super) fn message(&self, message: &Arc<Message>) {
-        self.note(|changes| drop(changes.messages.insert(message.number, Arc::clone(message))));
+        self.record(|changes| drop(changes.messages.insert(message.number, Arc::clone(message))));
     }
 
     pub(super) fn hold(&self, number: u64, uid: u64, hold: Option<Hold>) {
-        self.note(|changes| {
+        self.record(|changes| {
             changes.holds.insert((number, uid), hold);
         });
     }
 
-    /// The batch to wait for until everything noted so far is written, which it is soon from now on.
-    pub(super) fn batch(&self) -> u64 {
+    /// The number of the batch with everything recorded so far. Has the writer write it without delay.
+    pub(super) fn flush_batch(&self) -> u64 {
         let mut pending = self.pending();
         if pending.changes.is_empty() {
             return pending.batch - 1;
@@ -144,15 +145,15 @@ impl Journal {
         pending.batch
     }
 
-    /// Until this batch is written.
+    /// Waits until this batch is written.
     ///
     /// # Errors
     /// When it never will be.
-    pub(super) async fn written(&self, batch: u64) -> Result<(), Status> {
+    pub(super) async fn wait_written(&self, batch: u64) -> Result<(), Status> {
         let mut written = self.written.subscribe();
         let written = written.wait_for(|written| written.batch >= batch || written.ended.is_some()).await;
-        // The sender is this journal's own.
-        let Ok(written) = written else { return Err(ending()) };
+        // The sender is this journal's own, so there is no error here.
+        let Ok(written) = written else { return Err(shutting_down()) };
         match &written.ended {
             Some(status) if written.batch < batch => Err(status.clone()),
             _ => Ok(()),
@@ -165,8 +166,8 @@ impl Journal {
         self.written.borrow().ended.clone().map_or(Ok(()), Err)
     }
 
-    /// Blocks until there is something to write; false once there is nothing more to come.
-    pub(super) fn wait(&self) -> bool {
+    /// Blocks until there are changes to write; `false` once the journal is closed and everything is written.
+    pub(super) fn wait_for_changes(&self) -> bool {
         let mut pending = self.pending();
         loop {
             let empty = pending.changes.is_empty();
@@ -180,15 +181,15 @@ impl Journal {
                 pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let calm = |pending: &mut Pending| !pending.urgent && !pending.closing;
-            let waited = self.changed.wait_timeout_while(pending, IDLE, calm);
+            let may_wait = |pending: &mut Pending| !pending.urgent && !pending.closing;
+            let waited = self.changed.wait_timeout_while(pending, WRITE_DELAY, may_wait);
             drop(waited);
             return true;
         }
     }
 
-    /// What there is to write, and the number of this batch. Call it with the state locked.
-    pub(super) fn take(&self) -> (u64, Changes) {
+    /// Takes the changes, and the number of their batch. Call it with the state locked.
+    pub(super) fn take_batch(&self) -> (u64, Changes) {
         let mut pending = self.pending();
         let batch = pending.batch;
         pending.batch += 1;
@@ -196,18 +197,18 @@ impl Journal {
         (batch, std::mem::take(&mut pending.changes))
     }
 
-    /// A batch is written.
-    pub(super) fn advance(&self, batch: u64) {
+    /// Tells those who wait that a batch is written.
+    pub(super) fn mark_written(&self, batch: u64) {
         self.written.send_modify(|written| written.batch = batch);
     }
 
-    /// What is pending is written, then nothing more.
+    /// Has the writer write what is pending, and then end.
     pub(super) fn close(&self) {
         self.pending().closing = true;
         self.changed.notify_one();
     }
 
-    /// Nothing is written from now on. The first reason counts.
+    /// Records nothing from now on, and fails those who wait. The first of several reasons counts.
     pub(super) fn end(&self, why: Option<Status>) {
         let changes = {
             let mut pending = self.pending();
@@ -216,17 +217,17 @@ impl Journal {
         };
         drop(changes);
         self.written.send_modify(|written| {
-            written.ended.get_or_insert_with(|| why.unwrap_or_else(ending));
+            written.ended.get_or_insert_with(|| why.unwrap_or_else(shutting_down));
         });
     }
 
-    fn note(&self, note: impl FnOnce(&mut Changes)) {
+    fn record(&self, change: impl FnOnce(&mut Changes)) {
         let mut pending = self.pending();
         if pending.ended {
             return;
         }
         let first = pending.changes.is_empty();
-        note(&mut pending.changes);
+        change(&mut pending.changes);
         if first {
             self.changed.notify_one();
         }
@@ -237,18 +238,18 @@ impl Journal {
     }
 }
 
-fn ending() -> Status {
-    Status::unavailable("The local Pub/Sub is ending.")
+fn shutting_down() -> Status {
+    Status::unavailable("The local Pub/Sub is shutting down.")
 }
 
-/// Where a subscription's queue notes what it holds.
+/// Records what a subscription's queue holds.
 #[derive(Clone, Debug)]
-pub(super) struct Notes {
+pub(super) struct HoldRecorder {
     pub(super) journal: Arc<Journal>,
     pub(super) uid: u64,
 }
 
-impl Notes {
+impl HoldRecorder {
     pub(super) fn hold(&self, number: u64, hold: Option<Hold>) {
         self.journal.hold(number, self.uid, hold);
     }

@@ -1,4 +1,4 @@
-//! A message, and the memory that messages take.
+//! Messages, and how much memory they take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use super::time::Time;
 /// A published message; shared by all subscriptions that hold it.
 #[derive(Debug)]
 pub struct Message {
-    /// Its number: later messages have higher ones, also those of a bus that is started later. The message id is this in
-    /// decimal.
+    /// Later messages have higher numbers, also those of a local Pub/Sub that is started later. In decimal it is the
+    /// message id.
     pub number: u64,
-    /// The data, perhaps empty.
+    /// The data; may be empty.
     pub data: Bytes,
     /// The attributes.
     pub attributes: BTreeMap<String, String>,
-    /// Empty if none.
+    /// The ordering key; empty if there is none.
     pub ordering_key: String,
-    /// When the topic took it, in whole milliseconds.
+    /// When the topic took the message, in whole milliseconds.
     pub publish_time: Time,
-    /// Its share of the bus's memory, given back when the last holder lets go.
+    /// The message's share of the limit of memory, released with the last reference to the message.
     pub(super) _charge: Charge,
 }
 
 impl Message {
-    /// The message id.
+    /// The message id: the number in decimal.
     pub fn id(&self) -> String {
         self.number.to_string()
     }
@@ -55,7 +55,7 @@ pub(super) fn size_of(data: &Bytes, attributes: &BTreeMap<String, String>, order
     data.len() + attributes + ordering_key.len()
 }
 
-/// What a bus holds at this moment.
+/// What a local Pub/Sub holds at this moment.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     bytes: AtomicUsize,
@@ -63,7 +63,7 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// Bytes of messages and of what is noted about them, about.
+    /// Bytes of messages, with an estimate of the bookkeeping.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -73,16 +73,16 @@ impl Usage {
         self.deliveries.load(Ordering::Relaxed)
     }
 
-    /// Takes memory for a message of this size.
+    /// Charges for a message of this many bytes.
     pub(super) fn message(self: &Arc<Self>, size: usize) -> Charge {
-        const OVERHEAD: usize = 256;
-        self.charge(size + OVERHEAD, 0)
+        const OVERHEAD_BYTES: usize = 256;
+        self.charge(size + OVERHEAD_BYTES, 0)
     }
 
-    /// Takes memory for a message's place in a subscription.
+    /// Charges for one message in one subscription.
     pub(super) fn delivery(self: &Arc<Self>) -> Charge {
-        const OVERHEAD: usize = 256;
-        self.charge(OVERHEAD, 1)
+        const OVERHEAD_BYTES: usize = 256;
+        self.charge(OVERHEAD_BYTES, 1)
     }
 
     fn charge(self: &Arc<Self>, bytes: usize, deliveries: usize) -> Charge {
@@ -92,7 +92,7 @@ impl Usage {
     }
 }
 
-/// Memory that is taken until this is dropped.
+/// Memory that counts as used until this is dropped.
 #[derive(Debug)]
 pub(super) struct Charge {
     usage: Arc<Usage>,

@@ -4,10 +4,10 @@ use tonic::Status;
 
 use super::error::invalid;
 
-/// What a subscription names once its topic is gone.
+/// The topic that a subscription names once its own is deleted.
 pub(super) const DELETED_TOPIC: &str = "_deleted-topic_";
 
-/// What a name is of.
+/// A kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Topic,
@@ -24,7 +24,7 @@ impl Kind {
         }
     }
 
-    /// What a full name is of.
+    /// The kind of resource that a full name names.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for what is no such name.

@@ -1,12 +1,12 @@
-//! Where a request comes from. There are no credentials here, and every page of a browser can send requests to a
-//! loopback port; what only a page that is not the bus's own sends is refused.
+//! Which requests are served. There are no credentials here, and every web page that a browser shows can send requests
+//! to a loopback port. So requests that only a foreign page would send are refused, by these headers:
 //!
-//! - `Host`, `:authority`: a page's own name that is made to resolve to this machine (DNS rebinding)
-//! - `Origin`, `Sec-Fetch-Site`: what a browser tells of the page that sends a request
-//! - `Content-Type`: the types that a browser sends to another origin without asking it first, the "simple" ones of
+//! - `Host`, `:authority`: the name of a page's host that was made to resolve to this machine (DNS rebinding)
+//! - `Origin`, `Sec-Fetch-Site`: what a browser tells about the page that sends a request
+//! - `Content-Type`: the types that a browser sends to another origin without a preflight request, the "simple" ones of
 //!   <https://fetch.spec.whatwg.org/#cors-safelisted-request-header>
 //!
-//! Where a browser does ask first, it gets no answer with CORS headers, and does not send the request.
+//! A preflight request gets an answer without CORS headers, so that the browser does not send the actual request.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ const SIMPLE_TYPES: [&str; 3] = ["text/plain", "application/x-www-form-urlencode
 /// Whether a request may be served.
 ///
 /// # Errors
-/// What was found, and what to send instead.
+/// Why the request is refused: what was found, and what to send instead.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), String> {
     let headers = request.headers();
     let authority = request.uri().authority().map(Authority::as_str);
@@ -57,7 +57,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), String> {
     Ok(())
 }
 
-/// What is not text can only be a value that is refused.
+/// A value that is not text becomes one that every check refuses.
 fn values(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("\u{fffd}"))
 }
@@ -82,8 +82,6 @@ fn is_simple(content_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn is_served(method: &str, uri: &str, headers: &[(&str, &str)]) -> bool {

@@ -1,4 +1,4 @@
-//! IAM policies as they are written: <https://cloud.google.com/iam/docs/reference/rest/v1/Policy>.
+//! Checks and changes of IAM policies: <https://cloud.google.com/iam/docs/reference/rest/v1/Policy>.
 
 use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use tonic::Status;
@@ -7,9 +7,9 @@ use super::error::invalid;
 
 /// The etag of a resource whose policy was never set; `ACAB` in base64, as the service's own.
 pub(super) const EMPTY_ETAG: &[u8] = &[0x00, 0x20, 0x01];
-/// The version that policies with conditions have.
-const CONDITIONS: i32 = 3;
-const MEMBERS: [&str; 10] = [
+/// The version of policies with conditions.
+const CONDITIONAL_VERSION: i32 = 3;
+const MEMBER_PREFIXES: [&str; 10] = [
     "user:",
     "serviceAccount:",
     "group:",
@@ -26,12 +26,13 @@ const MEMBERS: [&str; 10] = [
 /// INVALID_ARGUMENT for a version that no policy has.
 pub(super) fn check_version(version: i32) -> Result<(), Status> {
     match version {
-        0 | 1 | CONDITIONS => Ok(()),
+        0 | 1 | CONDITIONAL_VERSION => Ok(()),
         _ => Err(invalid(format!("Invalid policy version given (version={version}): it has to be 0, 1 or 3."))),
     }
 }
 
-/// `current` with what `mask` names of `policy`; without a mask, with all of it but the audit configuration.
+/// `current` with the fields of `policy` that `mask` names; without a mask, with all fields but the audit
+/// configuration.
 ///
 /// # Errors
 /// INVALID_ARGUMENT for a field that no policy has.
@@ -61,7 +62,7 @@ pub(super) fn merged(
 }
 
 /// # Errors
-/// INVALID_ARGUMENT that names what is no role or no member, and for a condition in a policy of a version without them.
+/// INVALID_ARGUMENT for a malformed role or member, and for a condition in a policy of a version without conditions.
 pub(super) fn check_policy(policy: &iam::Policy) -> Result<(), Status> {
     check_version(policy.version)?;
     for iam::Binding { role, members, condition } in &policy.bindings {
@@ -76,7 +77,7 @@ pub(super) fn check_policy(policy: &iam::Policy) -> Result<(), Status> {
                  serviceAccount:NAME@PROJECT.iam.gserviceaccount.com."
             )));
         }
-        if condition.is_some() && policy.version != CONDITIONS {
+        if condition.is_some() && policy.version != CONDITIONAL_VERSION {
             return Err(invalid(format!(
                 "A policy with a conditional binding has version 3; found version {} and a condition on {role}.",
                 policy.version
@@ -88,5 +89,5 @@ pub(super) fn check_policy(policy: &iam::Policy) -> Result<(), Status> {
 
 fn is_member(member: &str) -> bool {
     matches!(member, "allUsers" | "allAuthenticatedUsers")
-        || MEMBERS.iter().any(|prefix| member.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()))
+        || MEMBER_PREFIXES.iter().any(|prefix| member.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()))
 }

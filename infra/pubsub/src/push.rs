@@ -1,165 +1,113 @@
-//! Messages to push endpoints: one task for each push subscription, many requests under way.
+//! Pushes: one task for each push subscription, which has many requests in flight.
+//!
+//! - `request`: what is sent; `token`: the OIDC tokens that requests carry
+//! - `window`: how many requests may be in flight; `client`: connections, and draining at shutdown
 
+pub(super) mod client;
 mod request;
-mod token;
+pub(super) mod token;
 mod window;
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
-use super::event::Cause;
-use super::queue::{Delivery, Want};
-use super::server::DRAIN;
-use super::settings::rules;
-use super::shared::Shared;
-use super::state::{AckId, Answer, Taken};
+use super::event::NackReason;
+use super::queue::{Delivery, PullRequest};
+use super::settings::queue_config;
+use super::shared::{DRAIN_TIMEOUT, Shared};
+use super::state::AckId;
+use super::state::delivery::{PulledMessages, PushOutcome};
 use super::time::Time;
-use infra::causes;
-use token::Tokens;
-pub(super) use token::key_set;
 use window::Window;
 
-/// The most bytes of messages under way for one subscription, unless a single one is larger.
-const UNDER_WAY: usize = 64 << 20;
-/// What is read of an answer's body, to keep its connection.
-const ANSWER: usize = 64 << 10;
-/// Idle connections to one endpoint.
-const IDLE: usize = 256;
-/// How long an endpoint may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(10);
+/// The most bytes of messages in flight for one subscription, unless a single message is larger.
+const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
-/// What all pushes of a bus share.
-pub(super) struct Client {
-    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
-    tokens: Tokens,
-    subscriptions: AtomicUsize,
-    ended: Notify,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").finish_non_exhaustive()
-    }
-}
-
-impl Client {
-    pub(super) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(IDLE)
-            .build(connector);
-        Self { http, tokens: Tokens::default(), subscriptions: AtomicUsize::new(0), ended: Notify::new() }
-    }
-
-    /// Ready when nothing is under way, once the bus is stopping.
-    pub(super) async fn drained(&self) {
-        loop {
-            let ended = self.ended.notified();
-            if self.subscriptions.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            ended.await;
-        }
-    }
-}
-
-/// Pushes the messages of this subscription from now on, if it has an endpoint and nobody does so already.
+/// Starts the task that pushes the messages of this subscription, if it has an endpoint and no such task yet.
 pub(super) fn begin(shared: &Arc<Shared>, name: &str) {
-    let Some(uid) = shared.with(|state, _| state.begin_pushing(name)) else { return };
+    let Some(uid) = shared.with_state(|state, _| state.begin_pushing(name)) else { return };
     let (shared, name) = (Arc::clone(shared), name.to_owned());
-    shared.client.subscriptions.fetch_add(1, Ordering::AcqRel);
+    shared.push_client.task_begins();
     tokio::spawn(async move {
         push(&shared, &name, uid).await;
-        shared.client.subscriptions.fetch_sub(1, Ordering::AcqRel);
-        shared.client.ended.notify_waiters();
+        shared.push_client.task_ends();
     });
 }
 
+/// Pushes until the subscription is gone, has no endpoint any more, or shutdown begins; then waits for the requests
+/// that are in flight.
 async fn push(shared: &Arc<Shared>, name: &str, uid: u64) {
-    let Ok(wake) = shared.with(|state, _| state.wake(name)) else { return };
-    let holder = shared.holder();
+    let Ok(wake) = shared.with_state(|state, _| state.wake(name)) else { return };
+    let subscriber = shared.new_subscriber_id();
     let mut window = Window::new();
-    let mut under_way = JoinSet::new();
-    let mut stopping = std::pin::pin!(shared.stopping());
+    let mut in_flight = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shared.shutdown_started());
     loop {
         let woken = wake.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
-        let (now, taken) = shared.with(|state, now| {
-            let bytes = UNDER_WAY.saturating_sub(state.load(name, holder).bytes);
-            let messages = if bytes == 0 { 0 } else { window.room(now) };
-            let want = Want { messages, bytes, holder, lease: None, runs: false };
-            (now, state.take_pushed(now, name, uid, want))
+        let (now, taken) = shared.with_state(|state, now| {
+            let max_bytes = MAX_BYTES_IN_FLIGHT.saturating_sub(state.outstanding(name, subscriber).bytes);
+            let max_messages = if max_bytes == 0 { 0 } else { window.available(now) };
+            let pull = PullRequest { max_messages, max_bytes, subscriber, lease: None, many_per_key: false };
+            (now, state.take_for_push(now, name, uid, pull))
         });
-        let Some(Taken { deliveries, settings, eventarc, hurried }) = taken else { break };
-        if hurried {
+        let Some(PulledMessages { deliveries, settings, eventarc, backoff_skipped }) = taken else { break };
+        if backoff_skipped {
             window.resume();
         }
         let pauses = settings.retry_policy.is_none();
         for (id, delivery) in deliveries {
             let number = window.send();
             let send = send(Arc::clone(shared), Arc::clone(&settings), eventarc, delivery, now);
-            under_way.spawn(async move { (number, id, send.await) });
+            in_flight.spawn(async move { (number, id, send.await) });
         }
-        if hurried {
+        if backoff_skipped {
             continue;
         }
         let resumes = window.resumes(now);
         tokio::select! {
-            Some(joined) = under_way.join_next() => {
+            Some(joined) = in_flight.join_next() => {
                 settle(shared, name, &mut window, pauses, joined);
-                while let Some(joined) = under_way.try_join_next() {
+                while let Some(joined) = in_flight.try_join_next() {
                     settle(shared, name, &mut window, pauses, joined);
                 }
             }
             () = woken => {}
             () = shared.sleep_until(resumes) => {}
-            () = &mut stopping => break,
+            () = &mut shutdown => break,
         }
     }
     let drain = async {
-        while let Some(joined) = under_way.join_next().await {
+        while let Some(joined) = in_flight.join_next().await {
             settle(shared, name, &mut window, false, joined);
         }
     };
-    let end = async {
-        shared.stopping().await;
-        tokio::time::sleep(DRAIN).await;
+    let deadline = async {
+        shared.shutdown_started().await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
-    // What is left at the end goes with the set.
+    // Requests that are still in flight at the deadline are dropped with the set.
     tokio::select! {
         () = drain => {}
-        () = end => {}
+        () = deadline => {}
     }
 }
 
-type Joined = Result<(u64, AckId, Answer), tokio::task::JoinError>;
+type Joined = Result<(u64, AckId, PushOutcome), JoinError>;
 
+/// Tells the window and the state how a request ended.
 fn settle(shared: &Shared, name: &str, window: &mut Window, pauses: bool, joined: Joined) {
-    // One that panicked is not settled: its deadline will.
-    let Ok((number, id, answer)) = joined else { return };
-    shared.with(|state, now| {
-        match &answer {
-            Answer::Ack => window.acked(),
-            Answer::Nack(_) => window.nacked(now, number, pauses),
+    // A request whose task panicked is not settled: the acknowledgement deadline of its message passes instead.
+    let Ok((number, id, outcome)) = joined else { return };
+    shared.with_state(|state, now| {
+        match &outcome {
+            PushOutcome::Ack => window.acked(),
+            PushOutcome::Nack(_) => window.nacked(now, number, pauses),
         }
-        state.answer(now, name, id, answer);
+        state.finish_push(now, name, id, outcome);
     });
 }
 
@@ -169,55 +117,21 @@ async fn send(
     eventarc: bool,
     delivery: Delivery,
     now: Time,
-) -> Answer {
-    let unanswered = |why: String| Answer::Nack(Cause::Unanswered(why.into()));
+) -> PushOutcome {
+    let no_response = |why: String| PushOutcome::Nack(NackReason::NoResponse(why.into()));
     let Delivery { message, attempt, .. } = delivery;
-    let tokens = &shared.client.tokens;
+    let tokens = &shared.push_client.tokens;
     let request = match request::build(&settings, eventarc, &message, attempt, tokens, now) {
         Ok(request) => request,
-        Err(why) => return unanswered(why),
+        Err(why) => return no_response(why),
     };
-    let deadline = rules(&settings).ack_deadline;
-    match tokio::time::timeout(deadline, exchange(&shared.client, request)).await {
+    let deadline = queue_config(&settings).ack_deadline;
+    match tokio::time::timeout(deadline, shared.push_client.send(request)).await {
         Ok(Ok(status)) => match status.as_u16() {
-            102 | 200 | 201 | 202 | 204 => Answer::Ack,
-            status => Answer::Nack(Cause::Status(status)),
+            102 | 200 | 201 | 202 | 204 => PushOutcome::Ack,
+            status => PushOutcome::Nack(NackReason::Status(status)),
         },
-        Ok(Err(why)) => unanswered(why),
-        Err(_) => unanswered(format!("no answer within the acknowledgement deadline of {} s", deadline.as_secs())),
-    }
-}
-
-/// The status of the answer. 102 counts as one, although HTTP has another one follow.
-async fn exchange(client: &Client, mut request: Request<Full<Bytes>>) -> Result<StatusCode, String> {
-    let processing = Arc::new(Notify::new());
-    let seen = Arc::clone(&processing);
-    hyper::ext::on_informational(&mut request, move |response| {
-        if response.status() == StatusCode::PROCESSING {
-            seen.notify_one();
-        }
-    });
-    let answer = async {
-        let response = client.http.request(request).await.map_err(|error| causes(&error))?;
-        let status = response.status();
-        discard(response).await;
-        Ok(status)
-    };
-    tokio::select! {
-        biased;
-        () = processing.notified() => Ok(StatusCode::PROCESSING),
-        answer = answer => answer,
-    }
-}
-
-/// Reads the answer's body, if it is short, so that its connection serves the next message.
-async fn discard(response: Response<Incoming>) {
-    let mut body = response.into_body();
-    let mut read = 0;
-    while !body.is_end_stream() && read < ANSWER {
-        match body.frame().await {
-            Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
-            _ => return,
-        }
+        Ok(Err(why)) => no_response(why),
+        Err(_) => no_response(format!("no answer within the acknowledgement deadline of {} s", deadline.as_secs())),
     }
 }

@@ -1,13 +1,20 @@
-//! Pub/Sub's REST API: <https://cloud.google.com/pubsub/docs/reference/rest>.
+//! Pub/Sub's REST API: <https://cloud.google.com/pubsub/docs/reference/rest>. The methods do the same as those of
+//! `grpc`.
+//!
+//! - `request`, `response`: bodies and refusals
+//! - `topics`, `subscriptions`, `snapshots`, `policies`: resources as JSON; `messages`: publish, pull, acknowledge
+//! - `scalars`: values with a JSON form of their own
 
-mod answer;
 #[cfg(test)]
 mod fuzzed;
-mod json;
+mod messages;
 mod policies;
-mod resources;
+mod request;
+pub(super) mod response;
 mod scalars;
 mod snapshots;
+mod subscriptions;
+mod topics;
 
 use std::sync::Arc;
 
@@ -20,30 +27,30 @@ use axum::response::Response;
 use axum::routing::any;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tonic::Status;
 
+use super::api;
 use super::error::invalid;
-use super::grpc;
 use super::shared::Shared;
-pub(super) use answer::refusal;
-use answer::{answer, page_of};
-use json::{
-    AcknowledgeRequest, Empty, ModifyAckDeadlineRequest, ModifyPushConfigRequest, PublishRequest, PublishResponse,
-    PullRequest, PullResponse, SeekRequest, UpdateSubscriptionRequest, UpdateTopicRequest,
+use messages::{
+    AcknowledgeRequest, Empty, ModifyAckDeadlineRequest, PublishRequest, PublishResponse, PullRequest, PullResponse,
+    SeekRequest,
 };
-use resources::{Subscription, Topic};
+use request::{no_method, no_schemas, parse};
+use response::{answer, page_of, refusal};
 use snapshots::Snapshot;
+use subscriptions::{ModifyPushConfigRequest, Subscription, UpdateSubscriptionRequest};
+use topics::{Topic, UpdateTopicRequest};
 
-/// The most bytes of a body: a publish of 10 MB in base64, and some.
-const MAX_BYTES: usize = 15 << 20;
+/// The most bytes of a body: a publish of 10 MB in base64, with something to spare.
+const MAX_BODY_BYTES: usize = 15 << 20;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new().route("/v1/{*path}", any(serve)).layer(DefaultBodyLimit::max(MAX_BYTES)).with_state(shared)
+    Router::new().route("/v1/{*path}", any(serve)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(shared)
 }
 
-/// What the query may say.
+/// Parameters of the query.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Parameters {
@@ -63,16 +70,16 @@ async fn serve(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let Ok(body) = body else {
-        return refusal(&invalid(format!("Request payload size exceeds the limit: {MAX_BYTES} bytes.")));
+        return refusal(&invalid(format!("Request payload size exceeds the limit: {MAX_BODY_BYTES} bytes.")));
     };
     let parameters = match parameters {
         Ok(Query(parameters)) => parameters,
         Err(error) => return refusal(&invalid(error.body_text())),
     };
-    call(&shared, &method, &path, parameters, &body).await.unwrap_or_else(|status| refusal(&status))
+    route(&shared, &method, &path, parameters, &body).await.unwrap_or_else(|status| refusal(&status))
 }
 
-async fn call(
+async fn route(
     shared: &Arc<Shared>,
     method: &Method,
     path: &str,
@@ -109,16 +116,16 @@ async fn topic(shared: &Shared, method: &Method, name: &str, body: &[u8]) -> Res
     let topic = match *method {
         Method::PUT => {
             let topic = pb::Topic { name: name.into(), ..parse::<Topic>(body)?.try_into()? };
-            shared.keep(|state, _| state.create_topic(topic)).await?
+            shared.update_durably(|state, _| state.create_topic(topic)).await?
         }
-        Method::GET => shared.with(|state, _| state.get_topic(name))?,
+        Method::GET => shared.with_state(|state, _| state.get_topic(name))?,
         Method::PATCH => {
             let mut update: pb::UpdateTopicRequest = parse::<UpdateTopicRequest>(body)?.try_into()?;
             update.topic.get_or_insert_default().name = name.into();
-            shared.keep(|state, _| state.update_topic(update)).await?
+            shared.update_durably(|state, _| state.update_topic(update)).await?
         }
         Method::DELETE => {
-            shared.keep(|state, _| state.delete_topic(name)).await?;
+            shared.update_durably(|state, _| state.delete_topic(name)).await?;
             return Ok(answer(&json!({})));
         }
         _ => return Err(no_method(method, name)),
@@ -130,16 +137,16 @@ async fn subscription(shared: &Arc<Shared>, method: &Method, name: &str, body: &
     let subscription = match *method {
         Method::PUT => {
             let subscription = pb::Subscription { name: name.into(), ..parse::<Subscription>(body)?.try_into()? };
-            grpc::create_subscription(shared, subscription).await?
+            api::create_subscription(shared, subscription).await?
         }
-        Method::GET => shared.with(|state, _| state.get_subscription(name))?,
+        Method::GET => shared.with_state(|state, _| state.get_subscription(name))?,
         Method::PATCH => {
             let mut update: pb::UpdateSubscriptionRequest = parse::<UpdateSubscriptionRequest>(body)?.try_into()?;
             update.subscription.get_or_insert_default().name = name.into();
-            grpc::update_subscription(shared, update).await?
+            api::update_subscription(shared, update).await?
         }
         Method::DELETE => {
-            shared.keep(|state, _| state.delete_subscription(name)).await?;
+            shared.update_durably(|state, _| state.delete_subscription(name)).await?;
             return Ok(answer(&json!({})));
         }
         _ => return Err(no_method(method, name)),
@@ -153,19 +160,19 @@ fn list(shared: &Shared, project: &str, collection: &str, parameters: Parameters
     match collection {
         "topics" => {
             let list = pb::ListTopicsRequest { project, page_size, page_token };
-            let page = shared.with(|state, _| state.list_topics(&list))?;
+            let page = shared.with_state(|state, _| state.list_topics(&list))?;
             let topics: Vec<Topic> = page.topics.into_iter().map(Topic::from).collect();
             Ok(answer(&page_of("topics", topics, page.next_page_token)))
         }
         "subscriptions" => {
             let list = pb::ListSubscriptionsRequest { project, page_size, page_token };
-            let page = shared.with(|state, _| state.list_subscriptions(&list))?;
+            let page = shared.with_state(|state, _| state.list_subscriptions(&list))?;
             let subscriptions: Vec<Subscription> = page.subscriptions.into_iter().map(Subscription::from).collect();
             Ok(answer(&page_of("subscriptions", subscriptions, page.next_page_token)))
         }
         "snapshots" => {
             let list = pb::ListSnapshotsRequest { project, page_size, page_token };
-            let page = shared.with(|state, _| state.list_snapshots(&list))?;
+            let page = shared.with_state(|state, _| state.list_snapshots(&list))?;
             let snapshots: Vec<Snapshot> = page.snapshots.into_iter().map(Snapshot::from).collect();
             Ok(answer(&page_of("snapshots", snapshots, page.next_page_token)))
         }
@@ -179,12 +186,12 @@ fn list_of_topic(shared: &Shared, topic: String, collection: &str, parameters: P
     let (names, next_page_token) = match collection {
         "subscriptions" => {
             let list = pb::ListTopicSubscriptionsRequest { topic, page_size, page_token };
-            let page = shared.with(|state, _| state.list_topic_subscriptions(&list))?;
+            let page = shared.with_state(|state, _| state.list_topic_subscriptions(&list))?;
             (page.subscriptions, page.next_page_token)
         }
         "snapshots" => {
             let list = pb::ListTopicSnapshotsRequest { topic, page_size, page_token };
-            let page = shared.with(|state, _| state.list_topic_snapshots(&list))?;
+            let page = shared.with_state(|state, _| state.list_topic_snapshots(&list))?;
             (page.snapshots, page.next_page_token)
         }
         _ => return Err(no_method(&Method::GET, &format!("{topic}/{collection}"))),
@@ -196,7 +203,7 @@ async fn on_topic(shared: &Shared, name: &str, verb: &str, body: &[u8]) -> Resul
     match verb {
         "publish" => {
             let request = parse::<PublishRequest>(body)?.for_topic(name);
-            let pb::PublishResponse { message_ids } = grpc::publish_all(shared, request).await?;
+            let pb::PublishResponse { message_ids } = api::publish(shared, request).await?;
             Ok(answer(&PublishResponse { message_ids }))
         }
         _ => Err(no_method(&Method::POST, &format!("{name}:{verb}"))),
@@ -210,47 +217,30 @@ async fn on_subscription(shared: &Arc<Shared>, name: &str, verb: &str, body: &[u
             let PullRequest { return_immediately, max_messages } = parse(body)?;
             #[allow(deprecated, reason = "clients still send it")]
             let request = pb::PullRequest { subscription, return_immediately, max_messages };
-            return Ok(answer(&PullResponse::from(grpc::pull(shared, request).await?)));
+            return Ok(answer(&PullResponse::from(api::pull(shared, request).await?)));
         }
         "acknowledge" => {
             let AcknowledgeRequest { ack_ids } = parse(body)?;
-            grpc::acknowledge(shared, pb::AcknowledgeRequest { subscription, ack_ids }).await?;
+            api::acknowledge(shared, pb::AcknowledgeRequest { subscription, ack_ids }).await?;
         }
         "modifyAckDeadline" => {
             let ModifyAckDeadlineRequest { ack_ids, ack_deadline_seconds } = parse(body)?;
             let request = pb::ModifyAckDeadlineRequest { subscription, ack_ids, ack_deadline_seconds };
-            grpc::modify_ack_deadline(shared, request)?;
+            api::modify_ack_deadline(shared, request)?;
         }
         "modifyPushConfig" => {
             let push_config = parse::<ModifyPushConfigRequest>(body)?.push_config.map(Into::into);
-            grpc::modify_push_config(shared, pb::ModifyPushConfigRequest { subscription, push_config }).await?;
+            api::modify_push_config(shared, pb::ModifyPushConfigRequest { subscription, push_config }).await?;
         }
         "seek" => {
             let target = parse::<SeekRequest>(body)?.target()?;
-            shared.keep(|state, _| state.seek(&pb::SeekRequest { subscription, target })).await?;
+            shared.update_durably(|state, _| state.seek(&pb::SeekRequest { subscription, target })).await?;
         }
         "detach" => {
             let Empty {} = parse(body)?;
-            shared.keep(|state, _| state.detach_subscription(name)).await?;
+            shared.update_durably(|state, _| state.detach_subscription(name)).await?;
         }
         _ => return Err(no_method(&Method::POST, &format!("{name}:{verb}"))),
     }
     Ok(answer(&json!({})))
-}
-
-/// An empty body is an empty object.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| invalid(format!("Invalid JSON payload received. {error}")))
-}
-
-fn no_method(method: &Method, path: &str) -> Status {
-    Status::not_found(format!(
-        "There is no method {method} /v1/{path}; the methods are those of \
-         https://cloud.google.com/pubsub/docs/reference/rest."
-    ))
-}
-
-fn no_schemas() -> Status {
-    Status::unimplemented("This local Pub/Sub has no schemas: topics take messages of any form.")
 }

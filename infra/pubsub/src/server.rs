@@ -1,4 +1,4 @@
-//! The port: HTTP/1.1 and HTTP/2 without TLS, told apart by their first bytes.
+//! The port: HTTP/1.1 and HTTP/2 without TLS, distinguished by the first bytes of a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::Status;
 
-use super::shared::Shared;
+use super::push::token::key_set;
+use super::rest::response::refusal;
+use super::shared::{DRAIN_TIMEOUT, Shared};
 use super::{grpc, origin, push, rest};
 
-/// The most connections at once; more wait.
-const CONNECTIONS: usize = 4096;
-/// How long requests and pushes under way have to end.
-pub(super) const DRAIN: Duration = Duration::from_secs(2);
+/// The most connections that are served at once; more wait.
+const MAX_CONNECTIONS: usize = 4096;
 
 pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
     let listener = match TcpListener::from_std(listener) {
@@ -33,20 +33,20 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
     };
     let router = Router::new()
         .route("/", get(|| async { "Ok" }))
-        .route("/oauth2/v3/certs", get(|| async { axum::Json(push::key_set()) }))
+        .route("/oauth2/v3/certs", get(|| async { axum::Json(key_set()) }))
         .merge(grpc::router(Arc::clone(&shared)))
         .merge(rest::router(Arc::clone(&shared)))
         .fallback(not_found)
         .layer(from_fn(refuse_pages));
-    let time = {
+    let timers = {
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move { shared.keep_time().await })
+        tokio::spawn(async move { shared.run_timers().await })
     };
-    for name in shared.with(|state, _| state.pushed()) {
+    for name in shared.with_state(|state, _| state.push_subscriptions()) {
         push::begin(&shared, &name);
     }
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -61,11 +61,11 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
             () = &mut shutdown => break,
         };
         let Ok((stream, _)) = accepted else {
-            // Too many open files, or a connection that is gone already: others may still come.
+            // Too many open files, or a connection that is closed already. Both pass: go on after a moment.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        // What is small and answered at once must not wait for more.
+        // Small answers must not wait for more data to send.
         let _ = stream.set_nodelay(true);
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new());
@@ -79,31 +79,31 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         connections.spawn(async move {
-            // A connection that breaks concerns its client, who knows.
+            // A broken connection concerns its client alone, which sees it too.
             let _ = connection.await;
             drop(slot);
         });
     }
     drop(listener);
-    shared.stop();
-    let _ = tokio::time::timeout(DRAIN, async {
+    shared.begin_shutdown();
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, async {
         graceful.shutdown().await;
-        shared.client.drained().await;
+        shared.push_client.drained().await;
     })
     .await;
-    // What is left of the connections ends here.
+    // Connections that have not finished by now are cut.
     connections.shutdown().await;
-    let _ = time.await;
-    // It writes, and may take as long as the disk does.
+    let _ = timers.await;
+    // Writes the last changes, which may take as long as the disk does.
     let _ = tokio::task::spawn_blocking(move || shared.close()).await;
 }
 
-/// Serves no request that a page of a browser may have sent.
+/// Refuses requests that a web page may have sent.
 async fn refuse_pages(request: Request, next: Next) -> Response {
     match origin::check(&request) {
         Ok(()) => next.run(request).await,
         Err(why) if grpc::is_grpc(request.headers()) => grpc::forbidden(why),
-        Err(why) => rest::refusal(&Status::permission_denied(why)),
+        Err(why) => refusal(&Status::permission_denied(why)),
     }
 }
 
@@ -112,5 +112,5 @@ async fn not_found(request: Request) -> Response {
     if grpc::is_grpc(request.headers()) {
         return grpc::unknown_service(path);
     }
-    rest::refusal(&Status::not_found(format!("There is nothing at {path}; Pub/Sub's REST API is under /v1/.")))
+    refusal(&Status::not_found(format!("There is nothing at {path}; Pub/Sub's REST API is under /v1/.")))
 }

@@ -1,10 +1,12 @@
-//! Topics, subscriptions and snapshots as they are asked for: checked, and completed with what is usual.
+//! Settings of topics, subscriptions and snapshots: checked, and completed with the service's defaults.
 //!
 //! Bounds and defaults are those of <https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1> and
 //! <https://cloud.google.com/pubsub/quotas>.
+//!
+//! - `patch`: updates, field by field; `mask`: the paths of update masks
 
 mod mask;
-mod patch;
+pub(super) mod patch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,23 +16,24 @@ use tonic::Status;
 
 use super::error::{invalid, out_of_bounds};
 use super::names::Kind;
-use super::queue::Rules;
+use super::queue::{Backoff, QueueConfig};
 use infra::filter::Filter;
-pub(super) use patch::{patch_snapshot, patch_subscription, patch_topic};
 
-const DAY: u64 = 24 * 60 * 60;
-const RETENTION: (u64, u64) = (10 * 60, 31 * DAY);
-const PUSH_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+/// The shortest and the longest retention of messages.
+const RETENTION_SECONDS: (u64, u64) = (10 * 60, 31 * DAY_SECONDS);
+/// Of push subscriptions without a retry policy.
+const PUSH_BACKOFF: Backoff = Backoff { minimum: Duration::from_millis(100), maximum: Duration::from_secs(60) };
 
-/// Completes a topic.
+/// Checks and completes a topic.
 ///
 /// # Errors
-/// INVALID_ARGUMENT for what is out of bounds, UNIMPLEMENTED for what this Pub/Sub lacks.
+/// INVALID_ARGUMENT for values out of bounds, UNIMPLEMENTED for features that the local Pub/Sub lacks.
 pub(super) fn complete_topic(mut topic: pb::Topic) -> Result<pb::Topic, Status> {
     Kind::Topic.check(&topic.name)?;
     check_labels(&topic.labels)?;
     if let Some(retention) = &topic.message_retention_duration {
-        check_seconds("message_retention_duration", retention, RETENTION)?;
+        check_seconds("message_retention_duration", retention, RETENTION_SECONDS)?;
     }
     absent("schema_settings", topic.schema_settings.is_none())?;
     absent("ingestion_data_source_settings", topic.ingestion_data_source_settings.is_none())?;
@@ -40,7 +43,7 @@ pub(super) fn complete_topic(mut topic: pb::Topic) -> Result<pb::Topic, Status> 
     Ok(topic)
 }
 
-/// Completes a subscription.
+/// Checks and completes a subscription.
 ///
 /// # Errors
 /// As [`complete_topic`].
@@ -57,13 +60,13 @@ pub(super) fn complete_subscription(mut subscription: pb::Subscription) -> Resul
     if !(10..=600).contains(&subscription.ack_deadline_seconds) {
         return Err(out_of_bounds("ack_deadline_seconds", subscription.ack_deadline_seconds, "10 to 600"));
     }
-    let retention = subscription.message_retention_duration.get_or_insert(seconds(7 * DAY));
-    check_seconds("message_retention_duration", retention, RETENTION)?;
+    let retention = subscription.message_retention_duration.get_or_insert(seconds(7 * DAY_SECONDS));
+    check_seconds("message_retention_duration", retention, RETENTION_SECONDS)?;
     let retention = retention.seconds;
     let expiration =
-        subscription.expiration_policy.get_or_insert(pb::ExpirationPolicy { ttl: Some(seconds(31 * DAY)) });
+        subscription.expiration_policy.get_or_insert(pb::ExpirationPolicy { ttl: Some(seconds(31 * DAY_SECONDS)) });
     if let Some(ttl) = &expiration.ttl {
-        check_seconds("expiration_policy.ttl", ttl, (DAY, u64::MAX))?;
+        check_seconds("expiration_policy.ttl", ttl, (DAY_SECONDS, u64::MAX))?;
         if ttl.seconds < retention {
             let bounds = format!("at least message_retention_duration, {retention} s");
             return Err(out_of_bounds("expiration_policy.ttl", ttl.seconds, &bounds));
@@ -109,17 +112,20 @@ pub(super) fn parse_filter(text: &str) -> Result<Option<Filter>, Status> {
     }
 }
 
-/// What completed settings mean for the queue.
-pub(super) fn rules(subscription: &pb::Subscription) -> Rules {
+/// The part of completed settings that the queue follows.
+pub(super) fn queue_config(subscription: &pb::Subscription) -> QueueConfig {
     let push = is_push(subscription);
     let retry = subscription.retry_policy.as_ref();
     let policy = subscription.dead_letter_policy.as_ref();
-    Rules {
+    QueueConfig {
         ack_deadline: Duration::from_secs(u64::try_from(subscription.ack_deadline_seconds).unwrap_or(10)),
         ordered: subscription.enable_message_ordering,
         exactly_once: subscription.enable_exactly_once_delivery,
         backoff: retry
-            .map(|retry| (duration(retry.minimum_backoff.as_ref()), duration(retry.maximum_backoff.as_ref())))
+            .map(|retry| Backoff {
+                minimum: duration(retry.minimum_backoff.as_ref()),
+                maximum: duration(retry.maximum_backoff.as_ref()),
+            })
             .or(push.then_some(PUSH_BACKOFF)),
         max_attempts: policy.and_then(|policy| u32::try_from(policy.max_delivery_attempts).ok()),
         retention: duration(subscription.message_retention_duration.as_ref()),
@@ -132,12 +138,12 @@ pub(super) fn is_push(subscription: &pb::Subscription) -> bool {
     subscription.push_config.as_ref().is_some_and(|push| !push.push_endpoint.is_empty())
 }
 
-/// As the standard library has it; negative ones are zero.
+/// A protobuf duration as the standard library's; a negative one is zero.
 pub(super) fn duration(duration: Option<&prost_types::Duration>) -> Duration {
     duration.and_then(|duration| Duration::try_from(*duration).ok()).unwrap_or_default()
 }
 
-/// Checks what a push subscription sends, and where to.
+/// Checks the endpoint of a push subscription.
 pub(super) fn check_push(push: &pb::PushConfig) -> Result<(), Status> {
     let endpoint = &push.push_endpoint;
     if endpoint.is_empty() {

@@ -1,18 +1,27 @@
-//! Topics, subscriptions and their messages: everything a bus knows. Synchronous, with the time given to every call.
+//! Topics, subscriptions, snapshots and messages: everything that the local Pub/Sub keeps. Synchronous and without I/O;
+//! every method gets the time.
 //!
-//! - `topics`, `subscriptions`, `snapshots`: their lives; `policies`: who may do what with them
-//! - `delivery`: messages in, messages out, what time brings about; `seek`: messages again
-//! - `restore`: from a store and back
+//! # Layout
+//!
+//! - `topics`, `subscriptions`, `snapshots`: created, changed, listed, deleted; `policies`: their IAM policies
+//! - `publish`: messages in, dead letters too; `pull`: messages out; `settle`: acknowledgements and nacks;
+//!   `seek`: messages again; `timers`: what happens when time passes
+//! - `delivery`, `ack_id`: what passes between the state and its subscribers
+//! - `restore`: a state from a store, and what the state records for it
 
 mod ack_id;
-mod delivery;
+pub(super) mod delivery;
 mod policies;
+mod publish;
+mod pull;
 mod restore;
 mod seek;
+mod settle;
 mod snapshots;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,23 +32,21 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tokio::sync::{Notify, broadcast};
 use tonic::Status;
 
-use super::Limits;
 use super::error::{invalid, not_found, out_of_bounds};
-use super::event::{Event, What};
+use super::event::{Event, EventKind};
 use super::journal::Journal;
+use super::limits::Limits;
 use super::message::{Message, Usage};
 use super::queue::Queue;
 use super::time::Time;
 use infra::filter::Filter;
 
 pub(super) use ack_id::AckId;
-pub(super) use delivery::{Answer, Settled, Taken};
 
 /// The most topics, the most subscriptions, and the most snapshots.
 const MAX_RESOURCES: usize = 10_000;
-const MAX_PAGE: usize = 1000;
+const MAX_PAGE_SIZE: usize = 1000;
 
-/// Everything a bus knows.
 #[derive(Debug)]
 pub(super) struct State {
     limits: Limits,
@@ -47,62 +54,64 @@ pub(super) struct State {
     topics: BTreeMap<String, Topic>,
     subscriptions: BTreeMap<String, Subscription>,
     snapshots: BTreeMap<String, Snapshot>,
-    /// By the full name of the resource; those that were never set are not here.
+    /// By the full name of the resource; policies that were never set are not here.
     policies: BTreeMap<String, iam::Policy>,
+    /// The number of the last message.
     last_number: u64,
+    /// The uid of the last topic, subscription or snapshot.
     last_uid: u64,
     events: broadcast::Sender<Event>,
-    /// When the caller is going to call [`State::tick`].
+    /// When the owner of the state is going to call [`State::tick`].
     alarm: Time,
     alarm_changed: Arc<Notify>,
-    /// What a store has to hear of.
+    /// Where changes are recorded for the store, if there is one.
     journal: Option<Arc<Journal>>,
 }
 
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
-    /// Tells it from all other topics, subscriptions and snapshots, deleted ones too.
+    /// No other topic, subscription or snapshot has or had this number, not even a deleted one of the same name.
     uid: u64,
     settings: pb::Topic,
     subscriptions: BTreeSet<String>,
     snapshots: BTreeSet<String>,
-    /// What the topic's own retention keeps, oldest first.
+    /// Messages that the topic's own retention keeps, oldest first.
     kept: VecDeque<Arc<Message>>,
 }
 
 #[derive(Debug)]
 struct Subscription {
     name: Arc<str>,
-    /// As that of a topic.
+    /// As [`Topic::uid`].
     uid: u64,
     settings: Arc<pb::Subscription>,
     filter: Option<Filter>,
     queue: Queue,
-    /// Pushes have the form of Eventarc.
+    /// Pushes have the form of an Eventarc trigger.
     eventarc: bool,
-    /// Someone pushes its messages.
+    /// A task pushes its messages.
     pushing: bool,
-    /// Pushes that pause are to go on.
-    hurried: bool,
-    /// Notified when there may be something to take or to learn.
+    /// The pushing task is to end its pause.
+    backoff_skipped: bool,
+    /// Notified when there may be messages to take or changed settings to follow.
     wake: Arc<Notify>,
 }
 
 /// Which messages of a subscription were not acknowledged at one moment.
 #[derive(Debug)]
 struct Snapshot {
-    /// As that of a topic.
+    /// As [`Topic::uid`].
     uid: u64,
     settings: pb::Snapshot,
-    /// The number of the last message that was published before.
+    /// The number of the last message that was published before the snapshot.
     last_number: u64,
-    /// The messages that were not acknowledged, then all that its topic took later: by number, ascending.
+    /// The messages that were not acknowledged, then all that the topic took later: by number, ascending.
     held: Vec<Arc<Message>>,
 }
 
 impl State {
-    /// An empty one. `alarm_changed` is notified when [`State::tick`] has to be called earlier than it said last.
+    /// An empty state. `alarm_changed` is notified when [`State::tick`] has to be called earlier than it said last.
     pub(super) fn new(limits: Limits, events: broadcast::Sender<Event>, alarm_changed: Arc<Notify>) -> Self {
         Self {
             limits,
@@ -132,11 +141,7 @@ impl State {
         self.subscriptions.get_mut(name).ok_or_else(|| not_found(name))
     }
 
-    fn emit(&self, time: Time, message: &Arc<Message>, what: impl FnOnce() -> What) {
-        emit(&self.events, time, message, what);
-    }
-
-    /// Sees to it that [`State::tick`] is called in time for this subscription.
+    /// Has [`State::tick`] called in time for this subscription.
     fn arm(&mut self, subscription: &str) {
         let Some(subscription) = self.subscriptions.get(subscription) else { return };
         let due = subscription.queue.due();
@@ -151,14 +156,20 @@ impl State {
     }
 }
 
-fn emit(events: &broadcast::Sender<Event>, time: Time, message: &Arc<Message>, what: impl FnOnce() -> What) {
-    if events.receiver_count() > 0 {
-        // An error says that the last receiver has just gone.
-        let _ = events.send(Event { time, message: Arc::clone(message), what: what() });
+impl Subscription {
+    fn passes(&self, message: &Message) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&message.attributes))
     }
 }
 
-/// One page of a list; the token of the next, empty at the end.
+fn emit(events: &broadcast::Sender<Event>, time: Time, message: &Arc<Message>, kind: impl FnOnce() -> EventKind) {
+    if events.receiver_count() > 0 {
+        // An error says that the last receiver has just gone.
+        let _ = events.send(Event { time, message: Arc::clone(message), kind: kind() });
+    }
+}
+
+/// One page of a list, and the token of the next page: empty at the end.
 ///
 /// `page_size` 0 is the largest page. A token is the last name of the page before.
 fn page<T>(
@@ -167,8 +178,8 @@ fn page<T>(
     page_token: &str,
 ) -> Result<(Vec<T>, String), Status> {
     let size = match usize::try_from(page_size) {
-        Ok(0) => MAX_PAGE,
-        Ok(size) => size.min(MAX_PAGE),
+        Ok(0) => MAX_PAGE_SIZE,
+        Ok(size) => size.min(MAX_PAGE_SIZE),
         Err(_) => return Err(out_of_bounds("page_size", page_size, "0 to 1000")),
     };
     if !page_token.is_empty() && !page_token.starts_with("projects/") {

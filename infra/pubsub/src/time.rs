@@ -1,4 +1,4 @@
-//! Points in time, as numbers that a test can choose.
+//! Points in time, as numbers that tests can choose.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ impl Time {
     /// Later than everything that happens.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// From microseconds since 1970.
+    /// The time this many microseconds after the beginning of 1970.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -22,17 +22,17 @@ impl Time {
         self.0
     }
 
-    /// This much later, at most [`Time::NEVER`].
+    /// The time this much later, at most [`Time::NEVER`].
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero if it was not.
+    /// How long ago `earlier` was; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// In whole milliseconds, as Pub/Sub gives publish times.
+    /// Rounded down to milliseconds, as Pub/Sub gives publish times.
     pub(super) fn in_millis(self) -> Self {
         Self(self.0 / 1000 * 1000)
     }
@@ -48,14 +48,14 @@ impl Time {
         Self(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
     }
 
-    /// RFC 3339 in UTC with as many digits of the second as it has.
+    /// As RFC 3339 in UTC, with as many decimals of the second as it has.
     pub(super) fn to_rfc3339(self) -> String {
         let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
         Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX).to_string()
     }
 }
 
-/// The wall clock at the start, carried on by the clock that never goes back.
+/// A clock that shows the wall clock's time at its start, and from then on follows the monotonic clock.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -72,7 +72,7 @@ impl Clock {
         Time::default().after(self.epoch + self.start.elapsed())
     }
 
-    /// When the process's clock shows this time; `None` when that is never.
+    /// The monotonic clock's instant at this time; `None` for [`Time::NEVER`].
     pub(super) fn instant(&self, time: Time) -> Option<Instant> {
         if time == Time::NEVER {
             return None;

@@ -144,8 +144,6 @@ impl Topology {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn allowed(name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The part of a declaration that the function reads, and its canonical text.
 //!
-//! The archive holds this text instead of the file that people edit: a deadline, a grant, a scaling or a comment that changes there
-//! leaves the archive's bytes, and with them the deployed revision, as they are.
+//! The archive holds this text instead of the file that people edit: a deadline, a grant, a scaling or a comment that
+//! changes there leaves the archive's bytes, and with them the deployed revision, as they are.
 
 #[cfg(test)]
 mod tests;
@@ -70,8 +70,8 @@ impl Service {
     }
 }
 
-/// The declaration's canonical text: only what the function reads, tables and keys in the order of their names. Only the first
-/// service stays first, since a process is that one unless told otherwise.
+/// The declaration's canonical text: only what the function reads, tables and keys in the order of their names. Only
+/// the first service stays first, since a process is that one unless told otherwise.
 pub(super) fn render(variants: &Variants) -> String {
     let pulled = pulled(variants);
     let plain = sections(&variants.plain, variants, &pulled);

@@ -1,4 +1,4 @@
-//! The sections of the file, apart from services.
+//! The sections of the file, except services.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::*;
 
 const MINUTE: u64 = 60;
 
-/// Reads and checks a whole declaration, under its declared names, for a program that has the tasks `program` beside those
-/// that are declared. What is wrong goes to `log`.
+/// Reads and checks a whole declaration, under its declared names, for a program that has the tasks `program` beside
+/// those that are declared. What is wrong goes to `log`.
 pub(super) fn read<'t>(
     table: &'t DeTable<'t>,
     text: &'t str,
@@ -50,7 +50,7 @@ pub(super) fn read<'t>(
 
 /// Whether the file says that it is a runtime declaration.
 fn runtime(root: &mut Table<'_>, log: &mut Log) -> bool {
-    // Not asked for otherwise: nobody writes this key, so no list of keys names it.
+    // Read without being offered: no user writes this key, so no list of keys names it.
     if !root.has(runtime::KEY) {
         return false;
     }
@@ -254,7 +254,7 @@ fn retry(delivery: &mut Table<'_>, log: &mut Log) -> Option<Retry> {
     };
     let retry = Retry { min_backoff: backoff("min-backoff", 10), max_backoff: backoff("max-backoff", 600) };
     if retry.min_backoff > retry.max_backoff {
-        let message = format!("{} has its bounds the wrong way round", table.what);
+        let message = format!("{} has its bounds in reverse", table.what);
         let [low, high] = [retry.min_backoff, retry.max_backoff].map(|bound| human(bound.as_secs()));
         let label = format!("from {low} to {high}");
         log.add(table.at.clone(), message, label, "`min-backoff` is at most `max-backoff`".to_owned());

@@ -1,4 +1,4 @@
-//! What batching gains on a task whose cost is mostly one of each call: see `function/benches/servers.rs`.
+//! What batching gains for a task with a high cost per batch and a low one per message: `function/benches/servers.rs`.
 
 use std::time::Duration;
 
@@ -6,24 +6,30 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::load::{self, Load};
-use super::report::{Ratio, Report, number, table};
+use super::measure::{median, progress};
+use super::report::{BenchReport, Ratio, number, table};
 use super::server::{Server, build};
 use super::workload::{Random, messages, texts};
-use super::{median, progress};
 use crate::flags::bench::{Bench, Form, Length};
 
-const ROUND: Duration = Duration::from_secs(2);
+const ROUND_TIME: Duration = Duration::from_secs(2);
 
-pub(super) fn run(common: &Bench) -> Result<Report> {
+pub(super) fn run(common: &Bench) -> Result<BenchReport> {
     let program = build(["--bench", "servers"])?;
     let texts = texts(256, Length::Fixed(16), &mut Random::new(6));
     let messages = &messages(&texts, Form::Wrapped, 1);
-    // A message of that task costs one token.
+    // A message of that task costs one token, so this is a batch for every message.
     let alone = Server::start(&program, &[("BENCH_SERVER", "call"), ("MAX_BATCH_TOKENS", "1")])?;
     let batched = Server::start(&program, &[("BENCH_SERVER", "call")])?;
     let measure = |server: &Server, connections| -> Result<_> {
-        let answers =
-            load::run(&Load { url: &server.url, headers: &[], messages, connections, rate: None, duration: ROUND })?;
+        let answers = load::run(&Load {
+            url: &server.url,
+            headers: &[],
+            messages,
+            connections,
+            rate: None,
+            duration: ROUND_TIME,
+        })?;
         ensure!(answers.events > 0, "the benchmark's task answered nothing: {:?}", answers.outcomes);
         Ok((answers.rate(), answers.done.percentile(50.0)))
     };
@@ -59,5 +65,5 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
     let json = json!({"gain": gain, "alone_per_second": middle(|r| r.0.0), "batched_per_second": middle(|r| r.1.0),
         "alone_p50_ms": middle(|r| r.0.1), "batched_p50_ms": middle(|r| r.1.1), "lone_p50_ms": median(lone.iter().map(|l| l.1))});
     let name = "batches / single messages, 2 ms a call".to_owned();
-    Ok(Report::new("batcher", text, vec![Ratio { name, value: gain }], json))
+    Ok(BenchReport::new("batcher", text, vec![Ratio { name, value: gain }], json))
 }

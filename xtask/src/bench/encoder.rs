@@ -1,4 +1,4 @@
-//! The forward pass, alone and beside ONNX Runtime.
+//! The forward pass, alone and compared with ONNX Runtime.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use anyhow::{Result, ensure};
 use encoder::Encoder;
 use serde_json::{Value, json};
 
+use super::measure::{median, progress};
 use super::peers::OnnxRuntime;
-use super::report::{Ratio, Report, machine, number, table};
+use super::report::{BenchReport, Ratio, machine, number, table};
 use super::workload::{Random, texts};
-use super::{median, progress};
 use crate::flags::bench::{Bench, Encoder as Flags, Length};
 
-/// Texts as batches of token sequences, run one after the other.
-struct Way {
+/// Texts as batches of token sequences, which run one after the other.
+struct Batching {
     name: &'static str,
     batches: Vec<Vec<Vec<u32>>>,
 }
@@ -23,9 +23,9 @@ struct Workload {
     name: &'static str,
     texts: usize,
     tokens: usize,
-    ours: Way,
-    /// The quickest counts.
-    theirs: Vec<Way>,
+    ours: Batching,
+    /// Several, of which the quickest counts.
+    theirs: Vec<Batching>,
 }
 
 /// Seconds of each round.
@@ -33,11 +33,11 @@ struct Times {
     workload: usize,
     threads: usize,
     ours: Vec<f64>,
-    /// For each of the ways.
+    /// For each batching.
     theirs: Vec<Vec<f64>>,
 }
 
-const LARGE: usize = 32;
+const LARGE_BATCH: usize = 32;
 
 fn workloads(encoder: &Encoder) -> Vec<Workload> {
     let mut random = Random::new(1);
@@ -50,31 +50,31 @@ fn workloads(encoder: &Encoder) -> Vec<Workload> {
     let mut all = Vec::new();
     for (name, count, length, size) in [
         ("16 tokens, one at a time", 128, 16, 1),
-        ("16 tokens, batches of 32", 256, 16, LARGE),
-        ("64 tokens, batches of 32", 96, 64, LARGE),
-        ("256 tokens, batches of 32", 32, 256, LARGE),
+        ("16 tokens, batches of 32", 256, 16, LARGE_BATCH),
+        ("64 tokens, batches of 32", 96, 64, LARGE_BATCH),
+        ("256 tokens, batches of 32", 32, 256, LARGE_BATCH),
     ] {
         let sequences = sequences(count, Length::Fixed(length));
-        let way = || Way { name: "the same", batches: batches(&sequences, size) };
-        let (ours, theirs) = (way(), vec![way()]);
+        let batching = || Batching { name: "the same", batches: batches(&sequences, size) };
+        let (ours, theirs) = (batching(), vec![batching()]);
         all.push(Workload { name, texts: count, tokens: count * length, ours, theirs });
     }
     let mixed = sequences(128, Length::Mixed);
     let mut sorted = mixed.clone();
     sorted.sort_by_key(Vec::len);
-    let one = Way { name: "one at a time", batches: batches(&mixed, 1) };
-    let sorted = Way { name: "sorted by length, batches of 32", batches: batches(&sorted, LARGE) };
-    let arrival = || Way { name: "the same", batches: batches(&mixed, LARGE) };
+    let one = Batching { name: "one at a time", batches: batches(&mixed, 1) };
+    let sorted = Batching { name: "sorted by length, batches of 32", batches: batches(&sorted, LARGE_BATCH) };
+    let arrival = || Batching { name: "the same", batches: batches(&mixed, LARGE_BATCH) };
     let (texts, tokens) = (mixed.len(), mixed.iter().map(Vec::len).sum());
-    let together = Way { name: "all together", batches: batches(&mixed, texts) };
+    let together = Batching { name: "all together", batches: batches(&mixed, texts) };
     all.push(Workload { name: "mixed lengths, best way", texts, tokens, ours: together, theirs: vec![one, sorted] });
     let (ours, theirs) = (arrival(), vec![arrival()]);
     all.push(Workload { name: "mixed lengths, arrival order, batches of 32", texts, tokens, ours, theirs });
     all
 }
 
-/// Measures every workload with every number of threads, in turns.
-pub(super) fn run(flags: &Flags, common: &Bench) -> Result<Report> {
+/// Measures every workload with every number of threads, alternating between them in every round.
+pub(super) fn run(flags: &Flags, common: &Bench) -> Result<BenchReport> {
     let mut threads: Vec<usize> = flags.threads.iter().map(|n| usize::from(*n)).collect();
     if threads.is_empty() {
         threads = vec![1, std::thread::available_parallelism().map_or(1, usize::from)];
@@ -86,8 +86,8 @@ pub(super) fn run(flags: &Flags, common: &Bench) -> Result<Report> {
     let mut cosine = None;
     if let Some(Ok(peer)) = &mut peer {
         for (n, workload) in workloads.iter().enumerate() {
-            for (way, own) in workload.theirs.iter().enumerate() {
-                peer.load(&format!("{n}.{way}"), &own.batches)?;
+            for (batching, own) in workload.theirs.iter().enumerate() {
+                peer.load(&format!("{n}.{batching}"), &own.batches)?;
             }
         }
         cosine = Some(agreement(&single, &workloads, peer)?);
@@ -102,7 +102,7 @@ pub(super) fn run(flags: &Flags, common: &Bench) -> Result<Report> {
     }
     let isa = single.isa();
     let (mut peaks, mut shares) = (Vec::new(), Vec::new());
-    // The first round warms caches and does not count.
+    // The first round warms caches, and does not count.
     for round in 0..=common.rounds {
         progress(format_args!("encoder: round {round} of {}", common.rounds));
         let peak = isa.peak(Duration::from_millis(100));
@@ -124,8 +124,8 @@ pub(super) fn run(flags: &Flags, common: &Bench) -> Result<Report> {
                 times.ours.push(ours);
             }
             if let Some(Ok(peer)) = &mut peer {
-                for (way, theirs) in times.theirs.iter_mut().enumerate() {
-                    let seconds = peer.run(&format!("{}.{way}", times.workload), threads[times.threads])?;
+                for (batching, theirs) in times.theirs.iter_mut().enumerate() {
+                    let seconds = peer.run(&format!("{}.{batching}", times.workload), threads[times.threads])?;
                     if round > 0 {
                         theirs.push(seconds);
                     }
@@ -133,11 +133,12 @@ pub(super) fn run(flags: &Flags, common: &Bench) -> Result<Report> {
             }
         }
     }
-    let peer = peer.map(|peer| peer.map(|peer| peer.about.clone()).map_err(|error| format!("{error:#}")));
+    let peer = peer.map(|peer| peer.map(|peer| peer.description.clone()).map_err(|error| format!("{error:#}")));
     Ok(report(&threads, &workloads, &all, (median(peaks), median(shares)), peer, cosine))
 }
 
-/// Least cosine of ours and the peer's embeddings of the mixed texts: it must be the same model.
+/// The least cosine between our embeddings of the mixed texts and the peer's. A low one shows that the peer runs
+/// another model.
 fn agreement(encoder: &Encoder, workloads: &[Workload], peer: &mut OnnxRuntime) -> Result<f32> {
     let last = workloads.len() - 1;
     let theirs = peer.embed(&format!("{last}.0"))?;
@@ -159,7 +160,7 @@ fn report(
     (peak, share): (f64, f64),
     peer: Option<Result<String, String>>,
     cosine: Option<f32>,
-) -> Report {
+) -> BenchReport {
     let beside = matches!(peer, Some(Ok(_)));
     let mut head = vec!["texts as tokens", "threads", "texts/s", "tokens/s"];
     if beside {
@@ -184,14 +185,14 @@ fn report(
                 .theirs
                 .iter()
                 .enumerate()
-                .map(|(way, seconds)| (way, median(seconds.iter().copied())))
+                .map(|(batching, seconds)| (batching, median(seconds.iter().copied())))
                 .min_by(|a, b| a.1.total_cmp(&b.1));
-            let (way, theirs) = best.unwrap_or((0, f64::NAN));
-            // Of each round by itself: what slows the machine down for a while slows both.
-            let ratio = median(times.theirs[way].iter().zip(&times.ours).map(|(theirs, ours)| theirs / ours));
+            let (batching, theirs) = best.unwrap_or((0, f64::NAN));
+            // The ratio within each round, since whatever slows the machine down for a while slows both.
+            let ratio = median(times.theirs[batching].iter().zip(&times.ours).map(|(theirs, ours)| theirs / ours));
             row.extend([number(rate(theirs)), format!("{ratio:.2}")]);
-            json["onnxruntime"] = json!({"way": workload.theirs[way].name, "texts_per_second": rate(theirs),
-                "seconds": times.theirs[way]});
+            json["onnxruntime"] = json!({"way": workload.theirs[batching].name, "texts_per_second": rate(theirs),
+                "seconds": times.theirs[batching]});
             json["ratio"] = json!(ratio);
             let name = format!("{}, {n} thread{} / ONNX Runtime", workload.name, if n == 1 { "" } else { "s" });
             ratios.push(Ratio { name, value: ratio });
@@ -235,5 +236,5 @@ fn report(
     }
     let json: Value = json!({"workloads": json_rows, "peak_giga_operations": peak, "share_of_peak": share,
         "onnxruntime": peer, "least_cosine": cosine, "skipped": skipped});
-    Report::new("encoder", text, ratios, json)
+    BenchReport::new("encoder", text, ratios, json)
 }

@@ -1,72 +1,57 @@
-//! Durations counted in buckets, in a fixed amount of memory.
+//! Latencies, counted in a fixed amount of memory.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Buckets of each power of two: durations are kept to within 0.8 %.
-const STEPS: u64 = 128;
+/// About twelve days; longer durations count as this long.
+const MAX_MICROS: u64 = 1 << 40;
+/// Keeps durations to within 0.8 %.
+const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// Counts of durations to the microsecond, up to about twelve days.
+/// Counts of durations, to the microsecond.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram {
-    counts: Vec<u64>,
-    total: u64,
-    most: u64,
+    counts: hdrhistogram::Histogram<u64>,
+    /// The longest, exactly.
+    max_micros: u64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; bucket(1 << 40) + 1], total: 0, most: 0 }
+        let counts = hdrhistogram::Histogram::new_with_max(MAX_MICROS, SIGNIFICANT_DIGITS);
+        // The bounds are constants that it accepts.
+        let counts = counts.unwrap_or_else(|error| panic!("a histogram of up to {MAX_MICROS} µs: {error}"));
+        Self { counts, max_micros: 0 }
     }
-}
-
-/// Below `STEPS` a bucket is one microsecond wide, and in each further power of two twice as wide as in the one before.
-fn bucket(micros: u64) -> usize {
-    let shift = micros.max(1).ilog2().saturating_sub(STEPS.ilog2());
-    (u64::from(shift) * STEPS + (micros >> shift)) as usize
-}
-
-/// The largest value of a bucket.
-fn end(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
-    let shift = (bucket / STEPS).saturating_sub(1);
-    ((bucket - shift * STEPS + 1) << shift) - 1
 }
 
 impl Histogram {
     pub(super) fn record(&mut self, time: Duration) {
-        let micros = (time.as_micros() as u64).min(1 << 40);
-        self.counts[bucket(micros)] += 1;
-        self.total += 1;
-        self.most = self.most.max(micros);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(MAX_MICROS);
+        self.counts.saturating_record(micros);
+        self.max_micros = self.max_micros.max(micros);
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(own, other)| *own += other);
-        self.total += other.total;
-        self.most = self.most.max(other.most);
+        // Both have the same bounds, so there is no error.
+        let _ = self.counts.add(&other.counts);
+        self.max_micros = self.max_micros.max(other.max_micros);
     }
 
     pub(super) fn total(&self) -> u64 {
-        self.total
+        self.counts.len()
     }
 
-    /// The time within which this share of the requests was answered, in milliseconds; 0 of none.
+    /// The time within which this share of the requests was answered, in milliseconds; 0 if there were none.
     pub(super) fn percentile(&self, percent: f64) -> f64 {
-        let rank = ((percent / 100.0 * self.total as f64).ceil() as u64).clamp(1, self.total.max(1));
-        let mut seen = 0;
-        let bucket = self.counts.iter().position(|count| {
-            seen += count;
-            seen >= rank
-        });
-        bucket.map_or(0, |bucket| end(bucket).min(self.most)) as f64 / 1000.0
+        self.counts.value_at_percentile(percent).min(self.max_micros) as f64 / 1000.0
     }
 
     /// Percentiles in milliseconds.
     pub(super) fn json(&self) -> Value {
         let [p50, p90, p99, p999, max] = [50.0, 90.0, 99.0, 99.9, 100.0].map(|percent| self.percentile(percent));
-        json!({"count": self.total, "p50": p50, "p90": p90, "p99": p99, "p99.9": p999, "max": max})
+        json!({"count": self.total(), "p50": p50, "p90": p90, "p99": p99, "p99.9": p999, "max": max})
     }
 }
 
@@ -75,13 +60,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_follow_one_another_and_are_narrow() {
-        let mut last = 0;
-        for n in 0..10_000_000u64 {
-            let own = bucket(n);
-            assert!(own == last || (own == last + 1 && end(last) == n - 1), "{n}");
-            assert!(end(own) >= n && (end(own) - n) as f64 <= n as f64 / 128.0, "{n}");
-            last = own;
+    fn durations_are_kept_to_within_a_128th() {
+        for n in (0..10_000_000_u64).step_by(997) {
+            let mut histogram = Histogram::default();
+            histogram.record(Duration::from_micros(n));
+            histogram.record(Duration::from_secs(3600));
+            let kept = (histogram.percentile(50.0) * 1000.0).round() as u64;
+            assert!(kept >= n && (kept - n) as f64 <= n as f64 / 128.0, "{n}: {kept}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Load on a running function, or on one that is started here and compared with the bare encoder.
+//! Load on a running function; or on one that is started here, and compared with the encoder alone.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -11,46 +11,51 @@ use encoder::Encoder;
 use serde_json::{Value, json};
 
 use super::load::{self, Answers, Load};
-use super::report::{Ratio, Report, number, table};
+use super::measure::{median, progress};
+use super::report::{BenchReport, Ratio, number, table};
 use super::server::{Server, build, cpu_seconds};
-use super::workload::{Message, Random, messages, texts};
-use super::{median, progress};
+use super::workload::{BenchRequest, Random, messages, texts};
 use crate::flags::bench::{Bench, Form, Http, Length};
 
-/// Different texts of a run.
+/// How many different texts are sent.
 const TEXTS: usize = 1024;
+/// Connections of a closed loop.
 const CONCURRENCY: usize = 64;
+/// Connections of an open loop, at most.
+const OPEN_LOOP_CONCURRENCY: usize = 512;
+/// How often the start is measured.
 const STARTS: usize = 11;
 /// The function's own default of `MAX_BATCH_TOKENS`.
 const BATCH_TOKENS: usize = 4096;
 
-/// Request-based billing in a tier 1 region, <https://cloud.google.com/run/pricing> as of 2025, in dollars: a vCPU-second, a GiB-second of
-/// memory, a million requests. Free tiers are left out.
+/// Prices in dollars of a vCPU-second, a GiB-second of memory and a million requests: request-based billing in a tier 1
+/// region, <https://cloud.google.com/run/pricing> as of 2025, without free tiers.
 const VCPU_SECOND: f64 = 0.000_024;
 const GIB_SECOND: f64 = 0.000_002_5;
 const MILLION_REQUESTS: f64 = 0.40;
-/// Memory of the shipped topology's service, in GiB.
-const MEMORY: f64 = 0.5;
+/// Memory of the shipped topology's service.
+const MEMORY_GIB: f64 = 0.5;
 
-pub(super) fn run(flags: &Http, common: &Bench) -> Result<Report> {
+pub(super) fn run(flags: &Http, common: &Bench) -> Result<BenchReport> {
     match &flags.url {
-        Some(url) => against(url, flags),
-        None => own(flags, common),
+        Some(url) => running(url, flags),
+        None => started(flags, common),
     }
 }
 
-fn sample(flags: &Http, length: Length) -> Vec<Message> {
+fn sample(flags: &Http, length: Length) -> Vec<BenchRequest> {
     let texts = texts(TEXTS, length, &mut Random::new(2));
     messages(&texts, flags.form, flags.events.into())
 }
 
-fn load<'a>(url: &'a str, flags: &'a Http, messages: &'a [Message]) -> Load<'a> {
-    let connections = flags.concurrency.map_or(if flags.rate.is_some() { 512 } else { CONCURRENCY }, usize::from);
+fn load<'a>(url: &'a str, flags: &'a Http, messages: &'a [BenchRequest]) -> Load<'a> {
+    let connections =
+        flags.concurrency.map_or(if flags.rate.is_some() { OPEN_LOOP_CONCURRENCY } else { CONCURRENCY }, usize::from);
     Load { url, headers: &flags.header, messages, connections, rate: flags.rate, duration: flags.duration }
 }
 
-/// The load alone.
-fn against(url: &str, flags: &Http) -> Result<Report> {
+/// Load on a function that runs already.
+fn running(url: &str, flags: &Http) -> Result<BenchReport> {
     progress(format_args!("{url}: load for {:?}", flags.duration));
     let messages = sample(flags, flags.tokens);
     let load = load(url, flags, &messages);
@@ -58,7 +63,7 @@ fn against(url: &str, flags: &Http) -> Result<Report> {
     let mut text = describe(&load, flags);
     text += &found(&answers);
     ensure!(answers.events > 0, "nothing was answered with 2xx by {url}: {:?}", answers.outcomes);
-    Ok(Report::new(
+    Ok(BenchReport::new(
         "http",
         text,
         Vec::new(),
@@ -66,8 +71,8 @@ fn against(url: &str, flags: &Http) -> Result<Report> {
     ))
 }
 
-/// `main`, in the release profile.
-fn own(flags: &Http, common: &Bench) -> Result<Report> {
+/// Load on `main`, built in the release profile and started here.
+fn started(flags: &Http, common: &Bench) -> Result<BenchReport> {
     let program = build(["--bin", "main"])?;
     let size = std::fs::metadata(&program).with_context(|| format!("reading {}", program.display()))?.len();
     progress(format_args!("starting it {STARTS} times"));
@@ -121,20 +126,20 @@ fn own(flags: &Http, common: &Bench) -> Result<Report> {
     ]);
     let _ = writeln!(
         text,
-        "Cloud Run, request-based billing, tier 1, 2025, an instance that is never idle: ${VCPU_SECOND} a vCPU-second, ${GIB_SECOND} a GiB-second of {MEMORY} GiB, \
+        "Cloud Run, request-based billing, tier 1, 2025, an instance that is never idle: ${VCPU_SECOND} a vCPU-second, ${GIB_SECOND} a GiB-second of {MEMORY_GIB} GiB, \
          ${MILLION_REQUESTS} a million requests"
     );
     let json = json!({"load": settings(&load, flags), "answers": all.json(),
         "rounds": rounds.iter().map(Round::json).collect::<Vec<_>>(),
         "share_of_bare_encoder": share, "share_of_bare_encoder_by_cpu": cpu_share,
         "start_ms": {"median": start, "all": starts}, "binary_bytes": size, "memory_bytes": memory,
-        "million_short_texts": {"tokens": SHORT, "cpu_seconds": short.cpu, "cpu_and_memory_dollars": short.dollars,
+        "million_short_texts": {"tokens": SHORT_TEXT_TOKENS, "cpu_seconds": short.cpu, "cpu_and_memory_dollars": short.dollars,
             "request_dollars": short.requests}});
     let name = "service over HTTP / bare encoder".to_owned();
-    Ok(Report::new("http", text, vec![Ratio { name, value: share }], json))
+    Ok(BenchReport::new("http", text, vec![Ratio { name, value: share }], json))
 }
 
-/// One round: texts a second and CPU-seconds a text, of each.
+/// One round: texts a second and CPU-seconds per text, of the encoder alone and of the service.
 struct Round {
     bare: Bare,
     rate: f64,
@@ -153,7 +158,7 @@ impl Round {
     }
 }
 
-/// The encoder on texts in batches as large as the function's, in this process.
+/// Runs the encoder alone, in this process, on batches as large as the function's.
 fn bare(encoder: &Encoder, sequences: &[Vec<u32>], duration: Duration) -> Bare {
     let mut batches: Vec<&[Vec<u32>]> = Vec::new();
     let mut rest = sequences;
@@ -179,20 +184,19 @@ fn bare(encoder: &Encoder, sequences: &[Vec<u32>], duration: Duration) -> Bare {
     Bare { rate: texts / start.elapsed().as_secs_f64(), cpu: (cpu_seconds(std::process::id()) - cpu) / texts }
 }
 
-/// Tokens of a short text.
-const SHORT: usize = 16;
+const SHORT_TEXT_TOKENS: usize = 16;
 
-/// What a million of them cost.
+/// What a million short texts cost.
 struct Cost {
     cpu: f64,
     dollars: f64,
     requests: f64,
 }
 
-/// Wrapped messages of one short text each, at the default concurrency.
+/// Measures wrapped messages of one short text each, at the default concurrency.
 fn short_texts(server: &Server, flags: &Http, duration: Duration) -> Result<Cost> {
     progress("short texts");
-    let texts = texts(TEXTS, Length::Fixed(SHORT), &mut Random::new(3));
+    let texts = texts(TEXTS, Length::Fixed(SHORT_TEXT_TOKENS), &mut Random::new(3));
     let load = Load {
         url: &server.url,
         headers: &flags.header,
@@ -205,12 +209,12 @@ fn short_texts(server: &Server, flags: &Http, duration: Duration) -> Result<Cost
     let answers = load::run(&load)?;
     ensure!(answers.events > 0, "no short text was answered: {:?}", answers.outcomes);
     let cpu = (server.usage().cpu - before) / answers.events as f64 * 1e6;
-    Ok(Cost { cpu, dollars: cpu * (VCPU_SECOND + MEMORY * GIB_SECOND), requests: MILLION_REQUESTS })
+    Ok(Cost { cpu, dollars: cpu * (VCPU_SECOND + MEMORY_GIB * GIB_SECOND), requests: MILLION_REQUESTS })
 }
 
 /// Milliseconds from starting the process to the last byte of its first embedding.
 fn start(program: &Path) -> Result<f64> {
-    let texts = texts(1, Length::Fixed(SHORT), &mut Random::new(4));
+    let texts = texts(1, Length::Fixed(SHORT_TEXT_TOKENS), &mut Random::new(4));
     let body = &messages(&texts, Form::Wrapped, 1)[0].body;
     let mut request = format!(
         "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",

@@ -16,46 +16,46 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::histogram::Histogram;
-use super::workload::Message;
+use super::workload::BenchRequest;
 
 /// A request that takes longer is an error.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Most bytes of an answer.
-const ANSWER: usize = 64 << 20;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most bytes of a response.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
-/// Where requests go, which, and how many.
+/// Which requests are sent, how many, and where to.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     pub(super) url: &'a str,
     pub(super) headers: &'a [(String, String)],
-    /// Sent in turn, again and again.
-    pub(super) messages: &'a [Message],
+    /// Sent one after the other, over and over.
+    pub(super) messages: &'a [BenchRequest],
     /// Requests in flight at once, at most.
     pub(super) connections: usize,
-    /// Requests a second in an open loop; closed without.
+    /// Requests a second, in an open loop; `None` is a closed loop.
     pub(super) rate: Option<f64>,
     pub(super) duration: Duration,
 }
 
-/// What became of the requests.
+/// How the requests were answered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub(super) seconds: f64,
     /// Latencies of those answered with 2xx and no problem.
     pub(super) done: Histogram,
     /// Latencies of those answered with 429.
     pub(super) refused: Histogram,
-    /// Events in the former.
+    /// Events in the requests that are done.
     pub(super) events: u64,
-    /// Requests by status and outcome, or by what went wrong.
+    /// Numbers of requests, by status and outcome or by the fault.
     pub(super) outcomes: BTreeMap<String, u64>,
-    /// Answers in full, in bytes.
+    /// Sizes of all responses, added up.
     bytes: u64,
 }
 
 impl Answers {
-    /// Events done, a second.
+    /// Events done per second.
     pub(super) fn rate(&self) -> f64 {
         self.events as f64 / self.seconds.max(1e-9)
     }
@@ -76,27 +76,27 @@ impl Answers {
     }
 }
 
-/// Sends it all and waits for the answers.
+/// Sends all requests and waits for the responses.
 ///
 /// # Errors
-/// The address cannot be used. A server that cannot be reached is an outcome like others.
+/// The URL cannot be used. A server that cannot be reached is an outcome like others.
 pub(super) fn run(load: &Load<'_>) -> Result<Answers> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(send_all(load))
 }
 
-/// Hands out the times at which requests are due.
+/// When requests are due.
 struct Schedule {
     start: Instant,
     end: Instant,
-    /// Of an open loop: seconds between requests, and how many are due so far.
+    /// Seconds between requests, in an open loop; `due` has a permit for every request that is due.
     every: Option<f64>,
     due: Semaphore,
     taken: AtomicU64,
 }
 
 impl Schedule {
-    /// When the next request is due, and which it is; `None` after the end.
+    /// When the next request is due, and its number; `None` after the end.
     async fn next(&self) -> Option<(Instant, u64)> {
         let due = match self.every {
             None => Instant::now(),
@@ -108,8 +108,8 @@ impl Schedule {
         (due < self.end).then(|| (due, self.taken.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Releases each request when it is due, and ends with one more for everyone who still waits. The runtime's timers are too
-    /// coarse for this.
+    /// Releases each request when it is due; at the end, one more for every client that still waits. On a thread of its
+    /// own, since the runtime's timers are too coarse.
     fn release(&self, every: f64, waiting: usize) {
         let total = ((self.end - self.start).as_secs_f64() / every).ceil() as u64;
         let mut released = 0;
@@ -154,13 +154,13 @@ async fn send_all(load: &Load<'_>) -> Result<Answers> {
     Ok(all)
 }
 
-/// One request at a time until the end.
+/// One client: sends one request at a time until the end.
 async fn client(target: Arc<Target>, schedule: Arc<Schedule>) -> Answers {
     let mut answers = Answers::default();
     let mut connection = None;
     while let Some((due, n)) = schedule.next().await {
         let message = &target.messages[(n % target.messages.len() as u64) as usize];
-        let sent = tokio::time::timeout(PATIENCE, target.send(&mut connection, message)).await;
+        let sent = tokio::time::timeout(REQUEST_TIMEOUT, target.send(&mut connection, message)).await;
         let outcome = match sent {
             Ok(Ok((status, outcome, bytes))) => {
                 answers.bytes += bytes as u64;
@@ -174,13 +174,13 @@ async fn client(target: Arc<Target>, schedule: Arc<Schedule>) -> Answers {
             }
             Ok(Err(what)) => {
                 connection = None;
-                // A server that is gone refuses at once: no use in asking ten thousand times a second.
+                // A server that is gone refuses connections at once: do not try ten thousand times a second.
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 what.to_owned()
             }
             Err(_) => {
                 connection = None;
-                format!("no answer in {} s", PATIENCE.as_secs())
+                format!("no answer in {} s", REQUEST_TIMEOUT.as_secs())
             }
         };
         *answers.outcomes.entry(outcome).or_default() += 1;
@@ -191,9 +191,9 @@ async fn client(target: Arc<Target>, schedule: Arc<Schedule>) -> Answers {
 struct Target {
     uri: Uri,
     address: String,
-    /// With all the headers of their requests.
-    messages: Vec<Message>,
-    /// For https.
+    /// With the headers of their requests.
+    messages: Vec<BenchRequest>,
+    /// The client for https.
     secure: Option<reqwest::Client>,
 }
 
@@ -215,7 +215,7 @@ impl Target {
         let host = authority.host();
         let address = format!("{host}:{}", authority.port_u16().unwrap_or(80));
         let secure = if scheme == "https" {
-            function::cloud::use_ring();
+            function::clients::use_ring();
             Some(reqwest::Client::builder().http1_only().build().context("making an HTTPS client")?)
         } else {
             headers.insert(header::HOST, HeaderValue::from_str(authority.as_str())?);
@@ -229,14 +229,14 @@ impl Target {
         Ok(Self { uri, address, messages: messages.collect(), secure })
     }
 
-    /// Status, the word for the outcome, and the bytes of the answer; or what went wrong.
+    /// Sends one request; returns the status, the outcome and the size of the response, or the fault.
     async fn send(
         &self,
         connection: &mut Option<SendRequest<Full<Bytes>>>,
-        message: &Message,
+        message: &BenchRequest,
     ) -> Result<(StatusCode, String, usize), &'static str> {
         let (status, headers, body) = match &self.secure {
-            // Apart: a large future, which the other path would carry along.
+            // Boxed: this future is large, and the plain path should not pay for it.
             Some(client) => Box::pin(self.send_secure(client, message)).await?,
             None => self.send_plain(connection, message).await?,
         };
@@ -255,7 +255,7 @@ impl Target {
     async fn send_plain(
         &self,
         connection: &mut Option<SendRequest<Full<Bytes>>>,
-        message: &Message,
+        message: &BenchRequest,
     ) -> Result<(StatusCode, HeaderMap, Bytes), &'static str> {
         let mut sender = match connection.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
@@ -268,7 +268,7 @@ impl Target {
         *request.headers_mut() = message.headers.clone();
         let answer = sender.send_request(request).await.map_err(|_| "connection lost")?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, ANSWER).collect().await.map_err(|_| "answer cut off")?;
+        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(|_| "answer cut off")?;
         *connection = Some(sender);
         Ok((head.status, head.headers, body.to_bytes()))
     }
@@ -284,7 +284,7 @@ impl Target {
     async fn send_secure(
         &self,
         client: &reqwest::Client,
-        message: &Message,
+        message: &BenchRequest,
     ) -> Result<(StatusCode, HeaderMap, Bytes), &'static str> {
         let request = client.post(self.uri.to_string()).headers(message.headers.clone()).body(message.body.clone());
         let answer = request

@@ -1,5 +1,5 @@
-//! The path around the model: an event decoded, routed, run through a trivial task, answered; beside servers that only read
-//! the body.
+//! The path around the model: an event is decoded, routed, run through a trivial task and answered. Compared with
+//! servers that only read the body.
 
 use std::time::Duration;
 
@@ -7,16 +7,17 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::load::{self, Load};
-use super::report::{Ratio, Report, number, table};
+use super::measure::{median, progress};
+use super::peers;
+use super::report::{BenchReport, Ratio, number, table};
 use super::server::{Server, build};
 use super::workload::{Random, messages, texts};
-use super::{median, peers, progress};
 use crate::flags::bench::{Bench, Form, Length};
 
 const CONCURRENCY: usize = 64;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUND_TIME: Duration = Duration::from_secs(2);
 
-pub(super) fn run(common: &Bench) -> Result<Report> {
+pub(super) fn run(common: &Bench) -> Result<BenchReport> {
     let texts = texts(1024, Length::Fixed(16), &mut Random::new(5));
     let messages = &messages(&texts, Form::Wrapped, 1);
     let mut servers = vec![
@@ -30,7 +31,7 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
             Err(why) => skipped = Some(format!("{why:#}")),
         }
     }
-    // Of each server, for each round: requests a second, and CPU-seconds of the server a request.
+    // For each server and round: requests a second, and CPU-seconds of the server per request.
     let mut found = vec![Vec::new(); servers.len()];
     for round in 0..=common.rounds {
         progress(format_args!("path: round {round} of {}", common.rounds));
@@ -41,12 +42,12 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
                 messages,
                 connections: CONCURRENCY,
                 rate: None,
-                duration: ROUND,
+                duration: ROUND_TIME,
             };
             let before = server.usage().cpu;
             let answers = load::run(&load)?;
             ensure!(answers.events > 0, "{name} answered nothing: {:?}", answers.outcomes);
-            // The first one warms up.
+            // The first round warms up, and does not count.
             if round > 0 {
                 found.push((answers.rate(), (server.usage().cpu - before) / answers.events as f64));
             }
@@ -72,5 +73,5 @@ pub(super) fn run(common: &Bench) -> Result<Report> {
     if let Some(why) = &skipped {
         text += &format!("functions-framework was skipped: {why}\n");
     }
-    Ok(Report::new("path", text, ratios, json!({"servers": json_rows, "skipped": skipped})))
+    Ok(BenchReport::new("path", text, ratios, json!({"servers": json_rows, "skipped": skipped})))
 }

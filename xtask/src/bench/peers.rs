@@ -1,4 +1,4 @@
-//! Others that do the same work: taken from PyPI into a virtual environment under `target/bench`.
+//! Other software that does the same work, installed from PyPI into a virtual environment under `target/bench`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -7,13 +7,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::progress;
+use super::measure::progress;
 use super::server::{Server, free_port};
 use crate::topology::root;
 
 const REQUIREMENTS: [&str; 4] = ["onnxruntime==1.32.0", "onnx==1.23.2", "numpy==2.4.6", "functions-framework==3.10.2"];
 
-/// Makes the virtual environment, once for each set of [`REQUIREMENTS`]; returns its folder for programs.
+/// Creates the virtual environment, once for each set of [`REQUIREMENTS`]; returns its folder of programs.
 fn environment() -> Result<PathBuf> {
     let folder = root().join("target/bench");
     let (venv, mark) = (folder.join("venv"), folder.join("venv/requirements.txt"));
@@ -21,15 +21,17 @@ fn environment() -> Result<PathBuf> {
     if std::fs::read_to_string(&mark).ok().as_deref() != Some(wanted.as_str()) {
         progress("taking the peers from PyPI");
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        done(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        done(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(REQUIREMENTS))?;
+        run_quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run_quietly(
+            Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(REQUIREMENTS),
+        )?;
         std::fs::write(&mark, wanted).with_context(|| format!("writing {}", mark.display()))?;
     }
     Ok(venv.join("bin"))
 }
 
-/// Runs a command without a word; its errors are the error.
-fn done(command: &mut Command) -> Result<()> {
+/// Runs a command without output; the last line of its standard error becomes the error.
+fn run_quietly(command: &mut Command) -> Result<()> {
     let line = format!("{command:?}");
     let output = command.output().with_context(|| format!("running {line}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -37,7 +39,7 @@ fn done(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Writes a script of this program where Python finds it.
+/// Writes a script that is compiled into this program to a file, for Python.
 fn script(name: &str, text: &str) -> Result<PathBuf> {
     let path = root().join("target/bench").join(name);
     std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
@@ -50,13 +52,13 @@ pub(super) struct OnnxRuntime {
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
     /// Its version and settings.
-    pub(super) about: String,
+    pub(super) description: String,
 }
 
 impl OnnxRuntime {
     pub(super) fn start() -> Result<Self> {
         let python = environment()?.join("python");
-        let model = crate::model::original(root())?;
+        let model = crate::original_model::original()?;
         let script = script("encoder.py", include_str!("peers/encoder.py"))?;
         progress("building ONNX Runtime's graph");
         let mut child = Command::new(python)
@@ -70,12 +72,12 @@ impl OnnxRuntime {
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             bail!("Python has no pipes");
         };
-        let mut peer = Self { child, requests, answers: BufReader::new(answers), about: String::new() };
+        let mut peer = Self { child, requests, answers: BufReader::new(answers), description: String::new() };
         let start = peer.answer().with_context(|| {
             let command = format!("target/bench/venv/bin/python {} {} /tmp/onnx", script.display(), model.display());
             format!("ONNX Runtime did not start; `{command}` shows why")
         })?;
-        peer.about = format!(
+        peer.description = format!(
             "ONNX Runtime {} int8, weights per channel in {} range, Attention and BiasGelu fused",
             start["version"].as_str().unwrap_or("?"),
             start["range"].as_str().unwrap_or("?"),
@@ -95,18 +97,18 @@ impl OnnxRuntime {
         self.answer()
     }
 
-    /// Names a workload.
+    /// Hands over a workload, under a name.
     pub(super) fn load(&mut self, name: &str, batches: &[Vec<Vec<u32>>]) -> Result<()> {
         self.ask(&json!({"load": name, "batches": batches})).map(drop)
     }
 
-    /// Seconds that a workload takes.
+    /// Runs a workload; returns how many seconds it took.
     pub(super) fn run(&mut self, name: &str, threads: usize) -> Result<f64> {
         let answer = self.ask(&json!({"run": name, "threads": threads, "precision": "int8"}))?;
         answer["seconds"].as_f64().with_context(|| format!("no seconds in {answer}"))
     }
 
-    /// Embeddings of a workload, a row each.
+    /// Runs a workload; returns its embeddings, one row per text.
     pub(super) fn embed(&mut self, name: &str) -> Result<Vec<Vec<f32>>> {
         let mut answer = self.ask(&json!({"embed": name, "threads": 1, "precision": "int8"}))?;
         serde_json::from_value(answer["embeddings"].take()).context("the embeddings of ONNX Runtime")

@@ -1,28 +1,28 @@
-//! What a measurement found.
+//! Results of measurements.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// One measurement, or several.
+/// The result of one measurement, or of several.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     /// Tables and lines for people.
     pub(super) text: String,
     pub(super) ratios: Vec<Ratio>,
     json: Map<String, Value>,
 }
 
-/// This project against something else, side by side in one run: more than 1 is quicker.
+/// The speed of this project divided by that of something else, measured side by side in one run.
 #[derive(Debug, Serialize)]
 pub(super) struct Ratio {
     pub(super) name: String,
     pub(super) value: f64,
 }
 
-impl Report {
-    /// `name`: the key of `json`, which holds everything that `text` says.
+impl BenchReport {
+    /// `name` becomes the key of `json`, which holds everything that `text` tells.
     pub(super) fn new(name: &str, text: String, ratios: Vec<Ratio>, json: Value) -> Self {
         Self { text, ratios, json: Map::from_iter([(name.to_owned(), json)]) }
     }
@@ -48,7 +48,7 @@ impl Report {
     }
 }
 
-/// Rows of cells, the first row being the head, as aligned columns; the first column flush left.
+/// Rows of cells as aligned columns. The first row is the head; the first column is flush left.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |n| rows.iter().filter_map(|row| row.get(n)).map(|cell: &String| cell.chars().count()).max();

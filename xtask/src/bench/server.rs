@@ -1,4 +1,4 @@
-//! Servers that run for the time of a measurement, and what they use.
+//! Servers that run during a measurement, and the CPU time and memory that they use.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::progress;
-use crate::build::executable;
+use super::measure::progress;
+use crate::cargo::executable;
 use crate::topology::root;
 
 /// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Builds a program of package `function` in the release profile; `target`: `--bin`, `--example` or `--bench`, and its name.
+/// Builds a program of package `function` in the release profile; `target`: `--bin`, `--example` or `--bench`, and its
+/// name.
 pub(super) fn build(target: [&str; 2]) -> Result<PathBuf> {
     progress(format_args!("building {} in the release profile", target[1]));
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -35,7 +36,7 @@ pub(super) fn free_port() -> Result<u16> {
 /// A running server; stopped when dropped.
 pub(super) struct Server {
     child: Child,
-    /// Stays open: a server may print more.
+    /// Kept open, since the server may print more.
     _stdout: Option<BufReader<ChildStdout>>,
     pub(super) url: String,
 }
@@ -79,7 +80,10 @@ impl Server {
             if let Ok(Some(status)) = server.child.try_wait() {
                 bail!("{command:?} ended with {status} before it listened");
             }
-            ensure!(start.elapsed() < PATIENCE, "{command:?} did not listen on port {port} within {PATIENCE:?}");
+            ensure!(
+                start.elapsed() < START_TIMEOUT,
+                "{command:?} did not listen on port {port} within {START_TIMEOUT:?}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(server)
@@ -99,7 +103,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Lets those with child processes end them.
+        // SIGTERM first, so that a server can end its child processes.
         let _ = Command::new("kill").arg(self.child.id().to_string()).stderr(Stdio::null()).status();
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(5) {
@@ -110,7 +114,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether this system says what processes use: Linux alone, in `/proc`.
+/// Whether this system tells what processes use: only Linux does, in `/proc`.
 pub(super) fn usage_is_measured() -> bool {
     stat(std::process::id()).is_some()
 }

@@ -4,35 +4,36 @@ use std::fmt::Write;
 
 use super::report::Ratio;
 
-const ROW: usize = 26;
-const LABELS: f64 = 430.0;
-const BARS: f64 = 360.0;
+/// Sizes in pixels.
+const ROW_HEIGHT: usize = 26;
+const LABELS_WIDTH: f64 = 430.0;
+const BARS_WIDTH: f64 = 360.0;
 
-/// One bar a ratio, longest as wide as the chart, with a line at 1.
+/// A bar for each ratio, of which the longest is as wide as the chart, and a line at 1.
 pub(super) fn bars(ratios: &[Ratio]) -> String {
     let most = ratios.iter().map(|ratio| ratio.value).fold(1.0, f64::max);
-    let scale = BARS / most;
-    let (width, height) = (LABELS + BARS + 70.0, ratios.len() * ROW + 34);
+    let scale = BARS_WIDTH / most;
+    let (width, height) = (LABELS_WIDTH + BARS_WIDTH + 70.0, ratios.len() * ROW_HEIGHT + 34);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
     for (n, Ratio { name, value }) in ratios.iter().enumerate() {
-        let (top, long) = (n * ROW + 8, value.max(0.0) * scale);
+        let (top, long) = (n * ROW_HEIGHT + 8, value.max(0.0) * scale);
         let _ = writeln!(
             svg,
             "<text x=\"{:.0}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <rect x=\"{LABELS:.0}\" y=\"{top}\" width=\"{long:.1}\" height=\"{}\" fill=\"#2f6fb3\"/>\
+             <rect x=\"{LABELS_WIDTH:.0}\" y=\"{top}\" width=\"{long:.1}\" height=\"{}\" fill=\"#2f6fb3\"/>\
              <text x=\"{:.1}\" y=\"{}\">{value:.2} ×</text>",
-            LABELS - 8.0,
+            LABELS_WIDTH - 8.0,
             top + 14,
             escape(name),
-            ROW - 8,
-            LABELS + long + 6.0,
+            ROW_HEIGHT - 8,
+            LABELS_WIDTH + long + 6.0,
             top + 14,
         );
     }
-    let one = LABELS + scale;
+    let one = LABELS_WIDTH + scale;
     let bottom = height - 22;
     let _ = writeln!(
         svg,

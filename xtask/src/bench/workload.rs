@@ -1,4 +1,4 @@
-//! Texts of known lengths, the same ones in every run, and messages of them.
+//! Texts of given lengths, the same ones in every run, and messages with them.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::flags::bench::{Form, Length};
 
-/// Words that are one token each to the embedded model.
+/// Words that the embedded model takes as one token each.
 const WORDS: [&str; 64] = [
     "time",
     "person",
@@ -75,11 +75,12 @@ const WORDS: [&str; 64] = [
     "bread",
 ];
 
-/// Of the mixed lengths: a lognormal distribution's median and sigma, cut to these bounds. The mean is 36.
-const MEDIAN: f64 = 24.0;
+/// Mixed lengths, in tokens, have a lognormal distribution with this median and sigma, within these bounds. The mean is
+/// 36.
+const MEDIAN_TOKENS: f64 = 24.0;
 const SIGMA: f64 = 0.9;
-const SHORTEST: f64 = 4.0;
-const LONGEST: f64 = 256.0;
+const MIN_TOKENS: f64 = 4.0;
+const MAX_TOKENS: f64 = 256.0;
 
 /// SplitMix64.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl Random {
     }
 }
 
-/// `count` texts, `[CLS]` and `[SEP]` counted in their lengths.
+/// `count` texts. Lengths include `[CLS]` and `[SEP]`.
 pub(super) fn texts(count: usize, length: Length, random: &mut Random) -> Vec<String> {
     let mut lengths = match length {
         Length::Fixed(n) => vec![n; count],
@@ -125,25 +126,25 @@ pub(super) fn texts(count: usize, length: Length, random: &mut Random) -> Vec<St
     lengths.into_iter().map(&mut text).collect()
 }
 
-/// Mixed lengths, ascending. One of every `SAMPLES` in order, so that a few have the mean of many.
+/// Mixed lengths, ascending: every `SAMPLES`th of many sorted ones, so that a few lengths have the mean of many.
 fn mixed(count: usize, random: &mut Random) -> Vec<usize> {
     const SAMPLES: usize = 101;
     let mut normals: Vec<f64> = (0..count * SAMPLES).map(|_| random.normal()).collect();
     normals.sort_by(f64::total_cmp);
-    let length = |normal: &f64| (MEDIAN * (SIGMA * normal).exp()).clamp(SHORTEST, LONGEST).round() as usize;
+    let length = |normal: &f64| (MEDIAN_TOKENS * (SIGMA * normal).exp()).clamp(MIN_TOKENS, MAX_TOKENS).round() as usize;
     normals.iter().skip(SAMPLES / 2).step_by(SAMPLES).map(length).collect()
 }
 
 /// A request: one event, or a batch of them.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(super) struct BenchRequest {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) events: usize,
 }
 
-/// Messages of these texts, `events` in each batch.
-pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<Message> {
+/// Messages with these texts, in batches of `events`.
+pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<BenchRequest> {
     const EVENTARC: [(&str, &str); 5] = [
         ("content-type", "application/json"),
         ("ce-specversion", "1.0"),
@@ -152,7 +153,7 @@ pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<Messa
         ("ce-time", "2026-01-01T00:00:00Z"),
     ];
     const BATCH: [(&str, &str); 1] = [("content-type", "application/cloudevents-batch+json")];
-    let message = |headers: &[(&'static str, &'static str)], body: serde_json::Value, events| Message {
+    let message = |headers: &[(&'static str, &'static str)], body: serde_json::Value, events| BenchRequest {
         headers: headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -186,8 +187,6 @@ pub(super) fn messages(texts: &[String], form: Form, events: usize) -> Vec<Messa
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use encoder::Encoder;
 
     use super::*;

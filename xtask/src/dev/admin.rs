@@ -1,9 +1,10 @@
-//! Topics and subscriptions, made and changed through Pub/Sub's API.
+//! Topics and subscriptions, created and changed through Pub/Sub's API.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use deploy::plan::{self, Action, Resource};
+use deploy::plan::{self, Action};
+use deploy::resources::Resource;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::NeverRetry;
@@ -19,26 +20,26 @@ use tokio::time::timeout;
 
 use super::declared::{self, Declared};
 
-/// How long a Pub/Sub that should be running may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How long Pub/Sub may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct Admin {
     topics: TopicAdmin,
     subscriptions: SubscriptionAdmin,
     /// `HOST:PORT`
     pub(super) address: String,
-    /// The Pub/Sub of this process.
+    /// The local Pub/Sub of this process, if Pub/Sub is not another process.
     pub(super) local: Option<Handle>,
 }
 
 impl Admin {
     pub(super) async fn connect(address: &str, local: Option<Handle>) -> Result<Self> {
-        function::cloud::use_ring();
-        let reached = timeout(CONNECT, TcpStream::connect(address)).await;
+        function::clients::use_ring();
+        let reached = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
         let why = match reached {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer in {} s", CONNECT.as_secs())),
+            Err(_) => Some(format!("no answer in {} s", CONNECT_TIMEOUT.as_secs())),
         };
         if let Some(why) = why {
             bail!(
@@ -57,7 +58,8 @@ impl Admin {
         })
     }
 
-    /// Makes everything as it is declared now; what was declared `before` and is not any more goes. Returns what was done.
+    /// Creates and changes everything as it is declared now, and deletes what was declared `before` and is not any
+    /// more. Returns what was done.
     pub(super) async fn apply(&self, before: &Declared, now: &Declared) -> Result<Vec<String>> {
         let mut done = Vec::new();
         for topic in &now.topics {
@@ -142,7 +144,8 @@ impl Admin {
         }
     }
 
-    /// Has a subscription push to this address from now on, at once; without one its messages wait.
+    /// Has a subscription push to this address, and retry failed messages at once; without an address its messages
+    /// wait.
     pub(super) async fn point(&self, subscription: &declared::Subscription, endpoint: Option<&str>) -> Result<()> {
         let name = subscription.name();
         let config = match endpoint {
@@ -162,7 +165,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Subscribes to a topic for as long as this runs; where it is killed, Pub/Sub forgets the subscription after a day.
+    /// Creates a subscription for the time of this run. If the run is killed, Pub/Sub deletes the subscription after a
+    /// day.
     pub(super) async fn tap(&self, topic: &str, name: &str) -> Result<()> {
         let [day, shortest] = [86_400, 600].map(|seconds| google_cloud_wkt::Duration::clamp(seconds, 0));
         let subscription = Subscription::new()
@@ -187,7 +191,8 @@ impl Admin {
     }
 }
 
-/// What to send, and which of its fields differ from what was found. Fields that were declared before get their defaults back.
+/// The body to send, and its fields that differ from those found; `None` if none do. Fields that were declared before
+/// and are not any more get their defaults again.
 fn update(resource: &Resource, was: Option<&Resource>, found: &Value) -> Option<(Value, Vec<String>)> {
     let changes = match plan::compare(resource, found) {
         Action::Update(changes) => changes,
@@ -206,7 +211,7 @@ fn update(resource: &Resource, was: Option<&Resource>, found: &Value) -> Option<
     (!fields.is_empty()).then_some((body, fields))
 }
 
-/// As field masks write names.
+/// A field mask, which has names in snake case.
 fn mask(fields: &[String]) -> FieldMask {
     let snake = |field: &String| {
         let mut name = String::new();
@@ -227,16 +232,13 @@ fn missing(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use deploy::plan::{Id, Kind};
+    use deploy::resources::{Id, Kind};
     use serde_json::json;
 
     use super::*;
 
     fn resource(body: Value) -> Resource {
-        let id = Id::new(Kind::Subscription, "projects/p/subscriptions/s");
-        Resource { id, body, creation: json!({}), needs: Vec::new() }
+        Resource::new(Id::new(Kind::Subscription, "projects/p/subscriptions/s"), body)
     }
 
     #[test]

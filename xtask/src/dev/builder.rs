@@ -1,4 +1,4 @@
-//! The function, built as `cargo run` builds it.
+//! Builds the function as `cargo run` does.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -7,17 +7,18 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 use tokio::sync::mpsc::Sender;
 
-use super::guard::{Guard, lead_group};
-use crate::build::{cargo, executable};
+use super::process_group::{ProcessGroup, lead_group};
+use crate::cargo::{cargo, executable};
 use crate::topology::root;
 
-/// A build that is under way.
+/// A running build.
 pub(super) struct Build {
-    guard: Guard,
+    group: ProcessGroup,
 }
 
 impl Build {
-    /// Starts cargo, whose progress and errors go to standard error; sends the path of the binary, or why there is none.
+    /// Starts cargo, whose progress and errors go to standard error. Sends the path of the binary, or why there is
+    /// none.
     pub(super) fn start(built: Sender<Result<PathBuf>>) -> Result<Self> {
         let mut command = cargo(root());
         command.args(["build", "--package=function", "--bin=main", "--message-format=json-render-diagnostics"]);
@@ -25,7 +26,7 @@ impl Build {
         let mut command = Command::from(command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
         let child = command.spawn().context("running cargo build")?;
-        let guard = Guard::of(child.id().context("running cargo build")?)?;
+        let group = ProcessGroup::of(child.id().context("running cargo build")?)?;
         tokio::spawn(async move {
             let result = async {
                 let output = child.wait_with_output().await.context("running cargo build")?;
@@ -34,19 +35,19 @@ impl Build {
                 }
                 executable(&output.stdout)
             };
-            // An error says that nobody waits for it any more.
+            // An error says that the session has ended.
             let _ = built.send(result.await).await;
         });
-        Ok(Self { guard })
+        Ok(Self { group })
     }
 
-    /// Ends it before its time.
+    /// Has cargo stop.
     pub(super) fn cancel(&mut self) {
-        self.guard.terminate();
+        self.group.terminate();
     }
 
-    /// It has ended.
+    /// Call it when the result has arrived, so that the group is not signalled any more.
     pub(super) fn ended(self) {
-        self.guard.dismiss();
+        self.group.dismiss();
     }
 }

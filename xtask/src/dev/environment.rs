@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use deploy::plan::Context;
+use deploy::resources::Context;
 use infra::topology::{Destination, Service, Topology};
 
 use super::declared::Identity;
@@ -128,8 +128,6 @@ fn results(service: &Service, place: &Surroundings<'_>, notes: &mut Vec<String>)
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn variables(service: &str, storage: bool) -> (BTreeMap<String, String>, Vec<String>) {

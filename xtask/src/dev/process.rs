@@ -13,47 +13,50 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::environment::Environment;
-use super::guard::{Guard, lead_group};
+use super::process_group::{ProcessGroup, lead_group};
 
-/// The longest line that is kept whole, in bytes.
-const LINE: usize = 256 << 10;
-/// Lines of output that are kept for when it crashes.
-const TAIL: usize = 20;
+/// Longer lines are cut.
+const MAX_LINE_BYTES: usize = 256 << 10;
+/// Lines of output that are kept, to be shown if the process crashes.
+const TAIL_LINES: usize = 20;
 /// How long a process may take until it is ready.
-const PATIENCE: Duration = Duration::from_secs(120);
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the end of a process waits for the rest of its output, which another process may hold open.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a process has to tell.
+/// An event of a process.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct ProcessReport {
     pub(super) service: String,
     /// Which process of the service.
     pub(super) number: u64,
-    pub(super) news: News,
+    pub(super) event: ProcessEvent,
 }
 
 #[derive(Debug)]
-pub(super) enum News {
-    /// It wrote a line.
+pub(super) enum ProcessEvent {
+    /// The process wrote a line.
     Line(String),
-    /// It answers at this address and has run its model.
+    /// The process serves this address and has run its model.
     Ready(SocketAddr),
-    /// It listens and does not become ready.
+    /// The process listens, but did not become ready in time.
     Unready,
+    /// The process exited, with this status if there is one.
     Exited(Option<ExitStatus>),
 }
 
-/// A running process; ends with its handle.
+/// A running process of a service; killed when dropped.
 pub(super) struct Process {
     pub(super) number: u64,
     pub(super) id: u32,
     pub(super) started: Instant,
-    /// Where it answers, once it is ready.
+    /// Where the process listens, once it is ready.
     pub(super) address: Option<SocketAddr>,
-    /// It was told to end.
+    /// The process was told to end.
     pub(super) stopping: bool,
-    /// What it wrote last.
+    /// The last lines that it wrote.
     pub(super) tail: VecDeque<String>,
-    guard: Guard,
+    group: ProcessGroup,
 }
 
 impl Process {
@@ -62,7 +65,7 @@ impl Process {
         environment: &Environment,
         number: u64,
         http: &reqwest::Client,
-        reports: &Sender<Report>,
+        reports: &Sender<ProcessReport>,
     ) -> Result<Self> {
         let mut command = std::process::Command::new(binary);
         lead_group(&mut command);
@@ -72,40 +75,40 @@ impl Process {
         let what = || format!("starting {} for service `{}`", binary.display(), environment.service);
         let mut child = command.spawn().with_context(what)?;
         let id = child.id().with_context(what)?;
-        let guard = Guard::of(id)?;
-        let teller = Teller { service: environment.service.clone(), number, reports: reports.clone() };
-        let out = child.stdout.take().map(|out| tokio::spawn(read_out(out, teller.clone(), http.clone())));
-        let err = child.stderr.take().map(|err| tokio::spawn(read_lines(err, teller.clone())));
+        let group = ProcessGroup::of(id)?;
+        let reporter = Reporter { service: environment.service.clone(), number, reports: reports.clone() };
+        let out = child.stdout.take().map(|out| tokio::spawn(read_out(out, reporter.clone(), http.clone())));
+        let err = child.stderr.take().map(|err| tokio::spawn(read_lines(err, reporter.clone())));
         tokio::spawn(async move {
             let status = child.wait().await.ok();
-            // What it wrote before its end comes before the news of it, unless someone else holds its pipes.
+            // Its last lines are reported before its exit.
             for reader in [out, err].into_iter().flatten() {
-                let _ = timeout(Duration::from_secs(1), reader).await;
+                let _ = timeout(OUTPUT_TIMEOUT, reader).await;
             }
-            teller.tell(News::Exited(status)).await;
+            reporter.report(ProcessEvent::Exited(status)).await;
         });
         let (address, tail) = (None, VecDeque::new());
-        Ok(Self { number, id, started: Instant::now(), address, stopping: false, tail, guard })
+        Ok(Self { number, id, started: Instant::now(), address, stopping: false, tail, group })
     }
 
-    /// SIGTERM: it ends what it has begun, and then itself.
+    /// Sends SIGTERM: the process finishes what it has begun, and exits.
     pub(super) fn terminate(&mut self) {
         self.stopping = true;
-        self.guard.terminate();
+        self.group.terminate();
     }
 
     pub(super) fn kill(&mut self) {
         self.stopping = true;
-        self.guard.kill();
+        self.group.kill();
     }
 
-    /// It has ended.
+    /// Call it when the process has exited, so that its group is not signalled any more.
     pub(super) fn ended(self) {
-        self.guard.dismiss();
+        self.group.dismiss();
     }
 
     pub(super) fn remember(&mut self, line: &str) {
-        if self.tail.len() == TAIL {
+        if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }
         self.tail.push_back(line.to_owned());
@@ -113,21 +116,22 @@ impl Process {
 }
 
 #[derive(Clone)]
-struct Teller {
+struct Reporter {
     service: String,
     number: u64,
-    reports: Sender<Report>,
+    reports: Sender<ProcessReport>,
 }
 
-impl Teller {
-    async fn tell(&self, news: News) {
-        // An error says that nobody is interested any more.
-        let _ = self.reports.send(Report { service: self.service.clone(), number: self.number, news }).await;
+impl Reporter {
+    async fn report(&self, event: ProcessEvent) {
+        // An error says that the session has ended.
+        let _ = self.reports.send(ProcessReport { service: self.service.clone(), number: self.number, event }).await;
     }
 }
 
-/// Standard output: first where it listens, with an example to paste that is shown elsewhere; then whatever it prints.
-async fn read_out(out: impl AsyncRead + Unpin, teller: Teller, http: reqwest::Client) {
+/// Reads standard output: first the line with the address and an example, which the banner replaces; then lines to
+/// report.
+async fn read_out(out: impl AsyncRead + Unpin, reporter: Reporter, http: reqwest::Client) {
     let mut reader = BufReader::new(out);
     let mut address = None;
     while let Some(line) = next_line(&mut reader).await {
@@ -135,20 +139,20 @@ async fn read_out(out: impl AsyncRead + Unpin, teller: Teller, http: reqwest::Cl
             None => {
                 address = listening(&line);
                 match address {
-                    Some(address) => drop(tokio::spawn(ready(address, teller.clone(), http.clone()))),
-                    None => teller.tell(News::Line(line)).await,
+                    Some(address) => drop(tokio::spawn(ready(address, reporter.clone(), http.clone()))),
+                    None => reporter.report(ProcessEvent::Line(line)).await,
                 }
             }
             Some(address) if line.is_empty() || line.starts_with(&format!("curl http://{address}/")) => {}
-            Some(_) => teller.tell(News::Line(line)).await,
+            Some(_) => reporter.report(ProcessEvent::Line(line)).await,
         }
     }
 }
 
-async fn read_lines(out: impl AsyncRead + Unpin, teller: Teller) {
+async fn read_lines(out: impl AsyncRead + Unpin, reporter: Reporter) {
     let mut reader = BufReader::new(out);
     while let Some(line) = next_line(&mut reader).await {
-        teller.tell(News::Line(line)).await;
+        reporter.report(ProcessEvent::Line(line)).await;
     }
 }
 
@@ -157,24 +161,24 @@ fn listening(line: &str) -> Option<SocketAddr> {
     line.strip_prefix("listening on http://")?.split(';').next()?.trim().parse().ok()
 }
 
-/// Asks until it is ready.
-async fn ready(address: SocketAddr, teller: Teller, http: reqwest::Client) {
+/// Polls the readiness of a process.
+async fn ready(address: SocketAddr, reporter: Reporter, http: reqwest::Client) {
     let url = format!("http://{address}/health/ready");
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < READY_TIMEOUT {
         let answer = http.get(&url).timeout(Duration::from_secs(5)).send().await;
         if answer.is_ok_and(|answer| answer.status().as_u16() == 200) {
-            return teller.tell(News::Ready(address)).await;
+            return reporter.report(ProcessEvent::Ready(address)).await;
         }
-        if teller.reports.is_closed() {
+        if reporter.reports.is_closed() {
             return;
         }
         sleep(Duration::from_millis(10)).await;
     }
-    teller.tell(News::Unready).await;
+    reporter.report(ProcessEvent::Unready).await;
 }
 
-/// The next line without its end; what is longer than [`LINE`] is cut.
+/// The next line without its end, cut to [`MAX_LINE_BYTES`].
 async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
     let mut line = Vec::new();
     loop {
@@ -184,7 +188,7 @@ async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
         }
         let end = part.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(part.len(), |end| end + 1);
-        let room = LINE.saturating_sub(line.len());
+        let room = MAX_LINE_BYTES.saturating_sub(line.len());
         line.extend_from_slice(&part[..end.unwrap_or(part.len()).min(room)]);
         reader.consume(taken);
         if end.is_some() {
@@ -199,18 +203,16 @@ fn text(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[tokio::test]
     async fn lines_are_read_to_the_end_and_long_ones_cut() {
-        let long = "x".repeat(LINE + 10);
+        let long = "x".repeat(MAX_LINE_BYTES + 10);
         let written = format!("one\r\n\n{long}\nlast");
         let mut reader = BufReader::new(written.as_bytes());
         assert_eq!(next_line(&mut reader).await.unwrap(), "one");
         assert_eq!(next_line(&mut reader).await.unwrap(), "");
-        assert_eq!(next_line(&mut reader).await.unwrap().len(), LINE);
+        assert_eq!(next_line(&mut reader).await.unwrap().len(), MAX_LINE_BYTES);
         assert_eq!(next_line(&mut reader).await.unwrap(), "last");
         assert!(next_line(&mut reader).await.is_none());
     }

@@ -1,16 +1,16 @@
-//! What the user sees: lines, or one JSON object a line.
+//! What the user sees: lines for people, or one JSON object a line.
 
 use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::way::{Way, clean};
+use super::trace::{MessageTrace, clean};
 use crate::terminal;
 
 pub(super) struct Screen {
     json: bool,
     colour: bool,
-    /// Nobody reads any more.
+    /// Standard output is closed.
     gone: bool,
 }
 
@@ -23,17 +23,17 @@ impl Screen {
         self.gone
     }
 
-    pub(super) fn way(&mut self, way: &Way) {
-        let line = if self.json { way.json().to_string() } else { way.line(self.colour) };
+    pub(super) fn trace(&mut self, trace: &MessageTrace) {
+        let line = if self.json { trace.json().to_string() } else { trace.line(self.colour) };
         self.write(&line);
     }
 
-    /// The text of the start, or its JSON.
-    pub(super) fn start(&mut self, text: &str, json: &Value) {
+    /// Shows the banner, as text or as JSON.
+    pub(super) fn banner(&mut self, text: &str, json: &Value) {
         if self.json { self.write(&json.to_string()) } else { self.write(text) }
     }
 
-    /// Something that the user should know.
+    /// Shows something that the user should know.
     pub(super) fn notice(&mut self, text: &str) {
         if self.json {
             self.write(&json!({"type": "notice", "text": text}).to_string());
@@ -44,8 +44,9 @@ impl Screen {
         }
     }
 
-    /// News of a service's process, of the build or of the topology: `kind` and `event` for programs, `text` for people.
-    pub(super) fn news(&mut self, kind: &str, event: &str, more: Value, text: &str) {
+    /// Shows an event of a service's process, of a build or of the topology: `kind`, `event` and `more` as JSON, `text`
+    /// for people.
+    pub(super) fn status(&mut self, kind: &str, event: &str, more: Value, text: &str) {
         if !self.json {
             let text = text.lines().map(clean).collect::<Vec<_>>().join("\n");
             return self.write(&text);
@@ -57,7 +58,7 @@ impl Screen {
         self.write(&object.to_string());
     }
 
-    /// A line of a service that is about no message.
+    /// Shows a line of a service's log that is not about a message.
     pub(super) fn log(&mut self, service: &str, line: &str) {
         let fields: Option<Value> = serde_json::from_str(line).ok().filter(Value::is_object);
         if self.json {
@@ -82,7 +83,7 @@ impl Screen {
     }
 }
 
-/// A structured line as people read it: severity, message, then the other fields.
+/// A structured log line as text: severity, message, then the other fields.
 fn readable(fields: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut line = format!("{} {}", text(&fields["severity"]), text(&fields["message"]));

@@ -1,4 +1,5 @@
-//! A declared service and its processes: the one that gets messages, the one that is to take its place, those that end.
+//! A declared service and its processes: the current one, which gets messages; the next one, which will replace it; old
+//! ones, which are ending.
 
 use std::time::Duration;
 
@@ -8,27 +9,29 @@ use tokio::time::Instant;
 use super::environment::Environment;
 use super::process::Process;
 
-/// The wait before a crashed service is started again: the first, and the longest.
-const BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
-/// A process that ran this long has not failed in a row.
-const STEADY: Duration = Duration::from_secs(60);
-/// How long an old process is left alone after the endpoint has changed: what was sent to it before arrives first.
-const GRACE: Duration = Duration::from_millis(200);
+/// The wait before a crashed service is restarted: doubled with each crash in a row, within these bounds.
+const MIN_RESTART_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(30);
+/// A crash after this much time begins a new row of crashes.
+const STEADY_TIME: Duration = Duration::from_secs(60);
+/// How long an old process goes on after the endpoint has changed, so that pushes which were sent to it arrive.
+const RETIRE_DELAY: Duration = Duration::from_millis(200);
 
 pub(super) struct Service {
     pub(super) declaration: Declaration,
     pub(super) environment: Environment,
-    /// Where it runs, if not here.
-    pub(super) elsewhere: Option<String>,
-    /// Ready, or on its way to the first time.
+    /// The URL of the service, if it runs outside of this session.
+    pub(super) external: Option<String>,
+    /// The process that gets messages.
     pub(super) current: Option<Process>,
-    /// Takes the place of `current` once it is ready.
+    /// Replaces `current` once it is ready.
     pub(super) next: Option<Process>,
-    /// End when they have done what they began, each from its time on.
+    /// Processes that are to end, and when each of them is told to.
     pub(super) old: Vec<(Instant, Process)>,
+    /// Crashes in a row.
     failures: u32,
     pub(super) restart_at: Option<Instant>,
-    /// It is not declared any more.
+    /// The topology does not declare the service any more.
     pub(super) leaving: bool,
 }
 
@@ -41,19 +44,19 @@ pub(super) enum Role {
 }
 
 impl Service {
-    pub(super) fn new(declaration: Declaration, environment: Environment, elsewhere: Option<String>) -> Self {
+    pub(super) fn new(declaration: Declaration, environment: Environment, external: Option<String>) -> Self {
         let (current, next, old) = (None, None, Vec::new());
-        Self { declaration, environment, elsewhere, current, next, old, failures: 0, restart_at: None, leaving: false }
+        Self { declaration, environment, external, current, next, old, failures: 0, restart_at: None, leaving: false }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.declaration.name
     }
 
-    /// Where its messages are pushed to; `None` while nobody there can take them.
+    /// The URL that messages are pushed to; `None` while no process is ready.
     pub(super) fn endpoint(&self) -> Option<String> {
         let own = || Some(format!("http://{}/", self.current.as_ref()?.address?));
-        self.elsewhere.clone().or_else(own)
+        self.external.clone().or_else(own)
     }
 
     pub(super) fn process(&mut self, number: u64) -> Option<(Role, &mut Process)> {
@@ -63,7 +66,7 @@ impl Service {
         current.into_iter().chain(next).chain(old).find(|(_, process)| process.number == number)
     }
 
-    /// Takes out the process with this number, which has ended.
+    /// Removes the process with this number, which has exited.
     pub(super) fn take(&mut self, number: u64) -> Option<(Role, Process)> {
         if let Some(process) = self.current.take_if(|process| process.number == number) {
             return Some((Role::Current, process));
@@ -71,11 +74,11 @@ impl Service {
         if let Some(process) = self.next.take_if(|process| process.number == number) {
             return Some((Role::Next, process));
         }
-        let place = self.old.iter().position(|(_, process)| process.number == number)?;
-        Some((Role::Old, self.old.swap_remove(place).1))
+        let index = self.old.iter().position(|(_, process)| process.number == number)?;
+        Some((Role::Old, self.old.swap_remove(index).1))
     }
 
-    /// A new process is to take over. One that was to do so before has come too late.
+    /// Adds a process that is to take over. An earlier one that has not done so yet is told to end.
     pub(super) fn add(&mut self, process: Process) {
         self.restart_at = None;
         if let Some(mut late) = self.next.replace(process) {
@@ -84,7 +87,7 @@ impl Service {
         }
     }
 
-    /// The next process is ready and the current one; the old one's id, if there was one.
+    /// Makes the next process, which is ready, the current one; returns the id of the process that it replaces.
     pub(super) fn promote(&mut self) -> Option<u32> {
         let old = self.current.take();
         self.current = self.next.take();
@@ -93,22 +96,22 @@ impl Service {
         if old.address.is_none() {
             old.terminate();
         }
-        self.old.push((Instant::now() + GRACE, old));
+        self.old.push((Instant::now() + RETIRE_DELAY, old));
         Some(id)
     }
 
-    /// How long to wait before it is started again, after this process crashed.
+    /// Plans the restart after a crash of this process, or after it could not be started; returns how long that waits.
     pub(super) fn failed(&mut self, process: Option<&Process>) -> Duration {
-        if process.is_some_and(|process| process.started.elapsed() >= STEADY) {
+        if process.is_some_and(|process| process.started.elapsed() >= STEADY_TIME) {
             self.failures = 0;
         }
-        let wait = BACKOFF[0].saturating_mul(1 << self.failures.min(10)).min(BACKOFF[1]);
+        let wait = MIN_RESTART_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(MAX_RESTART_BACKOFF);
         self.failures += 1;
         self.restart_at = Some(Instant::now() + wait);
         wait
     }
 
-    /// Tells processes to end whose time has come.
+    /// Tells old processes to end whose delay is over.
     pub(super) fn retire(&mut self, now: Instant) {
         for (_, process) in self.old.iter_mut().filter(|(time, process)| *time <= now && !process.stopping) {
             process.terminate();
@@ -137,7 +140,7 @@ impl Service {
     }
 }
 
-/// What its process reads of a declaration; the rest is for where it is deployed.
+/// The part of a declaration that a process reads. The rest is for deployments.
 pub(super) fn essence(declaration: &Declaration) -> Declaration {
     Declaration {
         trigger: None,

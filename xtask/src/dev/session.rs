@@ -1,11 +1,15 @@
-//! The loop: what there is, what happens to it, and the end.
+//! The loop of `dev`: what the session owns, what happens to it, and shutdown.
+
+mod processes;
+mod reload;
+mod startup;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use deploy::plan::Context;
+use deploy::resources::Context;
 use infra::topology::Topology;
 use pubsub::{Event, Limits};
 use serde_json::json;
@@ -15,82 +19,100 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::admin::Admin;
+use super::banner::Banner;
 use super::builder::Build;
 use super::declared::{Declared, Feeds};
-use super::folder::Folder;
-use super::intro::Intro;
-use super::messages::Messages;
-use super::process::Report;
+use super::options::Options;
+use super::process::ProcessReport;
+use super::run_dir::RunDir;
 use super::screen::Screen;
 use super::service::Service;
-use super::start::Options;
 use super::taps::{Tapped, Taps};
+use super::tracer::Tracer;
 use super::watch::Change;
 
-/// How long processes have to end what they do.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How often the time is looked at.
+/// How long processes have to finish what they have begun.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often timers are checked.
 const TICK: Duration = Duration::from_millis(50);
-/// A pull subscription that nobody reads is worth a word with so many messages, and nobody has read it for so long.
-const BACKLOG: usize = 1000;
-const UNREAD: Duration = Duration::from_secs(30);
+/// A pull subscription with more messages than this is reported if nothing has read it for this long.
+const MAX_UNREAD_BACKLOG: usize = 1000;
+const UNREAD_TIME: Duration = Duration::from_secs(30);
 
 pub(super) struct Session {
-    pub(super) settings: Options,
-    /// The declaration's file, and its text as it was last looked at.
-    pub(super) path: PathBuf,
-    pub(super) text: String,
-    pub(super) topology: Topology,
-    pub(super) context: Context,
-    pub(super) declared: Declared,
-    pub(super) admin: Admin,
-    pub(super) taps: Option<Taps>,
-    pub(super) bus: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
-    pub(super) folder: Folder,
-    /// The declaration's copy.
-    pub(super) file: PathBuf,
+    options: Options,
+    topology: LiveTopology,
+    builds: Builds,
+    admin: Admin,
+    /// Subscriptions to results and dead letters, where Pub/Sub is another process.
+    taps: Option<Taps>,
+    /// The local Pub/Sub of this process: dropping the sender stops it.
+    own_pubsub: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    run_dir: RunDir,
+    services: Vec<Service>,
+    /// The number of the last process.
+    last_number: u64,
+    /// Asks processes whether they are ready.
+    http: reqwest::Client,
+    reports: mpsc::Sender<ProcessReport>,
+    tracer: Tracer,
+    screen: Screen,
+    /// Services that the banner waits for; `None` once it is shown.
+    awaited: Option<BTreeSet<String>>,
+    /// What differs from a deployment.
+    notes: Vec<String>,
+    /// Subscriptions whose backlog was reported.
+    warned: BTreeSet<String>,
+    /// When shutdown began.
+    stopping: Option<Instant>,
+    /// Why it began, if not by a signal.
+    failed: Option<anyhow::Error>,
+    /// Watches until it is dropped.
+    _watcher: notify::RecommendedWatcher,
+}
+
+/// The topology, as it was last right.
+struct LiveTopology {
+    path: PathBuf,
+    /// The text of the file as it was last read, right or not.
+    text: String,
+    parsed: Topology,
+    context: Context,
+    declared: Declared,
+    /// The copy of the file that processes read.
+    copy: PathBuf,
+}
+
+/// The function's binary, and the build that makes the next one.
+struct Builds {
     /// The copy that processes are started from.
-    pub(super) binary: Option<PathBuf>,
-    /// When the original was written, and its length.
-    pub(super) written: Option<(SystemTime, u64)>,
-    pub(super) build: Option<Build>,
+    binary: Option<PathBuf>,
+    /// When the original of the copy was written, and its length.
+    stamp: Option<(SystemTime, u64)>,
+    running: Option<Build>,
     /// Sources changed during the build.
-    pub(super) build_again: bool,
-    pub(super) services: Vec<Service>,
-    pub(super) last_number: u64,
-    pub(super) http: reqwest::Client,
-    pub(super) messages: Messages,
-    pub(super) screen: Screen,
-    /// Services that the start waits for; `None` once it is told.
-    pub(super) awaited: Option<BTreeSet<String>>,
-    pub(super) notes: Vec<String>,
-    pub(super) warned: BTreeSet<String>,
-    pub(super) stopping: Option<Instant>,
-    pub(super) failed: Option<anyhow::Error>,
-    pub(super) reports: mpsc::Sender<Report>,
-    pub(super) built: mpsc::Sender<Result<PathBuf>>,
-    /// Watches as long as it is there.
-    pub(super) _watcher: notify::RecommendedWatcher,
+    again: bool,
+    done: mpsc::Sender<Result<PathBuf>>,
 }
 
 /// Where everything that happens comes from.
 pub(super) struct Inputs {
-    pub(super) signals: mpsc::Receiver<()>,
-    pub(super) reports: mpsc::Receiver<Report>,
-    pub(super) built: mpsc::Receiver<Result<PathBuf>>,
-    pub(super) changes: mpsc::Receiver<Change>,
-    pub(super) events: Option<broadcast::Receiver<Event>>,
-    pub(super) tapped: mpsc::Receiver<Tapped>,
+    signals: mpsc::Receiver<()>,
+    reports: mpsc::Receiver<ProcessReport>,
+    built: mpsc::Receiver<Result<PathBuf>>,
+    changes: mpsc::Receiver<Change>,
+    events: Option<broadcast::Receiver<Event>>,
+    tapped: mpsc::Receiver<Tapped>,
 }
 
 impl Session {
-    /// Until a signal, and then until everything has ended.
+    /// Runs until a signal, and then until everything has ended.
     pub(super) async fn run(mut self, mut inputs: Inputs) -> Result<()> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut forced = false;
         loop {
-            if self.stopping.is_some() && self.build.is_none() && self.services.iter().all(Service::is_idle) {
+            if self.stopping.is_some() && self.builds.running.is_none() && self.services.iter().all(Service::is_idle) {
                 break;
             }
             tokio::select! {
@@ -107,8 +129,8 @@ impl Session {
                 event = next(&mut inputs.events) => self.event(event),
                 Some((topic, message)) = inputs.tapped.recv() => {
                     let attributes = message.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                    let ways = self.messages.published(&topic, &message.data, attributes);
-                    ways.iter().for_each(|way| self.screen.way(way));
+                    let traces = self.tracer.published(&topic, &message.data, attributes);
+                    traces.iter().for_each(|trace| self.screen.trace(trace));
                 }
                 _ = tick.tick() => self.tick(),
             }
@@ -120,31 +142,31 @@ impl Session {
     }
 
     async fn end(mut self, forced: bool) -> Result<()> {
-        // What became of the last messages is known by now or never.
+        // Nothing more will be learned about the last messages: show them as they are.
         let far = Instant::now() + Duration::from_secs(3600);
-        self.messages.due(far).iter().for_each(|way| self.screen.way(way));
+        self.tracer.due(far).iter().for_each(|trace| self.screen.trace(trace));
         if let Some(taps) = self.taps.take() {
             taps.close(&self.admin).await;
         }
-        if let Some((stop, task)) = self.bus.take() {
+        if let Some((stop, task)) = self.own_pubsub.take() {
             drop(stop);
             let _ = task.await;
         }
-        drop(self.folder);
+        drop(self.run_dir);
         if forced {
             std::process::exit(130);
         }
         self.failed.map_or(Ok(()), Err)
     }
 
-    /// Takes no more pushes, and tells all processes to end.
-    pub(super) async fn stop(&mut self) {
+    /// Begins shutdown: stops pushes, and tells all processes to end.
+    async fn stop(&mut self) {
         if self.stopping.is_some() {
             return;
         }
         self.stopping = Some(Instant::now());
-        self.screen.news("service", "stopping", json!({}), "stopping; Ctrl-C again ends at once");
-        for subscription in &self.declared.subscriptions {
+        self.screen.status("service", "stopping", json!({}), "stopping; press Ctrl-C again to end at once");
+        for subscription in &self.topology.declared.subscriptions {
             if let Feeds::Service(_) = subscription.feeds
                 && let Err(error) = self.admin.point(subscription, None).await
             {
@@ -152,16 +174,16 @@ impl Session {
             }
         }
         self.services.iter_mut().for_each(Service::stop);
-        self.build.iter_mut().for_each(Build::cancel);
+        self.builds.running.iter_mut().for_each(Build::cancel);
     }
 
     fn kill(&mut self) {
         self.services.iter_mut().for_each(Service::kill);
-        self.build.iter_mut().for_each(Build::cancel);
+        self.builds.running.iter_mut().for_each(Build::cancel);
     }
 
-    /// Nothing can be run.
-    pub(super) async fn give_up(&mut self, error: anyhow::Error) {
+    /// Shuts down because nothing can be run.
+    async fn give_up(&mut self, error: anyhow::Error) {
         self.failed = Some(error);
         self.stop().await;
     }
@@ -169,81 +191,76 @@ impl Session {
     fn event(&mut self, event: Result<Event, u64>) {
         match event {
             Ok(event) => {
-                let ways = self.messages.event(&event, Instant::now());
-                ways.iter().for_each(|way| self.screen.way(way));
+                let traces = self.tracer.event(&event, Instant::now());
+                traces.iter().for_each(|trace| self.screen.trace(trace));
             }
-            Err(missed) => self.screen.notice(&format!("{missed} events of messages came too fast to be shown")),
+            Err(missed) => self.screen.notice(&format!("{missed} events of messages were too fast to be shown")),
         }
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
-        self.messages.due(now).iter().for_each(|way| self.screen.way(way));
+        self.tracer.due(now).iter().for_each(|trace| self.screen.trace(trace));
         self.services.iter_mut().for_each(|service| service.retire(now));
-        if self.stopping.is_some_and(|since| since + DRAIN <= now) {
+        if self.stopping.is_some_and(|since| since + DRAIN_TIMEOUT <= now) {
             self.kill();
         }
         if self.stopping.is_none() {
             self.restart(now);
-            self.look_at_backlogs(now);
+            self.check_backlogs(now);
         }
     }
 
-    /// Messages that nobody pulls stay in memory until the bus is full.
-    fn look_at_backlogs(&mut self, now: Instant) {
+    /// Reports pull subscriptions that nothing reads: their messages stay in memory until Pub/Sub is full.
+    fn check_backlogs(&mut self, now: Instant) {
         let Some(local) = &self.admin.local else { return };
-        for subscription in self.declared.subscriptions.iter().filter(|subscription| subscription.feeds == Feeds::Pull)
+        for subscription in
+            self.topology.declared.subscriptions.iter().filter(|subscription| subscription.feeds == Feeds::Pull)
         {
             let name = subscription.name();
-            let unread = || self.messages.last_read(name).is_none_or(|time| time + UNREAD <= now);
-            if !self.warned.contains(name) && local.backlog(name).is_some_and(|backlog| backlog > BACKLOG) && unread() {
+            let unread = || self.tracer.last_read(name).is_none_or(|time| time + UNREAD_TIME <= now);
+            if !self.warned.contains(name)
+                && local.backlog(name).is_some_and(|backlog| backlog > MAX_UNREAD_BACKLOG)
+                && unread()
+            {
                 self.warned.insert(name.to_owned());
                 let short = subscription.resource.id.short();
                 let most = Limits::default().messages;
                 self.screen.notice(&format!(
-                    "subscription `{short}` holds more than {BACKLOG} messages and nobody pulls them; Pub/Sub here keeps {most} in \
-                     all and refuses more. `cargo run -- --pull {short}` works on them"
+                    "subscription `{short}` holds more than {MAX_UNREAD_BACKLOG} messages, and no subscriber pulls them; the local \
+                     Pub/Sub keeps {most} in all and refuses more. `cargo run -- --pull {short}` processes them"
                 ));
             }
         }
     }
 
-    /// Tells what is where, once.
-    pub(super) fn introduce(&mut self) {
+    /// Shows once, when all services have started, what runs where.
+    fn show_banner(&mut self) {
         if self.awaited.as_ref().is_none_or(|awaited| !awaited.is_empty()) {
             return;
         }
         self.awaited = None;
-        let notes: Vec<String> = self.declared.notes.iter().chain(&self.notes).cloned().collect();
+        let notes: Vec<String> = self.topology.declared.notes.iter().chain(&self.notes).cloned().collect();
         let here = std::env::current_dir().ok();
-        let short = here.as_ref().and_then(|here| self.path.strip_prefix(here).ok());
-        let file = short.unwrap_or(&self.path).display();
-        let watched = match &self.settings.binary {
+        let short = here.as_ref().and_then(|here| self.topology.path.strip_prefix(here).ok());
+        let file = short.unwrap_or(&self.topology.path).display();
+        let watched = match &self.options.binary {
             Some(_) => format!("Changes of {file} are applied. "),
             None => format!("Changes of function/, infra/ and {file} are applied. "),
         };
-        let intro = Intro {
-            topology: &self.topology,
-            declared: &self.declared,
+        let banner = Banner {
+            topology: &self.topology.parsed,
+            declared: &self.topology.declared,
             services: &self.services,
-            project: &self.context.project,
+            project: &self.topology.context.project,
             bus: &self.admin.address,
-            own: self.bus.is_some(),
-            file: self.settings.file.as_deref(),
+            own: self.own_pubsub.is_some(),
+            file: self.options.file.as_deref(),
             watched: &watched,
             notes: &notes,
         };
-        let (text, json) = (intro.text(), intro.json());
-        self.screen.start(&text, &json);
-    }
-
-    /// Tokens, and Eventarc's form of pushes.
-    pub(super) fn is_own_bus(&self) -> bool {
-        self.bus.is_some()
-    }
-
-    pub(super) fn builds(&self) -> bool {
-        self.settings.binary.is_none()
+        let (text, json) = (banner.text(), banner.json());
+        self.screen.banner(&text, &json);
     }
 }
 

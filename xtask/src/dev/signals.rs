@@ -1,9 +1,9 @@
-//! What asks for the end.
+//! Signals that request shutdown.
 
 use anyhow::Result;
 use tokio::sync::mpsc;
 
-/// SIGINT, SIGTERM and SIGHUP. The third ends this process whatever it does.
+/// Receives SIGINT, SIGTERM and SIGHUP. The third signal ends this process at once.
 pub(super) fn signals() -> Result<mpsc::Receiver<()>> {
     let (send, receive) = mpsc::channel(2);
     #[cfg(unix)]

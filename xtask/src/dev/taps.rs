@@ -1,4 +1,4 @@
-//! Subscriptions of this run on results and dead letters, for a Pub/Sub that tells nothing of its messages.
+//! Subscriptions of this run to results and dead letters, for a Pub/Sub in another process, which reports no events.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Taps {
         Ok(Self { subscriber, names: BTreeMap::new(), send })
     }
 
-    /// Listens to these topics as well.
+    /// Subscribes to these topics as well.
     pub(super) async fn open<'a>(&mut self, admin: &Admin, topics: impl Iterator<Item = &'a String>) -> Result<()> {
         for topic in topics {
             if self.names.contains_key(topic) {
@@ -42,7 +42,7 @@ impl Taps {
             let (topic, send) = (topic.clone(), self.send.clone());
             tokio::spawn(async move {
                 while let Some(next) = messages.next().await {
-                    // After an error that does not pass, the stream ends.
+                    // The client retries what may pass; after any other error the stream ends.
                     let Ok((message, handler)) = next else { continue };
                     handler.ack();
                     if send.send((topic.clone(), message)).await.is_err() {
@@ -54,7 +54,7 @@ impl Taps {
         Ok(())
     }
 
-    /// Leaves nothing behind.
+    /// Deletes the subscriptions.
     pub(super) async fn close(self, admin: &Admin) {
         for name in self.names.values() {
             if let Err(error) = admin.untap(name).await {

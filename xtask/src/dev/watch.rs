@@ -1,4 +1,7 @@
-//! Changes of sources and topology, once they have come to rest.
+//! Changes of sources and topology, debounced.
+//!
+//! Not with `notify-debouncer-mini`, which drops the kinds of events: a build opens every source, and that would be a
+//! change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +16,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::topology::root;
 
-/// Without another change for so long, a change is complete.
-const REST: Duration = Duration::from_millis(100);
-/// Changes that do not end are acted upon after so long.
-const LONGEST: Duration = Duration::from_secs(2);
+/// A change is complete when this much time has passed without another one.
+const QUIET_TIME: Duration = Duration::from_millis(100);
+/// Changes that do not stop are reported after this much time.
+const MAX_DEBOUNCE: Duration = Duration::from_secs(2);
 
 /// What has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub(super) struct Change {
     pub(super) topology: bool,
 }
 
-/// The folders and files that are looked at.
+/// The files that count.
 #[derive(Debug)]
 pub(super) struct Watched {
     topology: PathBuf,
@@ -40,7 +43,7 @@ struct Flags {
     changed: Notify,
 }
 
-/// Sends changes as long as the watcher lives.
+/// Sends changes until the watcher is dropped.
 pub(super) fn watch(topology: &Path, sources: bool, changes: Sender<Change>) -> Result<RecommendedWatcher> {
     let real = |path: &Path| path.canonicalize().with_context(|| format!("looking at {}", path.display()));
     let root = if sources { Some(real(root())?) } else { None };
@@ -74,7 +77,7 @@ pub(super) fn watch(topology: &Path, sources: bool, changes: Sender<Change>) -> 
             look(&folder, RecursiveMode::Recursive)?;
         }
     }
-    // The folder, since editors put a new file into the place of the old one.
+    // The folder, not the file: editors replace the file by a new one.
     if let Some(folder) = watched.topology.parent().filter(|folder| !covered && watched.root.as_deref() != Some(folder))
     {
         look(folder, RecursiveMode::NonRecursive)?;
@@ -83,7 +86,7 @@ pub(super) fn watch(topology: &Path, sources: bool, changes: Sender<Change>) -> 
         loop {
             flags.changed.notified().await;
             let start = Instant::now();
-            while start.elapsed() < LONGEST && timeout(REST, flags.changed.notified()).await.is_ok() {}
+            while start.elapsed() < MAX_DEBOUNCE && timeout(QUIET_TIME, flags.changed.notified()).await.is_ok() {}
             let (sources, topology) =
                 (flags.sources.swap(false, Ordering::Relaxed), flags.topology.swap(false, Ordering::Relaxed));
             if (sources || topology) && changes.send(Change { sources, topology }).await.is_err() {
@@ -98,7 +101,7 @@ impl Watched {
     fn change(&self, path: &Path) -> Change {
         let topology = path == self.topology;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let passing = name.starts_with('.') || name.ends_with('~') || name.ends_with(".swp") || name == "4913";
+        let temporary = name.starts_with('.') || name.ends_with('~') || name.ends_with(".swp") || name == "4913";
         let source = self.root.as_ref().and_then(|root| path.strip_prefix(root).ok()).is_some_and(|path| {
             path.starts_with("function")
                 || path.starts_with("infra/src")
@@ -106,14 +109,12 @@ impl Watched {
                 || path == Path::new("Cargo.toml")
                 || path == Path::new("Cargo.lock")
         });
-        Change { sources: source && !topology && !passing, topology }
+        Change { sources: source && !topology && !temporary, topology }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

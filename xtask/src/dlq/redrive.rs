@@ -1,4 +1,4 @@
-//! Letters back to the topics that they came from.
+//! Publishes dead letters to the topics that they came from.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,22 +12,22 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Interval;
 
-use super::letter::{Letter, Source};
+use super::dead_letter::{DeadLetter, Source};
 use super::reader::Reader;
-use super::subscription;
+use super::subscription::subscription;
 use crate::flags::Redrive;
-use crate::pubsub::{BYTES_IN_FLIGHT, IN_FLIGHT, PubSub, pace, tick};
+use crate::pubsub_client::{MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, PubSubClient, pace, tick};
 
-/// Topics that one run publishes to; each has a queue of its own.
-const TOPICS: usize = 100;
-/// Why a letter stays whose topic does not take it.
+/// The most topics that one run publishes to, since the publisher of each has a queue.
+const MAX_TOPICS: usize = 100;
+/// Why a dead letter stays whose topic refused one.
 const REFUSED: &str = "could not be published";
 
 pub(super) async fn run(arguments: &Redrive) -> Result<()> {
-    let pubsub = PubSub::find(&arguments.letters.target)?;
-    let subscription = subscription(&arguments.letters, &pubsub)?;
+    let pubsub = PubSubClient::find(&arguments.source.target)?;
+    let subscription = subscription(&arguments.source, &pubsub)?;
     let mut route = Route::new(&pubsub, &subscription, arguments).await?;
-    let mut reader = Reader::open(&pubsub, &subscription, arguments.letters.wait)?;
+    let mut reader = Reader::open(&pubsub, &subscription, arguments.source.wait)?;
     let mut tally = Tally::default();
     let result = redrive(arguments, &mut reader, &mut route, &mut tally).await;
     let closed = reader.close().await;
@@ -35,7 +35,8 @@ pub(super) async fn run(arguments: &Redrive) -> Result<()> {
     result.and(closed)
 }
 
-/// Every letter of the subscription, until none comes or enough have gone. The error is the first of several.
+/// Redrives the dead letters of the subscription, until none is left or the limit is reached. Returns the first of
+/// several errors.
 async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>, tally: &mut Tally) -> Result<()> {
     let limit = arguments.limit.unwrap_or(u64::MAX);
     let mut pace: Option<Interval> = pace(arguments.rate.filter(|_| !arguments.dry_run));
@@ -47,7 +48,7 @@ async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>
         reading = reading && taken < limit && !reader.is_full();
         tokio::select! {
             Some((topic, letter, answer)) = sent.next() => {
-                let (topic, letter, answer): (String, Letter, Result<String, PublishError>) = (topic, letter, answer);
+                let (topic, letter, answer): (String, DeadLetter, Result<String, PublishError>) = (topic, letter, answer);
                 bytes -= letter.data.len();
                 match answer {
                     Ok(_) => {
@@ -62,7 +63,7 @@ async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>
                     }
                 }
             }
-            next = reader.next(), if reading && sent.len() < IN_FLIGHT && bytes < BYTES_IN_FLIGHT => {
+            next = reader.next(), if reading && sent.len() < MAX_IN_FLIGHT && bytes < MAX_BYTES_IN_FLIGHT => {
                 let letter = match next {
                     Ok(Some(letter)) => letter,
                     Ok(None) => {
@@ -95,27 +96,28 @@ async fn redrive(arguments: &Redrive, reader: &mut Reader, route: &mut Route<'_>
     result
 }
 
-/// Where copies go, and which letters have none.
+/// Decides which dead letters are redriven, and to which topic.
 struct Route<'a> {
-    pubsub: &'a PubSub,
+    pubsub: &'a PubSubClient,
     arguments: &'a Redrive,
-    /// `projects/P/topics/T`, for all letters.
+    /// The topic of all of them, if one was given: `projects/P/topics/T`.
     topic: Option<String>,
-    /// `projects/P/` of the dead-letter subscription. A letter's attributes may be anybody's, and must not lead elsewhere.
+    /// `projects/P/` of the dead-letter subscription. Anyone may have set the attributes of a dead letter, so they must
+    /// not lead to another project.
     project: String,
     start: Timestamp,
     admin: SubscriptionAdmin,
     client: BasePublisher,
     /// By topic.
     publishers: HashMap<String, Publisher>,
-    /// Topics that a copy could not be published to.
+    /// Topics that refused a message.
     refused: HashSet<String>,
-    /// Topics of subscriptions; none if it cannot be found out.
+    /// Topics of subscriptions; `None` for one that could not be found.
     topics: HashMap<String, Option<String>>,
 }
 
 impl<'a> Route<'a> {
-    async fn new(pubsub: &'a PubSub, subscription: &str, arguments: &'a Redrive) -> Result<Self> {
+    async fn new(pubsub: &'a PubSubClient, subscription: &str, arguments: &'a Redrive) -> Result<Self> {
         let project = subscription.split_once("/subscriptions/").map_or("", |(project, _)| project);
         Ok(Self {
             pubsub,
@@ -131,8 +133,11 @@ impl<'a> Route<'a> {
         })
     }
 
-    /// The topic and the copy; else why the letter stays.
-    async fn of(&mut self, letter: &Letter) -> Result<(String, model::Message), &'static str> {
+    /// The topic and the message to publish.
+    ///
+    /// # Errors
+    /// Why the dead letter stays.
+    async fn of(&mut self, letter: &DeadLetter) -> Result<(String, model::Message), &'static str> {
         if self.arguments.filter.as_ref().is_some_and(|filter| !letter.passes(filter)) {
             return Err("does not pass the filter");
         }
@@ -140,7 +145,7 @@ impl<'a> Route<'a> {
             return Err("arrived during this run");
         }
         if letter.redrives() >= self.arguments.max_redrives {
-            return Err("has been round too often (--max-redrives)");
+            return Err("has been redriven too often (--max-redrives)");
         }
         let topic = match &self.topic {
             Some(topic) => topic.clone(),
@@ -149,14 +154,14 @@ impl<'a> Route<'a> {
         if self.refused.contains(&topic) {
             return Err(REFUSED);
         }
-        if self.publishers.len() >= TOPICS && !self.publishers.contains_key(&topic) {
-            return Err("came from one topic more than are published to in one run");
+        if self.publishers.len() >= MAX_TOPICS && !self.publishers.contains_key(&topic) {
+            return Err("came from yet another topic, and one run publishes to 100 at most");
         }
         Ok((topic, letter.copy()?))
     }
 
-    async fn source(&mut self, letter: &Letter) -> Result<String, &'static str> {
-        let source = letter.source().ok_or("does not say where it came from (--topic)")?;
+    async fn source(&mut self, letter: &DeadLetter) -> Result<String, &'static str> {
+        let source = letter.source().ok_or("does not name its source (--topic)")?;
         let (Source::Topic(name) | Source::Subscription(name)) = &source;
         if !name.starts_with(&self.project) {
             return Err("came from another project (--topic)");
@@ -172,12 +177,12 @@ impl<'a> Route<'a> {
                         topic
                     }
                 };
-                topic.ok_or("came from a subscription that is not there (--topic)")
+                topic.ok_or("came from a subscription that does not exist (--topic)")
             }
         }
     }
 
-    /// The topic of a subscription, as declared or as Pub/Sub says.
+    /// The topic of a subscription: from the topology, or else from Pub/Sub.
     async fn topic_of(&self, name: &str) -> Option<String> {
         let (project, short) = name.split_once("/subscriptions/")?;
         if let Some(declared) = self.pubsub.topology.subscription(short) {
@@ -192,7 +197,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// What became of the letters.
+/// Counts of redriven dead letters and of those that stay.
 #[derive(Debug, Default)]
 struct Tally {
     /// By topic.
@@ -211,13 +216,14 @@ impl Tally {
             return Ok(());
         }
         let verb = if arguments.dry_run { "would publish" } else { "published" };
-        let letters = |count: u64| if count == 1 { "1 letter".to_owned() } else { format!("{count} letters") };
+        let letters =
+            |count: u64| if count == 1 { "1 dead letter".to_owned() } else { format!("{count} dead letters") };
         println!("{verb} {} of {subscription}", letters(total));
         for (topic, count) in &self.redriven {
             println!("  {count} to {topic}");
         }
         for (why, count) in &self.stay {
-            println!("  {} left: {why}", letters(*count));
+            println!("  {} kept: {why}", letters(*count));
         }
         Ok(())
     }

@@ -1,3 +1,5 @@
+//! Flags of `bench`.
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -5,9 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 /// Measure the encoder, a function over HTTP, the path around the model, and the batcher
 ///
-/// Without a subcommand: all of them, on this machine, with the defaults of each. Servers are built in the release profile. The
-/// encoder runs in this process, in whatever profile it was built: package `function` is optimised in every one, and the code
-/// that computes is the same.
+/// Without a subcommand: all of them, on this machine, with the defaults of each. Servers are built in the release
+/// profile. The encoder runs in this process, whose profile does not matter: package `encoder` is fully optimised in
+/// each.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask bench --peers --svg bench.svg
@@ -16,11 +18,11 @@ use clap::{Args, Subcommand, ValueEnum};
   cargo xtask bench http http://127.0.0.1:8080 --rate 500 --duration 30s --json")]
 pub(crate) struct Bench {
     #[command(subcommand)]
-    pub(crate) what: Option<What>,
-    /// Measure ONNX Runtime and functions-framework too, in turns with this project; takes them from PyPI, once
+    pub(crate) benchmark: Option<Benchmark>,
+    /// Measure ONNX Runtime and functions-framework too, alternating with this project; installs them from PyPI, once
     #[arg(long, global = true)]
     pub(crate) peers: bool,
-    /// How often everything is measured, in turns; the medians count
+    /// How often everything is measured, alternating; the medians count
     #[arg(long, global = true, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) rounds: u16,
     /// Print JSON
@@ -32,7 +34,7 @@ pub(crate) struct Bench {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum What {
+pub(crate) enum Benchmark {
     Encoder(Encoder),
     Http(Http),
     Path,
@@ -41,8 +43,8 @@ pub(crate) enum What {
 
 /// The forward pass alone: texts and tokens a second, and the share of the processor's int8 peak
 ///
-/// Texts are tokens already, on both sides with --peers. Peers get every way of batching that can suit them, and the quickest
-/// counts.
+/// Texts are tokens already, for both sides with --peers. Peers are measured with every batching that may suit them,
+/// and the quickest counts.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Encoder {
     /// Numbers of threads [default: 1 and the CPUs that this process may use]
@@ -52,13 +54,14 @@ pub(crate) struct Encoder {
 
 /// Load on a running function, or without URL on one that is started here
 ///
-/// Closed loop: --concurrency clients, each sends its next request when the last is answered. Open loop, with --rate: requests
-/// leave on time whether or not the function keeps up, and latencies count from the time a request was due, so that no stall
-/// hides the requests behind it. Percentiles are those of the requests that were done (a batch with 2xx counts as done); refusals with 429 have their own.
+/// Closed loop: --concurrency clients, each of which sends its next request when the last is answered. Open loop, with
+/// --rate: requests are sent on time whether or not the function keeps up, and latencies count from the time a request
+/// was due, so that a stall does not hide the requests behind it. Percentiles are those of the requests that are done
+/// (a batch with 2xx counts as done); responses with 429 have their own.
 ///
-/// Without URL also: start to the first answer, memory, size of the binary, the rate as a share of the bare encoder on the same
-/// texts, and what a million short texts cost on Cloud Run, at the CPU-seconds
-/// that the function took and list prices of 2025. The load comes from this machine and takes its part of it.
+/// Without URL also: time from start to the first response, memory, size of the binary, the rate as a share of the bare
+/// encoder on the same texts, and what a million short texts cost on Cloud Run, at the CPU-seconds that the function
+/// took and list prices of 2025. The load comes from this machine and takes part of its CPU time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask bench http
@@ -127,13 +130,13 @@ fn length(text: &str) -> Result<Length, String> {
     match text.parse() {
         Ok(n) if (3..=256).contains(&n) => Ok(Length::Fixed(n)),
         _ if text == "mixed" => Ok(Length::Mixed),
-        _ => Err("it takes `mixed` or a whole number from 3 to 256".to_owned()),
+        _ => Err("expected `mixed` or a whole number from 3 to 256".to_owned()),
     }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.001..=1e6).contains(rate));
-    rate.ok_or_else(|| "it takes a number from 0.001 to 1000000".to_owned())
+    rate.ok_or_else(|| "expected a number from 0.001 to 1000000".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -147,12 +150,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.parse().unwrap_or(f64::NAN) * unit;
     if !(0.1..=86_400.0).contains(&seconds) {
-        return Err("it takes 500ms, 10s, 5m or 1h for example, from 100ms to 24h".to_owned());
+        return Err("expected a time such as 500ms, 10s, 5m or 1h, from 100ms to 24h".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("it takes `name: value`")?;
+    let (name, value) = text.split_once(':').ok_or("expected `name: value`")?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }

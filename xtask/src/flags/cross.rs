@@ -1,8 +1,6 @@
-//! With what the deployed binary is compiled: flags of every verb that builds it.
+//! The compiler of the deployed binary: flags of every verb that builds it.
 
 use clap::Args;
-
-use crate::build::Choice;
 
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct Cross {
@@ -15,11 +13,20 @@ pub(crate) struct Cross {
 }
 
 impl Cross {
-    pub(crate) fn choice(self) -> Choice {
+    pub(crate) fn choice(self) -> CompilerChoice {
         match self {
-            Self { cross: true, .. } => Choice::Cross,
-            Self { no_cross: true, .. } => Choice::Native,
-            Self { .. } => Choice::Auto,
+            Self { cross: true, .. } => CompilerChoice::Cross,
+            Self { no_cross: true, .. } => CompilerChoice::Native,
+            Self { .. } => CompilerChoice::Auto,
         }
     }
+}
+
+/// Which compiler the flags ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CompilerChoice {
+    /// The one that this machine needs.
+    Auto,
+    Cross,
+    Native,
 }

@@ -1,14 +1,15 @@
-//! What deploys: `plan`, `deploy`, `outputs`, `destroy`, `rollback`, `doctor`.
+//! Flags of the verbs that deploy: `plan`, `deploy`, `outputs`, `destroy`, `rollback`, `doctor`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Cross, Declaration};
+use super::cross::Cross;
+use super::declaration::Declaration;
 
-/// Which declaration, and where it goes.
+/// Which topology, and the project and region that it is deployed to.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct DeployTarget {
     /// Project id [default: GOOGLE_CLOUD_PROJECT, CLOUDSDK_CORE_PROJECT, gcloud's active configuration]
     #[arg(long, value_name = "ID")]
     pub(crate) project: Option<String>,
@@ -21,8 +22,8 @@ pub(crate) struct Place {
 
 /// Show what deploy would do
 ///
-/// Fields that the topology leaves out, and what Google fills in, are never a change. What carries the deployment's label and is
-/// not declared any more would be deleted.
+/// Fields that the topology leaves out, and values that Google fills in, are never a change. Resources that have the
+/// deployment's label and are not declared any more would be deleted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask plan --offline
@@ -30,17 +31,18 @@ pub(crate) struct Place {
   cargo xtask plan --write-snapshot found.json && cargo xtask plan --offline --snapshot found.json")]
 pub(crate) struct Plan {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Compare with nothing, or with --snapshot; needs no account and no network, and builds nothing
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Compare with what was found when the snapshot was written
+    /// Compare with the resources in this snapshot
     #[arg(long, value_name = "FILE", requires = "offline")]
     pub(crate) snapshot: Option<PathBuf>,
-    /// Write what was found
+    /// Write a snapshot of the resources that were found
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     pub(crate) write_snapshot: Option<PathBuf>,
-    /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its root
+    /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its
+    /// root
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cross", "no_cross"])]
     pub(crate) archive: Option<PathBuf>,
     #[command(flatten)]
@@ -53,20 +55,21 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
 }
 
-/// Build, show the plan, ask, and make everything as it is declared
+/// Build, show the plan, ask, and apply it
 ///
-/// What fails leaves a state that the next deploy goes on from. Ctrl-C stops between steps.
+/// After a failure the next deploy continues from what is there. Ctrl-C stops between steps.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo xtask deploy
   cargo xtask deploy --yes --env staging")]
 pub(crate) struct Deploy {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its root
+    /// The archive to deploy instead of building one: a gzipped tar or a zip, told by its content, with `main` at its
+    /// root
     #[arg(long, value_name = "FILE", conflicts_with_all = ["cross", "no_cross"])]
     pub(crate) archive: Option<PathBuf>,
     #[command(flatten)]
@@ -82,7 +85,7 @@ pub(crate) struct Deploy {
   cargo xtask outputs --json | jq -r .topic_name")]
 pub(crate) struct Outputs {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -90,14 +93,14 @@ pub(crate) struct Outputs {
 
 /// Delete what the topology declares, and nothing else
 ///
-/// Only what carries the deployment's label is deleted. APIs stay enabled. A bucket with other objects than archives is refused
-/// before anything is deleted. Messages that wait in subscriptions are lost.
+/// Only resources with the deployment's label are deleted. APIs stay enabled. A bucket with objects other than archives
+/// is an error before anything is deleted. Messages that wait in subscriptions are lost.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   cargo xtask destroy --env staging --yes")]
 pub(crate) struct Destroy {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -113,14 +116,14 @@ pub(crate) struct Destroy {
   cargo xtask rollback --to 3f9a1c --yes")]
 pub(crate) struct Rollback {
     #[command(flatten)]
-    pub(crate) place: Place,
-    /// This service alone [default: every service of the topology]
+    pub(crate) target: DeployTarget,
+    /// Only this service [default: every service of the topology]
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
-    /// The beginning of the archive's sha256 [default: the one before the present one]
+    /// The beginning of the archive's sha256 [default: the archive before the current one]
     #[arg(long, value_name = "SHA256")]
     pub(crate) to: Option<String>,
-    /// Show the archives that can be gone back to, newest first
+    /// List the archives to choose from, newest first
     #[arg(long)]
     pub(crate) list: bool,
     /// Do not ask
@@ -137,7 +140,7 @@ pub(crate) struct Rollback {
   cargo xtask doctor")]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) target: DeployTarget,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

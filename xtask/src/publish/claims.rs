@@ -1,50 +1,49 @@
-//! Claim checks: data that no message can hold goes to a bucket, and the message says where it is.
+//! Claim checks: data that is too long for a message goes to a bucket, and the message names the object.
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use function::clients::{generation, write_once};
 use function::payload;
-use google_cloud_gax::error::rpc::Code;
-use google_cloud_storage::Error;
 use google_cloud_storage::client::Storage;
 use infra::topology::Destination;
-use sha2::{Digest, Sha256};
 
-use super::input::Item;
-use crate::pubsub::PubSub;
+use super::input::NewMessage;
+use crate::digest::sha256_hex;
+use crate::pubsub_client::PubSubClient;
 
 pub(super) struct Claims<'a> {
-    pubsub: &'a PubSub,
-    /// Made for the first long message.
+    pubsub: &'a PubSubClient,
+    /// Connected for the first long message.
     storage: Option<Storage>,
 }
 
 impl<'a> Claims<'a> {
-    pub(super) fn new(pubsub: &'a PubSub) -> Self {
+    pub(super) fn new(pubsub: &'a PubSubClient) -> Self {
         Self { pubsub, storage: None }
     }
 
-    /// The message without its data, which is now an object.
-    pub(super) async fn put(&mut self, item: Item) -> Result<Item> {
+    /// Writes the data of a message to an object; returns the message without the data, with the claim check.
+    pub(super) async fn put(&mut self, item: NewMessage) -> Result<NewMessage> {
         let bucket = self.bucket()?;
         let storage = match &mut self.storage {
             Some(storage) => storage,
             none => none.insert(self.pubsub.storage().await?),
         };
-        let digest = Sha256::digest(&item.data).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let digest = sha256_hex(&item.data);
         let object = format!("payloads/{digest}");
-        let place = format!("gs://{bucket}/{object}");
+        let uri = format!("gs://{bucket}/{object}");
         let bytes = item.data.len();
-        let generation = write(storage, &format!("projects/_/buckets/{bucket}"), &object, item.data).await;
+        let generation = write(storage, &bucket, &object, item.data).await;
         let generation =
-            generation.with_context(|| format!("writing {bytes} bytes, too many for a message, to {place}"))?;
+            generation.with_context(|| format!("writing {bytes} bytes, too many for a message, to {uri}"))?;
         let mut attributes = item.attributes;
-        attributes.insert(payload::URI.to_owned(), place);
+        attributes.insert(payload::URI.to_owned(), uri);
         attributes.insert(payload::GENERATION.to_owned(), generation.to_string());
         attributes.insert(payload::SHA256.to_owned(), digest);
         if attributes.len() > infra::limits::MAX_ATTRIBUTES {
             bail!("with the three of a claim check, the message has {} attributes", attributes.len());
         }
-        Ok(Item { data: Bytes::new(), attributes, ordering_key: item.ordering_key })
+        Ok(NewMessage { data: Bytes::new(), attributes, ordering_key: item.ordering_key })
     }
 
     fn bucket(&self) -> Result<String> {
@@ -64,27 +63,11 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// Writes an object named by its content, unless it is there; returns its generation.
+/// Writes an object named by its content, unless it exists; returns its generation.
 async fn write(storage: &Storage, bucket: &str, object: &str, data: Bytes) -> Result<i64> {
-    let written = storage
-        .write_object(bucket, object, data.clone())
-        .set_if_generation_match(0_i64)
-        .with_known_crc32c(crc32c::crc32c(&data))
-        .set_content_type("application/octet-stream")
-        .send_unbuffered()
-        .await;
-    match written {
-        Ok(object) => Ok(object.generation),
-        Err(error) if exists(&error) => {
-            let found = storage.read_object(bucket, object).send().await.context("it exists and cannot be read")?;
-            Ok(found.object().generation)
-        }
+    match write_once(storage, bucket, object, data, "application/octet-stream").await {
+        Ok(Some(written)) => Ok(written),
+        Ok(None) => generation(storage, bucket, object).await.context("it exists and cannot be read"),
         Err(error) => Err(error).context("check that the bucket exists and that you may write to it"),
     }
-}
-
-/// The precondition "no such object yet" failed.
-fn exists(error: &Error) -> bool {
-    error.http_status_code() == Some(412)
-        || error.status().is_some_and(|status| status.code == Code::FailedPrecondition)
 }

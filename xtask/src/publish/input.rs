@@ -14,17 +14,17 @@ use crate::flags::Publish;
 use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_NAME, MAX_ORDERING_KEY, MAX_VALUE, is_reserved};
 use infra::text::not_utf8_text;
 
-/// The longest data, in bytes: what the function fetches for a claim check unless it is set otherwise.
-const MAX_TAKEN: u64 = function::payload::MAX_PAYLOAD_BYTES;
-/// The longest line, in bytes: such data with every quote escaped, and attributes.
-const MAX_LINE: u64 = 2 * MAX_TAKEN;
+/// The longest data: the default of what the function fetches for a claim check.
+const MAX_DATA_BYTES: u64 = function::payload::MAX_PAYLOAD_BYTES;
+/// The longest line: such data with every quote escaped, and attributes.
+const MAX_LINE_BYTES: u64 = 2 * MAX_DATA_BYTES;
 
 /// A byte-order mark in UTF-8.
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Item {
+pub(super) struct NewMessage {
     pub(super) data: Bytes,
     pub(super) attributes: BTreeMap<String, String>,
     pub(super) ordering_key: String,
@@ -32,11 +32,11 @@ pub(super) struct Item {
 
 /// Where messages come from.
 pub(super) enum Source {
-    One { item: Item, count: u64 },
-    Lines { path: PathBuf, defaults: Item },
+    One { item: NewMessage, count: u64 },
+    Lines { path: PathBuf, defaults: NewMessage },
 }
 
-/// A line of a file. What is `null` is not set.
+/// A line of a file. A field that is `null` is not set.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
@@ -47,14 +47,14 @@ struct Line<'a> {
     ordering_key: Option<String>,
 }
 
-impl Item {
-    /// In bytes, as Pub/Sub counts.
+impl NewMessage {
+    /// Bytes, as Pub/Sub counts them.
     pub(super) fn size(&self) -> usize {
         let attributes: usize = self.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.data.len() + attributes + self.ordering_key.len()
     }
 
-    /// Whether a message can hold it.
+    /// Whether it fits into a message.
     pub(super) fn fits(&self) -> bool {
         self.size() <= MAX_DATA
     }
@@ -65,8 +65,8 @@ impl Item {
             "a message has data or an attribute, and this one has neither"
         );
         ensure!(
-            self.data.len() as u64 <= MAX_TAKEN,
-            "{} bytes of data, at most {MAX_TAKEN} are taken",
+            self.data.len() as u64 <= MAX_DATA_BYTES,
+            "{} bytes of data, at most {MAX_DATA_BYTES} are taken",
             self.data.len()
         );
         ensure!(
@@ -88,9 +88,9 @@ impl Item {
 }
 
 impl Source {
-    /// What the command line asks for; the data of a single message is read and checked.
+    /// The source that the command line names. The data of a single message is read and checked.
     pub(super) fn open(arguments: &Publish) -> Result<Self> {
-        let mut item = Item {
+        let mut item = NewMessage {
             data: Bytes::new(),
             attributes: arguments.attribute.iter().cloned().collect(),
             ordering_key: arguments.ordering_key.clone().unwrap_or_default(),
@@ -108,7 +108,7 @@ impl Source {
         Ok(Self::One { item, count: arguments.count })
     }
 
-    /// How many messages there are, if that can be known; every one of them has been checked then.
+    /// Checks every message of a source that can be read twice, and returns how many there are; `None` for a pipe.
     pub(super) fn check(&self) -> Result<Option<u64>> {
         match self {
             Self::One { count, .. } => Ok(Some(*count)),
@@ -127,8 +127,8 @@ impl Source {
         }
     }
 
-    /// Hands over one message after the other, until `take` wants no more or one cannot be read.
-    pub(super) fn each(self, mut take: impl FnMut(Result<Item>) -> bool) {
+    /// Passes one message after the other to `take`, until that returns false or a message cannot be read.
+    pub(super) fn each(self, mut take: impl FnMut(Result<NewMessage>) -> bool) {
         match self {
             Self::One { item, count } => {
                 for _ in 0..count {
@@ -161,29 +161,29 @@ impl Source {
     }
 }
 
-/// The messages of a file's lines; empty lines count and are none.
+/// The messages of a file's lines. Empty lines are skipped, but counted in line numbers.
 struct Lines<'a, R> {
     reader: R,
     path: &'a Path,
-    defaults: &'a Item,
+    defaults: &'a NewMessage,
     number: u64,
 }
 
 impl<'a, R: BufRead> Lines<'a, R> {
-    fn new(reader: R, path: &'a Path, defaults: &'a Item) -> Self {
+    fn new(reader: R, path: &'a Path, defaults: &'a NewMessage) -> Self {
         Self { reader, path, defaults, number: 0 }
     }
 
-    fn line(&mut self) -> Result<Option<Item>> {
+    fn line(&mut self) -> Result<Option<NewMessage>> {
         let mut line = Vec::new();
         loop {
             line.clear();
             self.number += 1;
-            if self.reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line)? == 0 {
+            if self.reader.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line)? == 0 {
                 return Ok(None);
             }
-            ensure!(line.len() as u64 <= MAX_LINE, "the line is longer than {MAX_LINE} bytes");
-            // What other systems write before a text.
+            ensure!(line.len() as u64 <= MAX_LINE_BYTES, "the line is longer than {MAX_LINE_BYTES} bytes");
+            // Windows programs write a byte-order mark before a text.
             let line = line.strip_prefix(BOM).filter(|_| self.number == 1).unwrap_or(&line);
             if !line.trim_ascii().is_empty() {
                 return read(line, self.defaults).map(Some);
@@ -193,23 +193,23 @@ impl<'a, R: BufRead> Lines<'a, R> {
 }
 
 impl<R: BufRead> Iterator for Lines<'_, R> {
-    type Item = Result<Item>;
+    type Item = Result<NewMessage>;
 
-    fn next(&mut self) -> Option<Result<Item>> {
+    fn next(&mut self) -> Option<Result<NewMessage>> {
         let item = self.line();
         item.map_err(|error| anyhow!("{}:{}: {error:#}", self.path.display(), self.number)).transpose()
     }
 }
 
-fn read(line: &[u8], defaults: &Item) -> Result<Item> {
+fn read(line: &[u8], defaults: &NewMessage) -> Result<NewMessage> {
     let right = r#"a line is {"data": …, "attributes": {"name": "value"}, "orderingKey": "…"}"#;
     if let Some(found) = not_utf8_text(line) {
         bail!("it looks like {found}");
     }
-    // An array would be taken for the fields in order.
+    // serde would take an array for the fields in their order.
     ensure!(line.trim_ascii_start().starts_with(b"{"), "no JSON object; {right}");
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
-        // Once more, for the name of the field.
+        // Read it again with the path of the field. That is slower, so it is done for errors only.
         let named = serde_path_to_error::deserialize::<_, Line<'_>>(&mut serde_json::Deserializer::from_slice(line));
         named.err().map_or_else(|| anyhow!("{error}; {right}"), |error| anyhow!("{error}; {right}"))
     })?;
@@ -223,7 +223,7 @@ fn read(line: &[u8], defaults: &Item) -> Result<Item> {
     attributes.extend(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let ordering_key = line.ordering_key.filter(|key| !key.is_empty());
     let ordering_key = ordering_key.unwrap_or_else(|| defaults.ordering_key.clone());
-    let item = Item { data, attributes, ordering_key };
+    let item = NewMessage { data, attributes, ordering_key };
     item.check()?;
     Ok(item)
 }
@@ -238,25 +238,23 @@ fn open(path: &Path) -> Result<BufReader<File>> {
 
 fn whole(reader: impl Read, name: &str) -> Result<Bytes> {
     let mut data = Vec::new();
-    reader.take(MAX_TAKEN + 1).read_to_end(&mut data).with_context(|| format!("reading {name}"))?;
-    if data.len() as u64 > MAX_TAKEN {
-        bail!("{name} is longer than {MAX_TAKEN} bytes, the most that is taken as one message's data");
+    reader.take(MAX_DATA_BYTES + 1).read_to_end(&mut data).with_context(|| format!("reading {name}"))?;
+    if data.len() as u64 > MAX_DATA_BYTES {
+        bail!("{name} is longer than {MAX_DATA_BYTES} bytes, the most that is taken as one message's data");
     }
     Ok(data.into())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
-    fn lines(text: &str, defaults: &Item) -> Result<Vec<Item>> {
+    fn lines(text: &str, defaults: &NewMessage) -> Result<Vec<NewMessage>> {
         Lines::new(text.as_bytes(), Path::new("work.ndjson"), defaults).collect()
     }
 
-    fn item(data: &str, attributes: &[(&str, &str)], key: &str) -> Item {
-        Item {
+    fn item(data: &str, attributes: &[(&str, &str)], key: &str) -> NewMessage {
+        NewMessage {
             data: data.to_owned().into(),
             attributes: attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             ordering_key: key.to_owned(),
@@ -301,7 +299,7 @@ mod tests {
             assert_eq!(lines(&text, &defaults).unwrap(), expected, "{text:?}");
         }
         let wide: Vec<u8> = plain.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let found: Result<Vec<Item>> = Lines::new(&wide[..], Path::new("work.ndjson"), &defaults).collect();
+        let found: Result<Vec<NewMessage>> = Lines::new(&wide[..], Path::new("work.ndjson"), &defaults).collect();
         assert!(found.unwrap_err().to_string().starts_with("work.ndjson:1: it looks like UTF-16"));
     }
 

@@ -1,4 +1,4 @@
-//! What is printed: ids as JSON, progress on a terminal, the sum.
+//! Output: ids as JSON, progress on a terminal, totals.
 
 use std::io::{StdoutLock, Write};
 use std::time::{Duration, Instant};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub(super) struct Report {
+pub(super) struct PublishReport {
     topic: String,
-    /// Where the ids go as they come, so that a million of them need no memory.
+    /// Written to with every id, so that a million ids need no memory.
     json: Option<StdoutLock<'static>>,
     bar: ProgressBar,
     start: Instant,
@@ -17,7 +17,7 @@ pub(super) struct Report {
     last: String,
 }
 
-impl Report {
+impl PublishReport {
     pub(super) fn start(topic: &str, json: bool, terminal: bool, total: Option<u64>) -> Result<Self> {
         let bar = match total {
             _ if !terminal => ProgressBar::hidden(),
@@ -49,7 +49,7 @@ impl Report {
         Ok(())
     }
 
-    /// Prints the sum, and returns the error, if it ended with one, with what had been published by then.
+    /// Prints the totals. Returns the error, if there is one, with what had been published by then.
     pub(super) fn end(mut self, result: Result<()>) -> Result<()> {
         self.bar.finish_and_clear();
         let (published, claims) = (self.published, self.claims);

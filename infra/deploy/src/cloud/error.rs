@@ -1,4 +1,4 @@
-//! What went wrong with a call, and whether trying again helps.
+//! What went wrong with a call, and whether another attempt helps.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::Code;
 
 use super::obstacle::Obstacle;
-use crate::plan::Context;
+use crate::resources::Context;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// There is no such thing, or not yet.
+    /// There is no such resource, or not yet.
     Missing,
     /// It is there already.
     Exists,
@@ -49,12 +49,13 @@ pub struct CloudError {
 }
 
 impl CloudError {
-    /// A failure that is known without the service.
+    /// A failure that was found without a call.
     pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
         Self { fault, message: message.into(), retry_after: None }
     }
 
-    /// With what to do, where that is known of the cause, in this project and region.
+    /// The same error with what to do about it in this project and region, where its cause is a recognised
+    /// [`Obstacle`].
     pub(crate) fn explained(self, context: &Context) -> Self {
         match self.fault {
             Fault::Setup(obstacle) if !self.message.contains("\n  help: ") => {
@@ -65,7 +66,7 @@ impl CloudError {
         }
     }
 
-    /// By the status of an HTTP answer, and Google's own message in it.
+    /// A failure by the status of an HTTP response and Google's message in it.
     pub(super) fn http(status: u16, message: String) -> Self {
         Self::new(fault_of(Some(status), None, &message), message)
     }
@@ -103,7 +104,7 @@ impl From<Error> for CloudError {
     }
 }
 
-/// <https://cloud.google.com/apis/design/errors>. No status at all is a connection that failed.
+/// <https://cloud.google.com/apis/design/errors>. An error without a status is a connection that failed.
 fn fault_of(status: Option<u16>, code: Option<Code>, message: &str) -> Fault {
     if let Some(obstacle) = Obstacle::of(message) {
         return Fault::Setup(obstacle);

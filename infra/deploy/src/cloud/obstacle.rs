@@ -1,7 +1,7 @@
-//! What stands in the way of a deployment outside of its topology: recognised by what Google says, and what to do about
+//! What prevents a deployment and is not part of its topology: recognised by what Google says, with what to do about
 //! it.
 
-/// A cause that no repetition ends and no change of the topology's own resources does.
+/// A cause of failure that neither another attempt nor a change of the topology's own resources removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// The credentials of a person name no project that their calls count for.
@@ -30,7 +30,7 @@ pub enum Obstacle {
 
 use Obstacle::*;
 
-/// What Google says of each; the first row of which a text is in the message, in any case of letters, counts.
+/// What Google says of each. The first row that has a text of the message counts; upper and lower case are the same.
 /// Reasons: <https://cloud.google.com/service-usage/docs/reference/rest/v1/ErrorReason> and `google.api.ErrorReason`.
 const SIGNS: [(Obstacle, &[&str]); 11] = [
     (

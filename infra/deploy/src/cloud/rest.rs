@@ -5,10 +5,11 @@ use reqwest::{Client, Method};
 use serde_json::Value;
 
 use super::error::{CloudError, Fault};
-use super::settings::{Api, Settings};
+use super::settings::Settings;
+use crate::resources::Api;
 use infra::causes;
 
-/// An API's endpoint, and the credentials for it.
+/// A client for one API: its endpoint, and the credentials for it.
 #[derive(Debug)]
 pub(super) struct Rest {
     base: String,

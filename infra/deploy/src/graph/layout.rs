@@ -1,5 +1,6 @@
-//! Where everything goes: the layers of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical System
-//! Structures" (1981). Columns by the longest way, an order within them with few crossings, heights that keep lines straight.
+//! Where everything goes: the layers of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical
+//! System Structures" (1981). Columns by the longest way, an order within them with few crossings, heights that keep
+//! lines straight.
 
 mod columns;
 mod heights;
@@ -7,7 +8,8 @@ mod heights;
 use super::{Edge, Graph};
 use columns::Cell;
 
-/// Between columns, between boxes of a column, between a topic and what stands beneath it, and beside a line that passes.
+/// Between columns, between boxes of a column, between a topic and what stands beneath it, and beside a line that
+/// passes.
 const COLUMN_GAP: f64 = 46.0;
 const ROW_GAP: f64 = 26.0;
 pub(super) const STACK_GAP: f64 = 22.0;
@@ -153,8 +155,8 @@ fn tops_of(columns: &columns::Columns, tops: &[Vec<f64>], block: usize) -> f64 {
     tops[column][row]
 }
 
-/// Where each edge leaves and enters, from the top of the block: around the middle of the node's side, sorted by where the
-/// line comes from or goes to.
+/// Where each edge leaves and enters, from the top of the block: around the middle of the node's side, sorted by where
+/// the line comes from or goes to.
 fn spread(
     graph: &Graph,
     sizes: &[(f64, f64)],

@@ -1,52 +1,6 @@
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 
-/// Several services on one topic, a cycle, dead letters of every kind, and characters that both languages take for their own.
-const FULL: &str = r#"
-[archive]
-bucket = "{project}-code"
-[topics.entry]
-retention = "31d"
-[topics.middle]
-[topics.refined]
-[topics.dead]
-[subscriptions.dead-held]
-topic = "dead"
-expiry = "31d"
-retain-acked = true
-ordering = true
-exactly-once = true
-[subscriptions.entry-high]
-topic = "entry"
-filter = 'attributes.priority = "<b>" AND NOT attributes:"a&b#\u2028"'
-ack-deadline = "1m30s"
-dead-letter = { topic = "dead" }
-push = { service = "urgent", no-wrapper = true, service-account = "caller" }
-[subscriptions.entry-other]
-topic = "entry"
-push = { endpoint = "https://example.com/push?a=b&c", service-account = "x@y.iam.gserviceaccount.com" }
-[services.urgent]
-timeout = "90s"
-results = ["topic:middle", "gs://{project}-code/out/", "stdout"]
-routes = [{ filter = 'hasPrefix(attributes.priority, "<")', task = "classify" }]
-dead-letter-topic = "dead"
-[services.second]
-timeout = "10s"
-hop-limit = 5
-trigger = { topic = "middle", service-account = "caller", dead-letter = { topic = "dead" } }
-results = ["response", "topic:refined"]
-[services.third]
-timeout = "10s"
-trigger = { topic = "refined" }
-results = ["topic:middle"]
-[service-accounts.caller]
-[service-accounts.nobody]
-"#;
-
-fn full() -> Topology {
-    Topology::parse(FULL, "t.toml").unwrap_or_else(|errors| panic!("{errors}"))
-}
+use crate::full_topology as full;
 
 #[test]
 fn the_shipped_topology_as_mermaid() {

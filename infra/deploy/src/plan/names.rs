@@ -1,9 +1,9 @@
 //! Names of Google Cloud that mean the same: an API may answer with the project's number where its id was sent, with a
-//! full name where a short one was sent, or the other way round. One form of each is compared.
+//! full name where a short one was sent, or the reverse. One form of each is compared.
 
 use serde_json::{Map, Value};
 
-use super::{Context, Id};
+use crate::resources::{Context, Id};
 
 /// The project and region that names without them belong to.
 #[derive(Clone, Copy, Debug)]

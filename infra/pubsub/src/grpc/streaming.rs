@@ -1,4 +1,4 @@
-//! Streaming pull: messages one way, acknowledgements and deadlines the other.
+//! StreamingPull: messages to the client, acknowledgements and deadlines from it.
 
 #[cfg(test)]
 mod tests;
@@ -21,23 +21,25 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::{MAX_BYTES, MAX_PULL, PULL_BYTES, lease};
+use crate::api::{MAX_PULL_BYTES, MAX_PULL_MESSAGES, lease};
 use crate::error::{invalid, out_of_bounds};
-use crate::queue::Want;
+use crate::queue::PullRequest;
 use crate::shared::Shared;
 use crate::state::AckId;
 
-/// How long a stream is silent before the bus sends a keep-alive by itself. Clients end a stream that is silent for
+/// The most bytes of a request: a publish of 10 MB, with something to spare.
+pub(super) const MAX_REQUEST_BYTES: usize = 16 << 20;
+/// How long a stream is silent before the server sends a keep-alive by itself. Clients end a stream that is silent for
 /// 15 s after a keep-alive of theirs.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// From this protocol version on, a client takes keep-alives: responses without messages.
 const KEEP_ALIVE_VERSION: i64 = 1;
 
-type Outcome = Result<pb::StreamingPullResponse, Status>;
+type ResponseItem = Result<pb::StreamingPullResponse, Status>;
 
 pub(super) async fn serve(shared: &Arc<Shared>, request: Request) -> Response {
     let codec = ProstCodec::<pb::StreamingPullResponse, pb::StreamingPullRequest>::default();
-    let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_BYTES);
+    let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_REQUEST_BYTES);
     grpc.streaming(Service(Arc::clone(shared)), request).await.map(Body::new)
 }
 
@@ -45,11 +47,11 @@ struct Service(Arc<Shared>);
 
 impl StreamingService<pb::StreamingPullRequest> for Service {
     type Response = pb::StreamingPullResponse;
-    type ResponseStream = Pin<Box<dyn Stream<Item = Outcome> + Send>>;
+    type ResponseStream = Pin<Box<dyn Stream<Item = ResponseItem> + Send>>;
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<pb::StreamingPullRequest>>) -> Self::Future {
-        // Two: one is written while the next is made.
+        // Two responses: one is written to the connection while the next is prepared.
         let (sender, mut receiver) = mpsc::channel(2);
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
@@ -66,13 +68,14 @@ impl StreamingService<pb::StreamingPullRequest> for Service {
 /// One client's stream.
 struct Subscriber<'a> {
     shared: &'a Shared,
-    out: &'a mpsc::Sender<Outcome>,
+    out: &'a mpsc::Sender<ResponseItem>,
     subscription: String,
-    holder: u64,
-    seconds: i32,
+    id: u64,
+    /// The stream's acknowledgement deadline, in seconds.
+    ack_deadline: i32,
     max_messages: usize,
     max_bytes: usize,
-    /// The client takes keep-alives.
+    /// The client understands keep-alives.
     keep_alive: bool,
     last_response: Instant,
 }
@@ -80,7 +83,7 @@ struct Subscriber<'a> {
 async fn pull(
     shared: &Shared,
     mut requests: Streaming<pb::StreamingPullRequest>,
-    out: &mpsc::Sender<Outcome>,
+    out: &mpsc::Sender<ResponseItem>,
 ) -> Result<(), Status> {
     let Some(first) = requests.message().await? else { return Ok(()) };
     let bound = |most: i64| usize::try_from(most).ok().filter(|&most| most > 0).unwrap_or(usize::MAX);
@@ -88,27 +91,27 @@ async fn pull(
         shared,
         out,
         subscription: first.subscription.clone(),
-        holder: shared.holder(),
-        seconds: 0,
+        id: shared.new_subscriber_id(),
+        ack_deadline: 0,
         max_messages: bound(first.max_outstanding_messages),
         max_bytes: bound(first.max_outstanding_bytes),
         keep_alive: first.protocol_version >= KEEP_ALIVE_VERSION,
         last_response: Instant::now(),
     };
-    let wake = shared.with(|state, _| state.wake(&subscriber.subscription))?;
+    let wake = shared.with_state(|state, _| state.wake(&subscriber.subscription))?;
     check_deadline(first.stream_ack_deadline_seconds)?;
     check(&first)?;
-    subscriber.hear(first).await?;
+    subscriber.handle(first).await?;
     loop {
         let woken = wake.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
         if subscriber.send().await? {
-            // There may be more; but a client that speaks is heard first.
+            // There may be more to send, but a request that has arrived comes first.
             tokio::select! {
                 biased;
                 request = requests.message() => match request? {
-                    Some(request) => subscriber.hear_more(request).await?,
+                    Some(request) => subscriber.handle_later(request).await?,
                     None => return Ok(()),
                 },
                 () = out.closed() => return Ok(()),
@@ -118,7 +121,7 @@ async fn pull(
         }
         tokio::select! {
             request = requests.message() => match request? {
-                Some(request) => subscriber.hear_more(request).await?,
+                Some(request) => subscriber.handle_later(request).await?,
                 None => return Ok(()),
             },
             () = woken => {}
@@ -126,7 +129,7 @@ async fn pull(
                 subscriber.send_keep_alive().await?;
             }
             () = out.closed() => return Ok(()),
-            () = shared.stopping() => return Err(Status::unavailable("The local Pub/Sub is ending.")),
+            () = shared.shutdown_started() => return Err(Status::unavailable("The local Pub/Sub is shutting down.")),
         }
     }
 }
@@ -138,7 +141,7 @@ fn check_deadline(seconds: i32) -> Result<(), Status> {
     Err(out_of_bounds("stream_ack_deadline_seconds", seconds, "10 to 600"))
 }
 
-/// Checks a whole request, so that one that is refused has had no effect.
+/// Checks a whole request before anything is done, so that a refused request has no effect.
 fn check(request: &pb::StreamingPullRequest) -> Result<(), Status> {
     if request.stream_ack_deadline_seconds != 0 {
         check_deadline(request.stream_ack_deadline_seconds)?;
@@ -155,7 +158,7 @@ fn check(request: &pb::StreamingPullRequest) -> Result<(), Status> {
     request.ack_ids.iter().chain(ids).try_for_each(|id| AckId::parse(id).map(drop))
 }
 
-/// Checks that a request after the first sets nothing that the first alone may set.
+/// Checks a request after the first: there are fields that the first alone may set.
 fn check_later(request: &pb::StreamingPullRequest) -> Result<(), Status> {
     let set = [
         ("subscription", !request.subscription.is_empty()),
@@ -173,27 +176,28 @@ fn check_later(request: &pb::StreamingPullRequest) -> Result<(), Status> {
 }
 
 impl Subscriber<'_> {
-    async fn hear_more(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
+    async fn handle_later(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
         check_later(&request)?;
-        let keeps_alive = request.ack_ids.is_empty() && request.modify_deadline_ack_ids.is_empty();
-        self.hear(request).await?;
-        if keeps_alive && self.keep_alive {
+        let is_keep_alive = request.ack_ids.is_empty() && request.modify_deadline_ack_ids.is_empty();
+        self.handle(request).await?;
+        if is_keep_alive && self.keep_alive {
             self.send_keep_alive().await?;
         }
         Ok(())
     }
 
-    /// Follows a checked request, and confirms what it did if delivery is exactly once.
-    async fn hear(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
+    /// Does what a checked request asks for, and confirms it if delivery is exactly once.
+    async fn handle(&mut self, request: pb::StreamingPullRequest) -> Result<(), Status> {
         if request.stream_ack_deadline_seconds != 0 {
-            self.seconds = request.stream_ack_deadline_seconds;
+            self.ack_deadline = request.stream_ack_deadline_seconds;
         }
         let mut confirmation = pb::StreamingPullResponse::default();
         if !request.ack_ids.is_empty() {
-            let settled = self.shared.with(|state, now| state.acknowledge(now, &self.subscription, request.ack_ids))?;
+            let outcome =
+                self.shared.with_state(|state, now| state.acknowledge(now, &self.subscription, request.ack_ids))?;
             confirmation.acknowledge_confirmation = Some(AcknowledgeConfirmation {
-                ack_ids: settled.done,
-                invalid_ack_ids: settled.stale,
+                ack_ids: outcome.accepted,
+                invalid_ack_ids: outcome.stale,
                 ..AcknowledgeConfirmation::default()
             });
         }
@@ -203,20 +207,20 @@ impl Subscriber<'_> {
         }
         for (seconds, ids) in by_seconds {
             let lease = lease(seconds)?;
-            let settled =
-                self.shared.with(|state, now| state.modify_ack_deadline(now, &self.subscription, ids, lease))?;
+            let outcome =
+                self.shared.with_state(|state, now| state.modify_ack_deadline(now, &self.subscription, ids, lease))?;
             let confirmed = confirmation
                 .modify_ack_deadline_confirmation
                 .get_or_insert_with(ModifyAckDeadlineConfirmation::default);
-            confirmed.ack_ids.extend(settled.done);
-            confirmed.invalid_ack_ids.extend(settled.stale);
+            confirmed.ack_ids.extend(outcome.accepted);
+            confirmed.invalid_ack_ids.extend(outcome.stale);
         }
         let confirms =
             confirmation.acknowledge_confirmation.is_some() || confirmation.modify_ack_deadline_confirmation.is_some();
         if confirms {
-            let settings = self.shared.with(|state, _| state.get_subscription(&self.subscription))?;
+            let settings = self.shared.with_state(|state, _| state.get_subscription(&self.subscription))?;
             if settings.enable_exactly_once_delivery {
-                self.shared.keep(|_, _| Ok(())).await?;
+                self.shared.update_durably(|_, _| Ok(())).await?;
                 confirmation.subscription_properties = Some(properties(&settings));
                 self.respond(confirmation).await;
             }
@@ -226,23 +230,24 @@ impl Subscriber<'_> {
 
     /// Sends a response without messages.
     async fn send_keep_alive(&mut self) -> Result<(), Status> {
-        let settings = self.shared.with(|state, _| state.get_subscription(&self.subscription))?;
+        let settings = self.shared.with_state(|state, _| state.get_subscription(&self.subscription))?;
         let subscription_properties = Some(properties(&settings));
         self.respond(pb::StreamingPullResponse { subscription_properties, ..Default::default() }).await;
         Ok(())
     }
 
-    /// Sends what is ready, as far as the client takes it; whether there was any.
+    /// Sends ready messages within the client's flow control; returns whether there were any.
     async fn send(&mut self) -> Result<bool, Status> {
-        let lease = lease(self.seconds)?;
-        let taken = self.shared.with(|state, now| {
-            let load = state.load(&self.subscription, self.holder);
-            let messages = self.max_messages.saturating_sub(load.messages).min(MAX_PULL);
-            let bytes = self.max_bytes.saturating_sub(load.bytes).min(PULL_BYTES);
-            // A message larger than the client's bound is sent when it holds no other.
-            let messages = if bytes == 0 { 0 } else { messages };
-            let want = Want { messages, bytes, holder: self.holder, lease: Some(lease), runs: true };
-            state.pull(now, &self.subscription, want)
+        let lease = lease(self.ack_deadline)?;
+        let taken = self.shared.with_state(|state, now| {
+            let outstanding = state.outstanding(&self.subscription, self.id);
+            let max_messages = self.max_messages.saturating_sub(outstanding.messages).min(MAX_PULL_MESSAGES);
+            let max_bytes = self.max_bytes.saturating_sub(outstanding.bytes).min(MAX_PULL_BYTES);
+            // A message larger than the client's bound is sent when the client holds no other.
+            let max_messages = if max_bytes == 0 { 0 } else { max_messages };
+            let (subscriber, lease) = (self.id, Some(lease));
+            let pull = PullRequest { max_messages, max_bytes, subscriber, lease, many_per_key: true };
+            state.pull(now, &self.subscription, pull)
         })?;
         if taken.deliveries.is_empty() {
             return Ok(false);

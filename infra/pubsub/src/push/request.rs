@@ -1,4 +1,4 @@
-//! What a push sends: Pub/Sub's wrapped or unwrapped message, or an Eventarc trigger's CloudEvent.
+//! The request of a push: Pub/Sub's wrapped or unwrapped message, or the CloudEvent of an Eventarc trigger.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::token::Tokens;
 use crate::message::Message;
 use crate::time::Time;
 
-/// The body of a wrapped message. Pub/Sub's own has both spellings of two fields, Eventarc's one.
+/// The body of a wrapped message. Pub/Sub sends two of its fields in two spellings, Eventarc in one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Wrapped<'a> {
@@ -45,7 +45,7 @@ struct Fields<'a> {
 /// The request that delivers this message.
 ///
 /// # Errors
-/// Why none can be made.
+/// Why it cannot be built.
 pub(super) fn build(
     settings: &pb::Subscription,
     eventarc: bool,
@@ -112,7 +112,7 @@ fn wrapped(
     serde_json::to_vec(&body).map(Bytes::from).map_err(|error| error.to_string())
 }
 
-/// <https://cloud.google.com/eventarc/docs/cloudevents>: binary mode.
+/// Headers of a CloudEvent in binary mode: <https://cloud.google.com/eventarc/docs/cloudevents>.
 fn event_headers(headers: &mut HeaderMap, settings: &pb::Subscription, id: &str, published: &str) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for (name, value) in [
@@ -126,10 +126,11 @@ fn event_headers(headers: &mut HeaderMap, settings: &pb::Subscription, id: &str,
     }
 }
 
-/// <https://cloud.google.com/pubsub/docs/payload-unwrapping>: attributes that can be headers are, and Pub/Sub's own beside them.
+/// Metadata of an unwrapped message: attributes whose names are valid header names, and Pub/Sub's own headers, see
+/// <https://cloud.google.com/pubsub/docs/payload-unwrapping>.
 fn metadata(headers: &mut HeaderMap, settings: &pb::Subscription, message: &Message, id: &str, published: &str) {
-    /// What belongs to the connection or to the body's length is not for a message to say.
-    const KEPT: [&str; 9] = [
+    /// Headers of the connection, the body and the caller, which no attribute may replace.
+    const PROTECTED_HEADERS: [&str; 9] = [
         "authorization",
         "connection",
         "content-length",
@@ -142,7 +143,7 @@ fn metadata(headers: &mut HeaderMap, settings: &pb::Subscription, message: &Mess
     ];
     for (name, value) in &message.attributes {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
-        if !KEPT.contains(&name.as_str()) {
+        if !PROTECTED_HEADERS.contains(&name.as_str()) {
             put(headers, name, value);
         }
     }

@@ -1,8 +1,8 @@
-//! The tokens that pushes carry, and the key set that checks them.
+//! The OIDC tokens that pushes carry, and the key set that verifies them.
 //!
-//! The key is [`KEY`], which lies in the sources for everyone to read: a token signed with it proves nothing, and is for local
-//! services only, which are told to trust it by `AUTH_KEYS_URL`. It was made once with
-//! `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 | openssl pkcs8 -topk8 -nocrypt -outform DER`.
+//! The key is [`KEY`], which anyone can read in the sources: a token signed with it proves nothing. It is for local
+//! services only, which are told to trust it by `AUTH_KEYS_URL`. It was made once with `openssl genpkey -algorithm RSA
+//! -pkeyopt rsa_keygen_bits:2048 | openssl pkcs8 -topk8 -nocrypt -outform DER`.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -21,7 +21,9 @@ static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| {
 });
 
 const KEY_ID: &str = "worthless-development-key";
-const LIFE: Duration = Duration::from_secs(3600);
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// Tokens that are kept; when there are more, all are dropped.
+const MAX_CACHED_TOKENS: usize = 1000;
 
 /// The JSON Web Key Set, in the form of `https://www.googleapis.com/oauth2/v3/certs`.
 pub(crate) fn key_set() -> Value {
@@ -30,22 +32,22 @@ pub(crate) fn key_set() -> Value {
     json!({"keys": [{"kid": KEY_ID, "kty": "RSA", "alg": "RS256", "use": "sig", "n": modulus, "e": exponent}]})
 }
 
-/// Tokens that are still good for a while, by account and audience: a signature costs about a millisecond.
+/// Tokens in the first half of their lifetime, by account and audience. Kept because a signature costs about a
+/// millisecond.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(Mutex<HashMap<(String, String), (Time, String)>>);
 
 impl Tokens {
     /// A token of this account for this audience; `None` if it could not be signed.
     pub(super) fn get(&self, now: Time, email: &str, audience: &str) -> Option<String> {
-        const MOST: usize = 1000;
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (email.to_owned(), audience.to_owned());
         if let Some((made, token)) = tokens.get(&key)
-            && now.since(*made) < LIFE / 2
+            && now.since(*made) < TOKEN_LIFETIME / 2
         {
             return Some(token.clone());
         }
-        if tokens.len() >= MOST {
+        if tokens.len() >= MAX_CACHED_TOKENS {
             tokens.clear();
         }
         let token = sign(now, email, audience)?;
@@ -60,7 +62,7 @@ fn sign(now: Time, email: &str, audience: &str) -> Option<String> {
     let header = json!({"alg": "RS256", "kid": KEY_ID, "typ": "JWT"});
     let claims = json!({
         "iss": "https://accounts.google.com", "aud": audience, "azp": SUBJECT, "sub": SUBJECT, "email": email,
-        "email_verified": true, "iat": issued, "exp": issued + LIFE.as_secs(),
+        "email_verified": true, "iat": issued, "exp": issued + TOKEN_LIFETIME.as_secs(),
     });
     let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", encode(&header), encode(&claims));
@@ -71,8 +73,6 @@ fn sign(now: Time, email: &str, audience: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use ring::signature::RSA_PKCS1_2048_8192_SHA256;
 
@@ -95,9 +95,9 @@ mod tests {
         assert_eq!((&claims["email"], &claims["email_verified"]), (&json!("a@b.example"), &json!(true)));
         assert_eq!((&claims["aud"], &claims["iat"]), (&json!("https://audience"), &json!(1_700_000_000)));
         assert_eq!(claims["exp"], 1_700_003_600);
-        // Signed again only when half of its life is over.
-        assert_eq!(tokens.get(now.after(LIFE / 3), "a@b.example", "https://audience").unwrap(), token);
-        assert_ne!(tokens.get(now.after(LIFE / 2), "a@b.example", "https://audience").unwrap(), token);
+        // Signed again only when half of its lifetime is over.
+        assert_eq!(tokens.get(now.after(TOKEN_LIFETIME / 3), "a@b.example", "https://audience").unwrap(), token);
+        assert_ne!(tokens.get(now.after(TOKEN_LIFETIME / 2), "a@b.example", "https://audience").unwrap(), token);
         assert_ne!(tokens.get(now, "other@b.example", "https://audience").unwrap(), token);
     }
 }

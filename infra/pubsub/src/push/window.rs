@@ -1,75 +1,79 @@
-//! How many pushes of a subscription may be under way: slow start, less after failures, a pause when nothing gets through.
+//! How many pushes of a subscription may be in flight: slow start, fewer after nacks, a pause when nothing is
+//! acknowledged.
 //!
-//! After <https://cloud.google.com/pubsub/docs/push#push_backoff>: the window grows by one with every acknowledgement, so that it
-//! doubles in a round trip, and is halved at most once a round trip by refusals. Refusals in a window of one make a pause of
-//! 100 ms, doubled up to 60 s until something is acknowledged.
+//! After <https://cloud.google.com/pubsub/docs/push#push_backoff>: the window grows by one with every acknowledgement,
+//! so that it doubles in a round trip, and nacks halve it, at most once a round trip. A nack in a window of one makes a
+//! pause of 100 ms, doubled with each further one up to 60 s, until something is acknowledged.
 
 use std::time::Duration;
 
 use crate::time::Time;
 
-/// Well under the 1,024 connections that a function takes: what waits for one more would wait until an idle one is closed.
-const MOST: usize = 700;
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(60);
+/// Well under the 1,024 connections that a function takes: a push that waits for one more connection would wait until
+/// an idle one is closed.
+const MAX_WINDOW: usize = 700;
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The window of one subscription.
 #[derive(Debug)]
 pub(super) struct Window {
     size: usize,
-    under_way: usize,
+    in_flight: usize,
+    /// The number of the last push that was sent.
     sent: u64,
-    /// Refusals of what was sent before this do not make the window smaller.
+    /// The number of the last push that was sent before the window was halved. Nacks of pushes up to it do not halve it
+    /// again.
     halved_at: u64,
-    /// Refusals in a row, in a window of one.
-    refused: u32,
-    paused: Time,
+    /// Nacks in a row, in a window of one.
+    nacks_in_a_row: u32,
+    paused_until: Time,
 }
 
 impl Window {
     pub(super) fn new() -> Self {
-        Self { size: 1, under_way: 0, sent: 0, halved_at: 0, refused: 0, paused: Time::default() }
+        Self { size: 1, in_flight: 0, sent: 0, halved_at: 0, nacks_in_a_row: 0, paused_until: Time::default() }
     }
 
-    /// How many more may be sent.
-    pub(super) fn room(&self, now: Time) -> usize {
-        if now < self.paused { 0 } else { self.size.saturating_sub(self.under_way) }
+    /// How many more pushes may be sent now.
+    pub(super) fn available(&self, now: Time) -> usize {
+        if now < self.paused_until { 0 } else { self.size.saturating_sub(self.in_flight) }
     }
 
     /// When the pause ends; [`Time::NEVER`] if there is none.
     pub(super) fn resumes(&self, now: Time) -> Time {
-        if now < self.paused { self.paused } else { Time::NEVER }
+        if now < self.paused_until { self.paused_until } else { Time::NEVER }
     }
 
-    /// Ends a pause.
+    /// Ends the pause, if there is one.
     pub(super) fn resume(&mut self) {
-        self.paused = Time::default();
-        self.refused = 0;
+        self.paused_until = Time::default();
+        self.nacks_in_a_row = 0;
     }
 
-    /// One more is sent; its number.
+    /// Counts one more push, and returns its number.
     pub(super) fn send(&mut self) -> u64 {
-        self.under_way += 1;
+        self.in_flight += 1;
         self.sent += 1;
         self.sent
     }
 
     pub(super) fn acked(&mut self) {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.size = (self.size + 1).min(MOST);
-        self.refused = 0;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.size = (self.size + 1).min(MAX_WINDOW);
+        self.nacks_in_a_row = 0;
     }
 
     /// `pauses`: the subscription has no retry policy of its own.
     pub(super) fn nacked(&mut self, now: Time, number: u64, pauses: bool) {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         if number <= self.halved_at {
             return;
         }
         if self.size == 1 && pauses {
-            let factor = 1_u32.checked_shl(self.refused).unwrap_or(u32::MAX);
-            self.paused = now.after(SHORTEST.saturating_mul(factor).min(LONGEST));
-            self.refused += 1;
+            let factor = 1_u32.checked_shl(self.nacks_in_a_row).unwrap_or(u32::MAX);
+            self.paused_until = now.after(MIN_PAUSE.saturating_mul(factor).min(MAX_PAUSE));
+            self.nacks_in_a_row += 1;
         }
         self.size = (self.size / 2).max(1);
         self.halved_at = self.sent;
@@ -89,15 +93,15 @@ mod tests {
         let mut window = Window::new();
         let mut rounds = Vec::new();
         for _ in 0..12 {
-            let room = window.room(at(0));
-            rounds.push(room);
-            for _ in 0..room {
+            let available = window.available(at(0));
+            rounds.push(available);
+            for _ in 0..available {
                 window.send();
             }
-            assert_eq!(window.room(at(0)), 0);
-            (0..room).for_each(|_| window.acked());
+            assert_eq!(window.available(at(0)), 0);
+            (0..available).for_each(|_| window.acked());
         }
-        assert_eq!(rounds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, MOST, MOST]);
+        assert_eq!(rounds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, MAX_WINDOW, MAX_WINDOW]);
     }
 
     #[test]
@@ -109,10 +113,10 @@ mod tests {
         }
         let numbers: Vec<u64> = (0..16).map(|_| window.send()).collect();
         numbers.iter().for_each(|&number| window.nacked(at(0), number, true));
-        assert_eq!((window.room(at(0)), window.resumes(at(0))), (8, Time::NEVER));
+        assert_eq!((window.available(at(0)), window.resumes(at(0))), (8, Time::NEVER));
         let number = window.send();
         window.nacked(at(0), number, true);
-        assert_eq!(window.room(at(0)), 4);
+        assert_eq!(window.available(at(0)), 4);
     }
 
     #[test]
@@ -123,17 +127,17 @@ mod tests {
         for _ in 0..12 {
             let number = window.send();
             window.nacked(now, number, true);
-            assert_eq!(window.room(now), 0);
+            assert_eq!(window.available(now), 0);
             let resumes = window.resumes(now);
             pauses.push(resumes.since(now).as_millis());
             now = resumes;
-            assert_eq!(window.room(now), 1);
+            assert_eq!(window.available(now), 1);
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]);
         let number = window.send();
         window.nacked(now, number, true);
         window.resume();
-        assert_eq!((window.room(now), window.resumes(now)), (1, Time::NEVER));
+        assert_eq!((window.available(now), window.resumes(now)), (1, Time::NEVER));
         let number = window.send();
         window.nacked(now, number, true);
         assert_eq!(window.resumes(now).since(now).as_millis(), 100);
@@ -144,6 +148,6 @@ mod tests {
         let mut window = Window::new();
         let number = window.send();
         window.nacked(at(0), number, false);
-        assert_eq!(window.room(at(0)), 1);
+        assert_eq!(window.available(at(0)), 1);
     }
 }

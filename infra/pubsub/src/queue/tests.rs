@@ -1,18 +1,17 @@
-//! One subscription's queue, step by step and at random.
+//! One subscription's queue, step by step; `random`: in random steps.
 
-#![allow(clippy::unwrap_used)]
+mod random;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use proptest::collection::vec;
-use proptest::prelude::*;
-
+use super::delivery::StaleAckIdError;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn rules() -> Rules {
-    Rules {
+fn config() -> QueueConfig {
+    QueueConfig {
         ack_deadline: 10 * SECOND,
         ordered: true,
         exactly_once: false,
@@ -23,8 +22,8 @@ fn rules() -> Rules {
     }
 }
 
-fn queue(rules: Rules) -> Queue {
-    Queue::new(rules, Arc::default())
+fn queue(config: QueueConfig) -> Queue {
+    Queue::new(config, Arc::default())
 }
 
 fn at(seconds: u64) -> Time {
@@ -43,31 +42,31 @@ fn message(number: u64, key: &str) -> Arc<Message> {
     })
 }
 
-fn want(messages: usize) -> Want {
-    Want { messages, bytes: usize::MAX, holder: 1, lease: None, runs: true }
+fn pull(max_messages: usize) -> PullRequest {
+    PullRequest { max_messages, max_bytes: usize::MAX, subscriber: 1, lease: None, many_per_key: true }
 }
 
 fn numbers(deliveries: &[Delivery]) -> Vec<u64> {
     deliveries.iter().map(|delivery| delivery.message.number).collect()
 }
 
-/// Takes everything there is.
+/// Takes everything that is ready; returns the numbers.
 fn take(queue: &mut Queue, now: Time) -> Vec<u64> {
-    numbers(&queue.take(now, want(1000)))
+    numbers(&queue.take(now, pull(1000)))
 }
 
 #[test]
 fn what_is_not_acknowledged_in_time_comes_again() {
-    let mut queue = queue(rules());
+    let mut queue = queue(config());
     queue.push(message(1, ""));
     queue.push(message(2, ""));
-    let first = queue.take(at(0), want(1));
+    let first = queue.take(at(0), pull(1));
     assert_eq!((numbers(&first), first[0].attempt), (vec![1], 1));
     assert_eq!(take(&mut queue, at(1)), [2]);
     assert_eq!(queue.due(), at(10));
     assert!(queue.tick(at(9), false).expired.is_empty());
     assert_eq!(queue.tick(at(10), false).expired.len(), 1);
-    let again = queue.take(at(10), want(1));
+    let again = queue.take(at(10), pull(1));
     assert_eq!((numbers(&again), again[0].attempt), (vec![1], 2));
     // Late, and good nevertheless: only exactly-once delivery is strict.
     assert!(queue.acknowledge(at(10), 1, first[0].token).unwrap().is_some());
@@ -76,86 +75,86 @@ fn what_is_not_acknowledged_in_time_comes_again() {
 
 #[test]
 fn a_deadline_moves_from_now_on_and_zero_gives_back() {
-    let mut queue = queue(rules());
+    let mut queue = queue(config());
     queue.push(message(1, ""));
-    let token = queue.take(at(0), want(1))[0].token;
+    let token = queue.take(at(0), pull(1))[0].token;
     queue.extend(at(5), 1, token, 30 * SECOND).unwrap();
     assert_eq!(queue.due(), at(35));
-    assert!(matches!(queue.refuse(at(6), 1, token, false), Ok(Some(Fate::Again(_)))));
+    assert!(matches!(queue.nack(at(6), 1, token, false), Ok(Some(NackOutcome::Redeliver(_)))));
     assert_eq!(take(&mut queue, at(6)), [1]);
     // Of a delivery that is over.
-    assert!(matches!(queue.refuse(at(6), 1, token, false), Ok(None)));
+    assert!(matches!(queue.nack(at(6), 1, token, false), Ok(None)));
     assert!(take(&mut queue, at(6)).is_empty());
 }
 
 #[test]
 fn backoff_doubles_up_to_its_bound() {
-    let backoff = Some((2 * SECOND, 10 * SECOND));
-    let mut queue = queue(Rules { backoff, ..rules() });
+    let backoff = Some(Backoff { minimum: 2 * SECOND, maximum: 10 * SECOND });
+    let mut queue = queue(QueueConfig { backoff, ..config() });
     queue.push(message(1, ""));
     let mut now = at(0);
     for wait in [2, 4, 8, 10, 10] {
-        let token = queue.take(now, want(1))[0].token;
-        queue.refuse(now, 1, token, false).unwrap();
+        let token = queue.take(now, pull(1))[0].token;
+        queue.nack(now, 1, token, false).unwrap();
         assert!(take(&mut queue, now).is_empty());
         assert_eq!(queue.due(), now.after(wait * SECOND));
         now = queue.due();
         assert!(queue.tick(now, false).ready);
     }
-    let token = queue.take(now, want(1))[0].token;
-    queue.refuse(now, 1, token, false).unwrap();
-    queue.hurry();
+    let token = queue.take(now, pull(1))[0].token;
+    queue.nack(now, 1, token, false).unwrap();
+    queue.skip_backoff();
     assert_eq!(take(&mut queue, now), [1]);
 }
 
 #[test]
 fn the_last_attempt_makes_a_dead_letter_if_its_topic_is_there() {
-    let mut queue = queue(Rules { max_attempts: Some(3), ..rules() });
+    let mut queue = queue(QueueConfig { max_attempts: Some(3), ..config() });
     queue.push(message(1, ""));
     let fail = |queue: &mut Queue, forward| {
-        let token = queue.take(at(0), want(1))[0].token;
-        queue.refuse(at(0), 1, token, forward).unwrap().unwrap()
+        let token = queue.take(at(0), pull(1))[0].token;
+        queue.nack(at(0), 1, token, forward).unwrap().unwrap()
     };
-    assert!(matches!(fail(&mut queue, true), Fate::Again(_)));
-    assert!(matches!(fail(&mut queue, true), Fate::Again(_)));
-    assert!(matches!(fail(&mut queue, false), Fate::Again(_)));
-    let token = queue.take(at(0), want(1))[0].token;
+    assert!(matches!(fail(&mut queue, true), NackOutcome::Redeliver(_)));
+    assert!(matches!(fail(&mut queue, true), NackOutcome::Redeliver(_)));
+    assert!(matches!(fail(&mut queue, false), NackOutcome::Redeliver(_)));
+    let token = queue.take(at(0), pull(1))[0].token;
     assert_eq!(queue.len(), 1);
     assert!(queue.acknowledge(at(0), 1, token).unwrap().is_some());
 
     queue.push(message(2, ""));
     for attempt in 1..=3 {
         let now = at(attempt * 20);
-        assert_eq!(queue.take(now, want(1))[0].attempt as u64, attempt);
+        assert_eq!(queue.take(now, pull(1))[0].attempt as u64, attempt);
         let expired = queue.tick(now.after(10 * SECOND), true).expired;
-        assert_eq!(matches!(expired[..], [Fate::DeadLetter(Failed { failures: 3, .. })]), attempt == 3);
+        assert_eq!(matches!(expired[..], [NackOutcome::DeadLetter(FailedMessage { failures: 3, .. })]), attempt == 3);
     }
     assert_eq!((queue.len(), queue.due()), (0, Time::NEVER));
 }
 
 #[test]
 fn exactly_once_takes_only_the_id_of_the_current_delivery() {
-    let mut queue = queue(Rules { exactly_once: true, ..rules() });
+    let mut queue = queue(QueueConfig { exactly_once: true, ..config() });
     queue.push(message(1, ""));
-    let token = queue.take(at(0), want(1))[0].token;
-    assert_eq!(queue.acknowledge(at(10), 1, token).map(drop), Err(Stale));
-    assert_eq!(queue.extend(at(10), 1, token, SECOND), Err(Stale));
-    assert_eq!(queue.refuse(at(10), 1, token, false).map(drop), Err(Stale));
+    let token = queue.take(at(0), pull(1))[0].token;
+    assert_eq!(queue.acknowledge(at(10), 1, token).map(drop), Err(StaleAckIdError));
+    assert_eq!(queue.extend(at(10), 1, token, SECOND), Err(StaleAckIdError));
+    assert_eq!(queue.nack(at(10), 1, token, false).map(drop), Err(StaleAckIdError));
     queue.tick(at(10), false);
-    let again = queue.take(at(10), want(1))[0].token;
-    assert_eq!(queue.acknowledge(at(11), 1, token).map(drop), Err(Stale));
+    let again = queue.take(at(10), pull(1))[0].token;
+    assert_eq!(queue.acknowledge(at(11), 1, token).map(drop), Err(StaleAckIdError));
     assert!(queue.acknowledge(at(11), 1, again).unwrap().is_some());
-    assert_eq!(queue.acknowledge(at(11), 1, again).map(drop), Err(Stale));
+    assert_eq!(queue.acknowledge(at(11), 1, again).map(drop), Err(StaleAckIdError));
 }
 
 #[test]
 fn a_run_of_a_key_holds_the_rest_back() {
-    let mut queue = queue(rules());
+    let mut queue = queue(config());
     for number in 1..=4 {
         queue.push(message(number, "a"));
     }
     queue.push(message(5, "b"));
-    let run = queue.take(at(0), want(2));
+    let run = queue.take(at(0), pull(2));
     assert_eq!(numbers(&run), [1, 2]);
     // 3 and 4 wait for 1 and 2; another key does not.
     assert_eq!(take(&mut queue, at(0)), [5]);
@@ -167,11 +166,11 @@ fn a_run_of_a_key_holds_the_rest_back() {
 
 #[test]
 fn a_push_sends_one_message_of_a_key_at_a_time() {
-    let mut queue = queue(rules());
+    let mut queue = queue(config());
     for (number, key) in [(1, "a"), (2, "a"), (3, "b"), (4, "")] {
         queue.push(message(number, key));
     }
-    let one = Want { runs: false, ..want(10) };
+    let one = PullRequest { many_per_key: false, ..pull(10) };
     let sent = queue.take(at(0), one);
     assert_eq!(numbers(&sent), [1, 3, 4]);
     queue.acknowledge(at(0), 1, sent[0].token).unwrap();
@@ -180,19 +179,19 @@ fn a_push_sends_one_message_of_a_key_at_a_time() {
 
 #[test]
 fn a_failure_brings_back_those_behind_it_acknowledged_or_not() {
-    let mut queue = queue(Rules { backoff: Some((SECOND, SECOND)), ..rules() });
+    let mut queue = queue(QueueConfig { backoff: Some(Backoff { minimum: SECOND, maximum: SECOND }), ..config() });
     for number in 1..=4 {
         queue.push(message(number, "a"));
     }
-    let run = queue.take(at(0), want(3));
+    let run = queue.take(at(0), pull(3));
     queue.acknowledge(at(0), 3, run[2].token).unwrap();
-    queue.refuse(at(0), 2, run[1].token, false).unwrap();
+    queue.nack(at(0), 2, run[1].token, false).unwrap();
     // Nothing of the key while 1 is out, and then not before the backoff is over.
     assert!(take(&mut queue, at(0)).is_empty());
     queue.acknowledge(at(0), 1, run[0].token).unwrap();
     assert!(take(&mut queue, at(0)).is_empty());
     queue.tick(at(1), false);
-    let again = queue.take(at(1), want(10));
+    let again = queue.take(at(1), pull(10));
     assert_eq!(numbers(&again), [2, 3, 4]);
     // Only the one that failed counts.
     assert_eq!(again.iter().map(|delivery| delivery.attempt).collect::<Vec<_>>(), [2, 1, 1]);
@@ -200,10 +199,10 @@ fn a_failure_brings_back_those_behind_it_acknowledged_or_not() {
 
 #[test]
 fn a_late_acknowledgement_takes_nothing_out_of_its_keys_order() {
-    let mut queue = queue(rules());
+    let mut queue = queue(config());
     queue.push(message(1, "a"));
     queue.push(message(2, "a"));
-    let run = queue.take(at(0), want(2));
+    let run = queue.take(at(0), pull(2));
     queue.tick(at(10), false);
     for delivery in &run {
         assert!(queue.acknowledge(at(10), delivery.message.number, delivery.token).unwrap().is_none());
@@ -213,224 +212,46 @@ fn a_late_acknowledgement_takes_nothing_out_of_its_keys_order() {
 
 #[test]
 fn an_old_message_of_a_key_that_a_seek_brings_back_goes_first() {
-    let mut queue = queue(Rules { retain_acked: true, ..rules() });
+    let mut queue = queue(QueueConfig { retain_acked: true, ..config() });
     queue.push(message(1, "a"));
-    let token = queue.take(at(0), want(1))[0].token;
+    let token = queue.take(at(0), pull(1))[0].token;
     queue.acknowledge(at(0), 1, token).unwrap();
     queue.push(message(2, "a"));
     queue.seek(|message| message.publish_time >= at(0));
-    assert_eq!(numbers(&queue.take(at(0), Want { runs: false, ..want(10) })), [1]);
+    assert_eq!(numbers(&queue.take(at(0), PullRequest { many_per_key: false, ..pull(10) })), [1]);
 }
 
 #[test]
 fn retention_ends_what_nobody_takes() {
-    let mut queue = queue(rules());
+    let mut queue = queue(config());
     queue.push(message(1, "a"));
     queue.push(message(2, ""));
     take(&mut queue, at(599));
-    let passed = queue.tick(at(600), false);
-    assert_eq!((passed.discarded.len(), queue.len(), queue.due()), (2, 0, Time::NEVER));
-    assert_eq!(queue.load(1), Load::default());
+    let elapsed = queue.tick(at(600), false);
+    assert_eq!((elapsed.discarded.len(), queue.len(), queue.due()), (2, 0, Time::NEVER));
+    assert_eq!(queue.outstanding(1), Outstanding::default());
 }
 
 #[test]
 fn a_seek_drops_and_brings_back() {
-    let mut queue = queue(Rules { retain_acked: true, ..rules() });
+    let mut queue = queue(QueueConfig { retain_acked: true, ..config() });
     queue.push(message(1, ""));
     queue.push(message(2, "a"));
-    for delivery in queue.take(at(1), want(10)) {
+    for delivery in queue.take(at(1), pull(10)) {
         queue.acknowledge(at(1), delivery.message.number, delivery.token).unwrap();
     }
     assert_eq!(queue.len(), 0);
     queue.seek(|message| message.publish_time >= at(0));
     assert_eq!(take(&mut queue, at(2)), [1, 2]);
     queue.seek(|message| message.publish_time >= at(1));
-    assert_eq!((queue.len(), queue.load(1)), (0, Load::default()));
+    assert_eq!((queue.len(), queue.outstanding(1)), (0, Outstanding::default()));
 }
 
 #[test]
 fn bytes_bound_what_is_taken_but_never_the_first() {
-    let mut queue = queue(rules());
+    let mut queue = queue(config());
     (1..=3).for_each(|number| queue.push(message(number, "")));
-    assert_eq!(numbers(&queue.take(at(0), Want { bytes: 1, ..want(10) })), [1]);
-    assert_eq!(numbers(&queue.take(at(0), Want { bytes: 9, ..want(10) })), [2, 3]);
-    assert_eq!(queue.load(1), Load { messages: 3, bytes: 12 });
-}
-
-/// A step of a random run.
-#[derive(Clone, Debug)]
-enum Step {
-    Push { key: u8 },
-    Take { most: usize, runs: bool },
-    Ack { which: usize },
-    Nack { which: usize },
-    Extend { which: usize, seconds: u64 },
-    Pass { seconds: u64 },
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => (0..4_u8).prop_map(|key| Step::Push { key }),
-        3 => (1..5_usize, any::<bool>()).prop_map(|(most, runs)| Step::Take { most, runs }),
-        4 => any::<usize>().prop_map(|which| Step::Ack { which }),
-        2 => any::<usize>().prop_map(|which| Step::Nack { which }),
-        1 => (any::<usize>(), 1..20_u64).prop_map(|(which, seconds)| Step::Extend { which, seconds }),
-        1 => (0..15_u64).prop_map(|seconds| Step::Pass { seconds }),
-    ]
-}
-
-fn any_rules() -> impl Strategy<Value = Rules> {
-    (any::<bool>(), any::<bool>(), prop::option::of(1..8_u64), prop::option::of(5..7_u32)).prop_map(
-        |(ordered, exactly_once, backoff, max_attempts)| Rules {
-            ordered,
-            exactly_once,
-            backoff: backoff.map(|least| (Duration::from_secs(least), 10 * SECOND)),
-            max_attempts,
-            retention: 1_000_000 * SECOND,
-            ..rules()
-        },
-    )
-}
-
-/// What the random run knows beside the queue.
-#[derive(Default)]
-struct Watch {
-    pushed: u64,
-    key: BTreeMap<u64, u8>,
-    /// Deliveries that were neither acknowledged nor refused, with their deadlines.
-    open: Vec<(Delivery, Time)>,
-    /// Messages that have left for good.
-    gone: BTreeSet<u64>,
-}
-
-impl Watch {
-    /// A message may not be delivered while another delivery of it is open, nor before an older one of its key that is there.
-    fn delivered(&mut self, queue: &Queue, delivery: Delivery, until: Time) {
-        let number = delivery.message.number;
-        assert!(!self.gone.contains(&number), "{number} was done");
-        assert!(self.open.iter().all(|(open, _)| open.message.number != number), "{number} is out twice");
-        if queue.rules.ordered && self.key[&number] != 0 {
-            let older = queue.entries.range(..number).filter(|(_, older)| older.place != Place::Done);
-            let of_key = |older: &Entry| older.message.ordering_key == delivery.message.ordering_key;
-            for (older, _) in older.filter(|(_, older)| of_key(older)) {
-                assert!(self.open.iter().any(|(open, _)| open.message.number == *older), "{number} overtook {older}");
-            }
-        }
-        self.open.push((delivery, until));
-    }
-
-    fn failed(&mut self, fates: impl IntoIterator<Item = Fate>) {
-        for fate in fates {
-            if let Fate::DeadLetter(failed) = fate {
-                assert!(failed.failures >= 5);
-                self.gone.insert(failed.message.number);
-            }
-        }
-    }
-
-    /// Deliveries that the queue took back by itself are open no more.
-    fn sync(&mut self, queue: &Queue) {
-        self.open.retain(|(open, _)| {
-            let entry = queue.entries.get(&open.message.number);
-            entry.is_some_and(|entry| entry.token == open.token && matches!(entry.place, Place::Leased { .. }))
-        });
-    }
-}
-
-/// Every index says the same as the entries.
-fn check(queue: &Queue, watch: &Watch) {
-    let place = |wanted: fn(&Place) -> bool| -> BTreeSet<u64> {
-        queue.entries.iter().filter(|(_, entry)| wanted(&entry.place)).map(|(&number, _)| number).collect()
-    };
-    assert_eq!(queue.ready, place(|place| *place == Place::Ready));
-    assert_eq!(
-        queue.delayed.iter().map(|&(_, number)| number).collect::<BTreeSet<_>>(),
-        place(|place| *place == Place::Delayed)
-    );
-    let leased = place(|place| matches!(place, Place::Leased { .. }));
-    assert_eq!(queue.leases.iter().map(|&(_, number)| number).collect::<BTreeSet<_>>(), leased);
-    assert_eq!(queue.load(1).messages, leased.len());
-    assert_eq!(watch.open.iter().map(|(open, _)| open.message.number).collect::<BTreeSet<_>>(), leased);
-    assert_eq!(queue.usage.deliveries(), queue.entries.len());
-    // Nothing is lost.
-    let there: BTreeSet<u64> = queue.entries.keys().copied().chain(watch.gone.iter().copied()).collect();
-    assert_eq!(there, (1..=watch.pushed).collect());
-    // A key moves: one of it is out, ready or delayed, unless there is none.
-    for (key, order) in &queue.keys {
-        let moves = |entry: &Entry| !matches!(entry.place, Place::Waiting | Place::Done);
-        let of_key = || queue.entries.values().filter(|entry| entry.message.ordering_key == *key);
-        assert!(!order.is_empty() && of_key().any(moves), "key {key} is stuck");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_happens_nothing_is_lost_doubled_or_out_of_order(rules in any_rules(), steps in vec(step(), 1..120)) {
-        let mut queue = queue(rules);
-        let mut watch = Watch::default();
-        let mut now = at(0);
-        for step in steps {
-            match step {
-                Step::Push { key } => {
-                    watch.pushed += 1;
-                    watch.key.insert(watch.pushed, key);
-                    let key = if key == 0 { String::new() } else { key.to_string() };
-                    queue.push(message(watch.pushed, &key));
-                }
-                Step::Take { most, runs } => {
-                    for delivery in queue.take(now, Want { runs, ..want(most) }) {
-                        watch.delivered(&queue, delivery, now.after(10 * SECOND));
-                    }
-                }
-                Step::Ack { which } | Step::Nack { which } | Step::Extend { which, .. } if watch.open.is_empty() => {
-                    // Of a message that is not there.
-                    let stale = queue.acknowledge(now, 1_000_000 + which as u64 % 10, 1);
-                    prop_assert_eq!(stale.is_err(), queue.rules.exactly_once);
-                }
-                Step::Ack { which } => {
-                    let (delivery, until) = watch.open.swap_remove(which % watch.open.len());
-                    let number = delivery.message.number;
-                    let acked = queue.acknowledge(now, number, delivery.token);
-                    prop_assert!(acked.is_ok() || (queue.rules.exactly_once && until <= now));
-                    for number in 1..=watch.pushed {
-                        if !queue.entries.contains_key(&number) {
-                            watch.gone.insert(number);
-                        }
-                    }
-                }
-                Step::Nack { which } => {
-                    let (delivery, _) = watch.open.swap_remove(which % watch.open.len());
-                    watch.failed(queue.refuse(now, delivery.message.number, delivery.token, true).ok().flatten());
-                }
-                Step::Extend { which, seconds } => {
-                    let which = which % watch.open.len();
-                    let (delivery, until) = &mut watch.open[which];
-                    let lease = Duration::from_secs(seconds);
-                    if queue.extend(now, delivery.message.number, delivery.token, lease).is_ok() && *until > now {
-                        *until = now.after(lease);
-                    }
-                }
-                Step::Pass { seconds } => {
-                    now = now.after(Duration::from_secs(seconds));
-                    watch.failed(queue.tick(now, true).expired);
-                    prop_assert!(queue.due() > now);
-                }
-            }
-            watch.sync(&queue);
-            check(&queue, &watch);
-        }
-        // And in the end everything can be done.
-        for _ in 0..200 {
-            now = now.after(20 * SECOND);
-            watch.failed(queue.tick(now, true).expired);
-            for delivery in queue.take(now, want(1000)) {
-                queue.acknowledge(now, delivery.message.number, delivery.token).unwrap();
-            }
-        }
-        prop_assert_eq!(queue.len(), 0);
-        prop_assert!(queue.keys.is_empty() && queue.loads.is_empty());
-        prop_assert_eq!(queue.due(), Time::NEVER);
-    }
+    assert_eq!(numbers(&queue.take(at(0), PullRequest { max_bytes: 1, ..pull(10) })), [1]);
+    assert_eq!(numbers(&queue.take(at(0), PullRequest { max_bytes: 9, ..pull(10) })), [2, 3]);
+    assert_eq!(queue.outstanding(1), Outstanding { messages: 3, bytes: 12 });
 }

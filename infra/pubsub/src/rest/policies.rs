@@ -7,8 +7,9 @@ use googleapis_tonic_google_iam_v1::google::r#type::Expr;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
+use super::request::{no_method, parse};
+use super::response::answer;
 use super::scalars::{Base64, int, mask};
-use super::{answer, no_method, parse};
 use crate::error::invalid;
 use crate::shared::Shared;
 
@@ -173,17 +174,17 @@ pub(super) async fn serve(
         (&Method::GET, "getIamPolicy") => {
             let options = Some(iam::GetPolicyOptions { requested_policy_version });
             let get = iam::GetIamPolicyRequest { resource: resource.into(), options };
-            Ok(answer(&Policy::from(shared.with(|state, _| state.get_iam_policy(&get))?)))
+            Ok(answer(&Policy::from(shared.with_state(|state, _| state.get_iam_policy(&get))?)))
         }
         (&Method::POST, "setIamPolicy") => {
             let set = parse::<SetIamPolicyRequest>(body)?.for_resource(resource)?;
-            Ok(answer(&Policy::from(shared.keep(|state, _| state.set_iam_policy(set)).await?)))
+            Ok(answer(&Policy::from(shared.update_durably(|state, _| state.set_iam_policy(set)).await?)))
         }
         (&Method::POST, "testIamPermissions") => {
             let Permissions { permissions } = parse(body)?;
             let test = iam::TestIamPermissionsRequest { resource: resource.into(), permissions };
             let iam::TestIamPermissionsResponse { permissions } =
-                shared.with(|state, _| state.test_iam_permissions(test))?;
+                shared.with_state(|state, _| state.test_iam_permissions(test))?;
             Ok(answer(&Permissions { permissions }))
         }
         _ => Err(no_method(method, &format!("{resource}:{verb}"))),

@@ -1,4 +1,5 @@
-//! Values whose JSON is not that of serde: the mapping of <https://protobuf.dev/programming-guides/json/>.
+//! Values with a JSON form of their own, after <https://protobuf.dev/programming-guides/json/>; and helpers of all
+//! resources.
 
 use std::time::Duration;
 
@@ -7,14 +8,16 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
+use tonic::Status;
 
 use crate::time::Time;
 
-/// `"3.5s"`.
+/// A duration: `"3.5s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span(pub(super) prost_types::Duration);
+pub(super) struct JsonDuration(pub(super) prost_types::Duration);
 
-impl Serialize for Span {
+impl Serialize for JsonDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(prost_types::Duration { seconds, nanos }) = self;
         if *nanos == 0 {
@@ -25,7 +28,7 @@ impl Serialize for Span {
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for JsonDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let parse = || {
@@ -44,17 +47,17 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// RFC 3339.
+/// A point in time: RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment(pub(super) prost_types::Timestamp);
+pub(super) struct JsonTimestamp(pub(super) prost_types::Timestamp);
 
-impl Serialize for Moment {
+impl Serialize for JsonTimestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&Time::from_proto(&self.0).to_rfc3339())
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for JsonTimestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let time: jiff::Timestamp =
@@ -63,7 +66,7 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
-/// Base64, in either alphabet and with or without padding.
+/// Bytes: base64, read in either alphabet, with or without padding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Base64(pub(super) Bytes);
 
@@ -86,7 +89,7 @@ impl<'de> Deserialize<'de> for Base64 {
     }
 }
 
-/// A number, or a number in quotes.
+/// Reads a number, or a number in quotes.
 pub(super) fn int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -100,8 +103,24 @@ pub(super) fn int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::
     }
 }
 
-/// `"ackDeadlineSeconds,pushConfig.pushEndpoint"`, as paths.
+/// Reads `"ackDeadlineSeconds,pushConfig.pushEndpoint"`, as paths.
 pub(super) fn mask<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok(text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(str::to_owned).collect())
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Refuses a field of a feature that the local Pub/Sub lacks.
+///
+/// # Errors
+/// UNIMPLEMENTED if the field is set.
+pub(super) fn absent(field: &str, value: Option<&Value>) -> Result<(), Status> {
+    match value {
+        None => Ok(()),
+        Some(_) => Err(Status::unimplemented(format!("This local Pub/Sub has no {field}; leave the field out here."))),
+    }
 }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tonic::Status;
 
-use super::scalars::{Moment, mask};
-use super::{answer, no_method, parse};
+use super::request::{no_method, parse};
+use super::response::answer;
+use super::scalars::{JsonTimestamp, mask};
 use crate::shared::Shared;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub(super) struct Snapshot {
     name: String,
     topic: String,
     #[serde(alias = "expire_time", skip_serializing_if = "Option::is_none")]
-    expire_time: Option<Moment>,
+    expire_time: Option<JsonTimestamp>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
 }
@@ -43,14 +44,14 @@ pub(super) struct UpdateSnapshotRequest {
 impl From<Snapshot> for pb::Snapshot {
     fn from(snapshot: Snapshot) -> Self {
         let Snapshot { name, topic, expire_time, labels } = snapshot;
-        Self { name, topic, expire_time: expire_time.map(|Moment(time)| time), labels }
+        Self { name, topic, expire_time: expire_time.map(|JsonTimestamp(time)| time), labels }
     }
 }
 
 impl From<pb::Snapshot> for Snapshot {
     fn from(snapshot: pb::Snapshot) -> Self {
         let pb::Snapshot { name, topic, expire_time, labels } = snapshot;
-        Self { name, topic, expire_time: expire_time.map(Moment), labels }
+        Self { name, topic, expire_time: expire_time.map(JsonTimestamp), labels }
     }
 }
 
@@ -60,18 +61,18 @@ pub(super) async fn serve(shared: &Shared, method: &Method, name: &str, body: &[
         Method::PUT => {
             let CreateSnapshotRequest { subscription, labels, tags } = parse(body)?;
             let create = pb::CreateSnapshotRequest { name: name.into(), subscription, labels, tags };
-            shared.keep(|state, now| state.create_snapshot(now, create)).await?
+            shared.update_durably(|state, now| state.create_snapshot(now, create)).await?
         }
-        Method::GET => shared.with(|state, _| state.get_snapshot(name))?,
+        Method::GET => shared.with_state(|state, _| state.get_snapshot(name))?,
         Method::PATCH => {
             let UpdateSnapshotRequest { snapshot, update_mask } = parse(body)?;
             let snapshot = Some(pb::Snapshot { name: name.into(), ..snapshot.into() });
             let update_mask = Some(prost_types::FieldMask { paths: update_mask });
             let update = pb::UpdateSnapshotRequest { snapshot, update_mask };
-            shared.keep(|state, _| state.update_snapshot(update)).await?
+            shared.update_durably(|state, _| state.update_snapshot(update)).await?
         }
         Method::DELETE => {
-            shared.keep(|state, _| state.delete_snapshot(name)).await?;
+            shared.update_durably(|state, _| state.delete_snapshot(name)).await?;
             return Ok(answer(&json!({})));
         }
         _ => return Err(no_method(method, name)),

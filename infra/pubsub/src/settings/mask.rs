@@ -1,4 +1,4 @@
-//! The paths of an update mask, and what is the same for every field of a message.
+//! The paths of an update mask, and updates that are the same for every kind of field.
 
 use std::collections::BTreeMap;
 
@@ -28,9 +28,10 @@ pub(super) fn paths<'a>(mask: Option<&'a prost_types::FieldMask>, resource: &str
     }
 }
 
-/// Sets a message or, with names of fields in it, changes these alone; whether `field` knows them.
+/// Sets a nested message or, where `names` goes on to its fields, changes those alone; returns whether `field` knows
+/// them.
 ///
-/// A message that is in neither of the two is not made for the default of a field.
+/// Where neither `current` nor `changed` has the message, it is not created for the default of a field.
 pub(super) fn merge<T: Clone + Default>(
     current: &mut Option<T>,
     changed: Option<&T>,

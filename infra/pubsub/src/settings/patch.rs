@@ -1,4 +1,4 @@
-//! Changes of resources, field by field as the update mask names them.
+//! Updates of resources, field by field as the update mask names them.
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::push_config::{AuthenticationMethod, Wrapper};
@@ -74,7 +74,7 @@ pub(crate) fn patch_subscription(
     complete_subscription(current)
 }
 
-/// The same for topics.
+/// As [`patch_subscription`], for topics.
 ///
 /// # Errors
 /// As [`patch_subscription`].
@@ -118,7 +118,7 @@ pub(crate) fn patch_topic(
     complete_topic(current)
 }
 
-/// The same for snapshots.
+/// As [`patch_subscription`], for snapshots.
 ///
 /// # Errors
 /// As [`patch_subscription`].
@@ -217,7 +217,7 @@ fn message_storage_policy(
     }
 }
 
-/// Sets a field; it is a known one.
+/// Sets a field. Always true: a field that can be set exists.
 fn set<T: Clone>(current: &mut T, changed: &T) -> bool {
     current.clone_from(changed);
     true

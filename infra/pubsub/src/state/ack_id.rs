@@ -4,7 +4,8 @@ use tonic::Status;
 
 use crate::error::invalid;
 
-/// One delivery of one message by one subscription.
+/// Names one delivery: of which subscription (its uid), which message, and which time. In text, three hexadecimal
+/// numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AckId {
     pub(super) uid: u64,

@@ -1,4 +1,4 @@
-//! IAM policies of topics, subscriptions and snapshots: kept for those who manage them, and enforced nowhere.
+//! IAM policies of topics, subscriptions and snapshots: stored and returned, but never enforced.
 
 use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use tonic::Status;
@@ -40,11 +40,11 @@ impl State {
         self.last_uid += 1;
         policy.etag = self.last_uid.to_be_bytes().to_vec().into();
         self.policies.insert(resource.clone(), policy.clone());
-        self.note_policy(&resource);
+        self.record_policy(&resource);
         Ok(policy)
     }
 
-    /// All permissions that are asked for: whoever asks has them here. None on a resource that is not there.
+    /// All permissions that are asked for, since every caller has them here; none on a resource that does not exist.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for what is no resource with a policy, or no permission.
@@ -64,10 +64,10 @@ impl State {
         Ok(iam::TestIamPermissionsResponse { permissions: if exists { permissions } else { Vec::new() } })
     }
 
-    /// The resource is gone.
+    /// Removes the policy of a deleted resource.
     pub(super) fn remove_policy(&mut self, resource: &str) {
         if self.policies.remove(resource).is_some() {
-            self.note_policy(resource);
+            self.record_policy(resource);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A state from what a store holds, and what a state has to say to its journal.
+//! A state from the contents of a store, and the changes that a state records in its journal.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,16 +7,18 @@ use tokio::sync::Notify;
 use tonic::Status;
 
 use super::{Snapshot, State, Subscription, Topic};
-use crate::journal::{Hold, Journal, Notes, SnapshotRow, SubscriptionRow, TopicRow};
+use crate::journal::{Hold, HoldRecorder, Journal, SnapshotRow, SubscriptionRow, TopicRow};
 use crate::message::{Message, size_of};
 use crate::queue::Queue;
-use crate::settings::{is_push, parse_filter, rules};
+use crate::settings::{is_push, parse_filter, queue_config};
 use crate::store::{Contents, Counters};
 use crate::time::Time;
 
-/// Acknowledgement tokens of one opening of a store; later ones have others.
-const TOKENS: u32 = 32;
+/// Bits of an acknowledgement token that count deliveries; those above count the openings of the store, so that tokens
+/// of an earlier process are not given out again.
+const TOKEN_BITS: u32 = 32;
 
+/// What holds a message.
 enum Holder {
     Topic(String),
     Subscription(String),
@@ -24,7 +26,7 @@ enum Holder {
 }
 
 impl State {
-    /// Takes in what a store holds, everything deliverable, and notes every change from now on.
+    /// Takes in the contents of a store, with every message deliverable at once, and records every change from now on.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for a filter that this version does not read.
@@ -45,8 +47,8 @@ impl State {
             if let Some(topic) = self.topics.get_mut(&settings.topic).filter(|_| !settings.detached) {
                 topic.subscriptions.insert(name.clone());
             }
-            let mut queue = Queue::new(rules(&settings), Arc::clone(&self.usage));
-            queue.skip_tokens(contents.opened << TOKENS);
+            let mut queue = Queue::new(queue_config(&settings), Arc::clone(&self.usage));
+            queue.skip_tokens(contents.opened << TOKEN_BITS);
             let subscription = Subscription {
                 name: name.as_str().into(),
                 uid,
@@ -55,7 +57,7 @@ impl State {
                 settings,
                 eventarc,
                 pushing: false,
-                hurried: false,
+                backoff_skipped: false,
                 wake: Arc::new(Notify::new()),
             };
             self.subscriptions.insert(name, subscription);
@@ -81,7 +83,7 @@ impl State {
             }
         }
         for subscription in self.subscriptions.values_mut() {
-            subscription.queue.note_in(Notes { journal: Arc::clone(journal), uid: subscription.uid });
+            subscription.queue.record_into(HoldRecorder { journal: Arc::clone(journal), uid: subscription.uid });
         }
         self.journal = Some(Arc::clone(journal));
         Ok(())
@@ -104,7 +106,7 @@ impl State {
                     subscription.queue.restore(Arc::clone(message), hold);
                 }
             }
-            // A store has no such rows: all kinds of holders go together with theirs.
+            // A store has no such rows: the holds of a resource are removed with it, and the kinds match.
             _ => {}
         }
     }
@@ -113,21 +115,21 @@ impl State {
         Counters { number: self.last_number, uid: self.last_uid }
     }
 
-    /// Every push subscription.
-    pub(crate) fn pushed(&self) -> Vec<String> {
+    /// Names of all push subscriptions.
+    pub(crate) fn push_subscriptions(&self) -> Vec<String> {
         let pushed = self.subscriptions.iter().filter(|(_, subscription)| is_push(&subscription.settings));
         pushed.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Notes a topic as it is now, or that it is no more.
-    pub(super) fn note_topic(&self, name: &str) {
+    /// Records a topic as it is now, or its removal.
+    pub(super) fn record_topic(&self, name: &str) {
         let Some(journal) = &self.journal else { return };
         let row = self.topics.get(name).map(|topic| TopicRow { uid: topic.uid, settings: topic.settings.clone() });
         journal.topic(name, row);
     }
 
-    /// Notes a subscription as it is now, or that it is no more.
-    pub(super) fn note_subscription(&self, name: &str) {
+    /// Records a subscription as it is now, or its removal.
+    pub(super) fn record_subscription(&self, name: &str) {
         let Some(journal) = &self.journal else { return };
         let row = self.subscriptions.get(name).map(|subscription| SubscriptionRow {
             uid: subscription.uid,
@@ -137,8 +139,8 @@ impl State {
         journal.subscription(name, row);
     }
 
-    /// Notes a snapshot as it is now, or that it is no more.
-    pub(super) fn note_snapshot(&self, name: &str) {
+    /// Records a snapshot as it is now, or its removal.
+    pub(super) fn record_snapshot(&self, name: &str) {
         let Some(journal) = &self.journal else { return };
         let row = self.snapshots.get(name).map(|snapshot| SnapshotRow {
             uid: snapshot.uid,
@@ -148,29 +150,29 @@ impl State {
         journal.snapshot(name, row);
     }
 
-    /// Notes a policy as it is now, or that it is no more.
-    pub(super) fn note_policy(&self, resource: &str) {
+    /// Records a policy as it is now, or its removal.
+    pub(super) fn record_policy(&self, resource: &str) {
         let Some(journal) = &self.journal else { return };
         journal.policy(resource, self.policies.get(resource).cloned());
     }
 
-    /// A new queue's way to the journal.
-    pub(super) fn notes(&self, uid: u64) -> Option<Notes> {
-        Some(Notes { journal: Arc::clone(self.journal.as_ref()?), uid })
+    /// What the queue of the subscription with this uid records its holds with; `None` without a store.
+    pub(super) fn hold_recorder(&self, uid: u64) -> Option<HoldRecorder> {
+        Some(HoldRecorder { journal: Arc::clone(self.journal.as_ref()?), uid })
     }
 }
 
 impl Topic {
-    /// Keeps no message any more.
-    pub(super) fn forget(&mut self, journal: Option<&Arc<Journal>>) {
+    /// Drops all messages that the topic's retention keeps.
+    pub(super) fn drop_kept(&mut self, journal: Option<&Arc<Journal>>) {
         for message in std::mem::take(&mut self.kept) {
-            note_released(journal, self.uid, &message);
+            record_released(journal, self.uid, &message);
         }
     }
 }
 
-/// A topic does not keep this message any more.
-pub(super) fn note_released(journal: Option<&Arc<Journal>>, uid: u64, message: &Message) {
+/// Records that a topic does not keep this message any more.
+pub(super) fn record_released(journal: Option<&Arc<Journal>>, uid: u64, message: &Message) {
     if let Some(journal) = journal {
         journal.hold(message.number, uid, None);
     }

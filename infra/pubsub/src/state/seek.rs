@@ -1,4 +1,4 @@
-//! Seeks: which of a subscription's messages are acknowledged is set all at once.
+//! Seeks: set at once which of a subscription's messages are acknowledged.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::names::Kind;
 use crate::time::Time;
 
 impl State {
-    /// Marks messages before a time, or acknowledged in a snapshot, as acknowledged, and all others as not, as far as
-    /// they were kept.
+    /// Marks messages from before a time, or those that a snapshot has as acknowledged, as acknowledged; and all others
+    /// that were kept as unacknowledged.
     ///
     /// # Errors
     /// NOT_FOUND, INVALID_ARGUMENT; FAILED_PRECONDITION for a snapshot of another topic.

@@ -1,5 +1,5 @@
-//! The lives of snapshots. A snapshot holds the messages that its subscription had not acknowledged, and every later
-//! one of the topic.
+//! Snapshots, from creation to deletion or expiry. A snapshot holds the messages that its subscription had not
+//! acknowledged, and every later one of the topic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,17 @@ use crate::error::{already_exists, not_found};
 use crate::journal::{Hold, Journal};
 use crate::message::Message;
 use crate::names::{Kind, check_project, project};
-use crate::settings::{complete_snapshot, patch_snapshot};
+use crate::settings::complete_snapshot;
+use crate::settings::patch::patch_snapshot;
 use crate::time::Time;
 
-/// How long a snapshot lasts when its oldest message is new.
+/// How long a snapshot lasts, counted from the publishing of its oldest message.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// No snapshot is made that would last for less.
+/// A snapshot that would last for less is refused.
 const MIN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 impl State {
-    /// Creates a snapshot of a subscription; one without a name is given one.
+    /// Creates a snapshot of a subscription; invents a name if it has none.
     ///
     /// # Errors
     /// NOT_FOUND, ALREADY_EXISTS, INVALID_ARGUMENT; FAILED_PRECONDITION when it would not last for an hour.
@@ -59,16 +60,16 @@ impl State {
         settings.topic.clone_from(&subscription.settings.topic);
         settings.expire_time = Some(now.after(lifetime).to_proto());
         for message in &held {
-            note_held(self.journal.as_ref(), uid, message, Some(Hold::Retained));
+            record_held(self.journal.as_ref(), uid, message, Some(Hold::Retained));
         }
         self.last_uid = uid;
         self.add_snapshot(Snapshot { uid, settings: settings.clone(), last_number: self.last_number, held });
-        self.note_snapshot(&settings.name);
+        self.record_snapshot(&settings.name);
         self.arm_at(now.after(lifetime));
         Ok(settings)
     }
 
-    /// Takes in a snapshot, and has its topic fill it.
+    /// Adds a snapshot, and has its topic hand later messages to it.
     pub(super) fn add_snapshot(&mut self, snapshot: Snapshot) {
         if let Some(topic) = self.topics.get_mut(&snapshot.settings.topic) {
             topic.snapshots.insert(snapshot.settings.name.clone());
@@ -83,7 +84,7 @@ impl State {
         if let Some(snapshot) = self.snapshots.get_mut(&settings.name) {
             snapshot.settings = settings.clone();
         }
-        self.note_snapshot(&settings.name);
+        self.record_snapshot(&settings.name);
         Ok(settings)
     }
 
@@ -121,7 +122,7 @@ impl State {
         Ok(())
     }
 
-    /// Removes what has expired, and says when the next one expires.
+    /// Removes snapshots that have expired; returns when the next one does.
     pub(super) fn expire_snapshots(&mut self, now: Time) -> Time {
         let expired = self.snapshots.iter().filter(|(_, snapshot)| snapshot.expires() <= now);
         let expired: Vec<String> = expired.map(|(name, _)| name.clone()).collect();
@@ -138,13 +139,13 @@ impl State {
     fn remove_snapshot(&mut self, name: &str) {
         let Some(snapshot) = self.snapshots.remove(name) else { return };
         for message in &snapshot.held {
-            note_held(self.journal.as_ref(), snapshot.uid, message, None);
+            record_held(self.journal.as_ref(), snapshot.uid, message, None);
         }
         if let Some(topic) = self.topics.get_mut(&snapshot.settings.topic) {
             topic.snapshots.remove(name);
         }
         self.remove_policy(name);
-        self.note_snapshot(name);
+        self.record_snapshot(name);
     }
 
     fn free_snapshot_name(&self, project: &str, uid: u64) -> String {
@@ -154,13 +155,13 @@ impl State {
 }
 
 impl Snapshot {
-    /// Keeps a message that was published after it was made.
+    /// Keeps a message that was published after the snapshot was made.
     pub(super) fn hold(&mut self, message: &Arc<Message>, journal: Option<&Arc<Journal>>) {
         self.held.push(Arc::clone(message));
-        note_held(journal, self.uid, message, Some(Hold::Retained));
+        record_held(journal, self.uid, message, Some(Hold::Retained));
     }
 
-    /// Whether a message of its topic is one that a seek to it makes unacknowledged.
+    /// Whether a seek to this snapshot makes a message of its topic unacknowledged.
     pub(super) fn is_unacked(&self, message: &Message) -> bool {
         message.number > self.last_number || self.held.binary_search_by_key(&message.number, |held| held.number).is_ok()
     }
@@ -170,7 +171,7 @@ impl Snapshot {
     }
 }
 
-fn note_held(journal: Option<&Arc<Journal>>, uid: u64, message: &Message, hold: Option<Hold>) {
+fn record_held(journal: Option<&Arc<Journal>>, uid: u64, message: &Message, hold: Option<Hold>) {
     if let Some(journal) = journal {
         journal.hold(message.number, uid, hold);
     }

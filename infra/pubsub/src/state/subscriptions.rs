@@ -1,4 +1,4 @@
-//! The lives of subscriptions.
+//! Subscriptions, from creation to deletion.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use super::{MAX_RESOURCES, State, Subscription, page};
 use crate::error::{already_exists, invalid};
 use crate::names::{Kind, check_project};
 use crate::queue::Queue;
-use crate::settings::{complete_subscription, is_push, parse_filter, patch_subscription, rules};
+use crate::settings::patch::patch_subscription;
+use crate::settings::{complete_subscription, is_push, parse_filter, queue_config};
 
 impl State {
     pub(crate) fn create_subscription(&mut self, subscription: pb::Subscription) -> Result<pb::Subscription, Status> {
@@ -31,9 +32,9 @@ impl State {
         if let Some(topic) = self.topics.get_mut(&settings.topic) {
             topic.subscriptions.insert(name.clone());
         }
-        let mut queue = Queue::new(rules(&settings), Arc::clone(&self.usage));
-        if let Some(notes) = self.notes(self.last_uid) {
-            queue.note_in(notes);
+        let mut queue = Queue::new(queue_config(&settings), Arc::clone(&self.usage));
+        if let Some(recorder) = self.hold_recorder(self.last_uid) {
+            queue.record_into(recorder);
         }
         let subscription = Subscription {
             name: name.as_str().into(),
@@ -43,11 +44,11 @@ impl State {
             settings: Arc::new(settings.clone()),
             eventarc: false,
             pushing: false,
-            hurried: false,
+            backoff_skipped: false,
             wake: Arc::new(Notify::new()),
         };
         self.subscriptions.insert(name, subscription);
-        self.note_subscription(&settings.name);
+        self.record_subscription(&settings.name);
         settings.topic_message_retention_duration = retention;
         Ok(settings)
     }
@@ -72,7 +73,7 @@ impl State {
         Ok(())
     }
 
-    /// It pushes nowhere, if it is there.
+    /// Takes the endpoint from a subscription, if it exists.
     pub(crate) fn stop_pushing(&mut self, name: &str) {
         let Some(subscription) = self.subscriptions.get(name) else { return };
         let mut settings = (*subscription.settings).clone();
@@ -80,7 +81,7 @@ impl State {
         self.set(name, settings);
     }
 
-    /// It loses its messages and takes no more.
+    /// Detaches a subscription from its topic: it drops its messages and gets no more.
     pub(crate) fn detach_subscription(&mut self, name: &str) -> Result<(), Status> {
         Kind::Subscription.check(name)?;
         let mut settings = (*self.subscription(name)?.settings).clone();
@@ -89,16 +90,16 @@ impl State {
         }
         settings.detached = true;
         let usage = Arc::clone(&self.usage);
-        let notes = self.notes(self.subscription(name)?.uid);
+        let recorder = self.hold_recorder(self.subscription(name)?.uid);
         let subscription = self.subscription_mut(name)?;
-        subscription.queue.forget();
-        subscription.queue = Queue::new(rules(&settings), usage);
-        if let Some(notes) = notes {
-            subscription.queue.note_in(notes);
+        subscription.queue.record_removal();
+        subscription.queue = Queue::new(queue_config(&settings), usage);
+        if let Some(recorder) = recorder {
+            subscription.queue.record_into(recorder);
         }
         subscription.settings = settings.into();
         subscription.wake.notify_waiters();
-        self.note_subscription(name);
+        self.record_subscription(name);
         Ok(())
     }
 
@@ -123,8 +124,8 @@ impl State {
         Kind::Subscription.check(name)?;
         self.subscription(name)?;
         let Some(subscription) = self.subscriptions.remove(name) else { return Ok(()) };
-        subscription.queue.forget();
-        self.note_subscription(name);
+        subscription.queue.record_removal();
+        self.record_subscription(name);
         if let Some(topic) = self.topics.get_mut(&subscription.settings.topic) {
             topic.subscriptions.remove(name);
         }
@@ -133,14 +134,15 @@ impl State {
         Ok(())
     }
 
-    /// Whether its pushes have the form of Eventarc.
+    /// Says whether the pushes of a subscription have the form of an Eventarc trigger.
     pub(crate) fn set_eventarc(&mut self, name: &str, eventarc: bool) -> Result<(), Status> {
         self.subscription_mut(name)?.eventarc = eventarc;
-        self.note_subscription(name);
+        self.record_subscription(name);
         Ok(())
     }
 
-    /// Its uid, if it is a push subscription that nobody serves; from now on someone does.
+    /// Marks a push subscription as served by a pushing task, and returns its uid; `None` if it has no endpoint or is
+    /// served already.
     pub(crate) fn begin_pushing(&mut self, name: &str) -> Option<u64> {
         let subscription = self.subscriptions.get_mut(name)?;
         let begins = is_push(&subscription.settings) && !subscription.settings.detached && !subscription.pushing;
@@ -150,15 +152,16 @@ impl State {
 
     fn set(&mut self, name: &str, settings: pb::Subscription) {
         let Some(subscription) = self.subscriptions.get_mut(name) else { return };
-        // What one endpoint refused says nothing of another.
-        subscription.hurried |= endpoint(&subscription.settings) != endpoint(&settings);
-        subscription.queue.set_rules(rules(&settings));
+        // Failures of one endpoint are no reason to wait before the first push to another.
+        subscription.backoff_skipped |= endpoint(&subscription.settings) != endpoint(&settings);
+        subscription.queue.set_config(queue_config(&settings));
         subscription.settings = settings.into();
         subscription.wake.notify_waiters();
-        self.note_subscription(name);
+        self.record_subscription(name);
         self.arm(name);
     }
 
+    /// The settings, with those that come from the topic.
     fn described(&self, subscription: &Subscription) -> pb::Subscription {
         let mut settings = (*subscription.settings).clone();
         let topic = self.topics.get(&settings.topic);

@@ -1,7 +1,5 @@
 //! What time does to topics and subscriptions, which tests over the network would have to wait for.
 
-#![allow(clippy::unwrap_used)]
-
 mod snapshots;
 
 use std::time::Duration;
@@ -9,7 +7,7 @@ use std::time::Duration;
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 
 use super::*;
-use crate::queue::Want;
+use crate::queue::PullRequest;
 
 const TOPIC: &str = "projects/test-project/topics/topic";
 const DEAD: &str = "projects/test-project/topics/dead";
@@ -41,8 +39,8 @@ fn publish(state: &mut State, now: Time, data: &'static str) {
 }
 
 fn pull(state: &mut State, now: Time, name: &str) -> Vec<pb::ReceivedMessage> {
-    let want = Want { messages: 10, bytes: usize::MAX, holder: 1, lease: None, runs: true };
-    state.pull(now, name, want).unwrap().received()
+    let pull = PullRequest { max_messages: 10, max_bytes: usize::MAX, subscriber: 1, lease: None, many_per_key: true };
+    state.pull(now, name, pull).unwrap().received()
 }
 
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
@@ -81,11 +79,14 @@ fn deadlines_that_pass_make_a_dead_letter_without_anyone_pulling() {
     assert_eq!(letter.attributes["CloudPubSubDeadLetterSourceTopicPublishTime"], "2023-11-14T22:13:20Z");
     let mut last = None;
     while let Ok(event) = events.try_recv() {
-        if matches!(event.what, What::Expired { .. } | What::DeadLettered { .. }) {
-            last = Some(event.what);
+        if matches!(event.kind, EventKind::Expired { .. } | EventKind::DeadLettered { .. }) {
+            last = Some(event.kind);
         }
     }
-    assert_eq!(last, Some(What::DeadLettered { subscription: SUBSCRIPTION.into(), topic: DEAD.into(), attempts: 5 }));
+    assert_eq!(
+        last,
+        Some(EventKind::DeadLettered { subscription: SUBSCRIPTION.into(), topic: DEAD.into(), attempts: 5 })
+    );
 }
 
 #[test]

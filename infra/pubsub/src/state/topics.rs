@@ -1,4 +1,4 @@
-//! The lives of topics.
+//! Topics, from creation to deletion.
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use tonic::Status;
@@ -6,7 +6,8 @@ use tonic::Status;
 use super::{MAX_RESOURCES, State, Topic, page};
 use crate::error::already_exists;
 use crate::names::{DELETED_TOPIC, Kind, check_project};
-use crate::settings::{complete_topic, patch_topic};
+use crate::settings::complete_topic;
+use crate::settings::patch::patch_topic;
 
 impl State {
     pub(crate) fn create_topic(&mut self, topic: pb::Topic) -> Result<pb::Topic, Status> {
@@ -28,7 +29,7 @@ impl State {
             kept: Default::default(),
         };
         self.topics.insert(name, topic);
-        self.note_topic(&settings.name);
+        self.record_topic(&settings.name);
         Ok(settings)
     }
 
@@ -39,10 +40,10 @@ impl State {
         if let Some(topic) = self.topics.get_mut(&settings.name) {
             topic.settings = settings.clone();
             if settings.message_retention_duration.is_none() {
-                topic.forget(self.journal.as_ref());
+                topic.drop_kept(self.journal.as_ref());
             }
         }
-        self.note_topic(&settings.name);
+        self.record_topic(&settings.name);
         Ok(settings)
     }
 
@@ -70,26 +71,26 @@ impl State {
         Ok(pb::ListTopicSubscriptionsResponse { subscriptions, next_page_token })
     }
 
-    /// Its subscriptions and snapshots keep their messages.
+    /// Deletes a topic. Its subscriptions and snapshots stay, and keep their messages.
     pub(crate) fn delete_topic(&mut self, name: &str) -> Result<(), Status> {
         Kind::Topic.check(name)?;
         self.topic(name)?;
         let Some(mut topic) = self.topics.remove(name) else { return Ok(()) };
-        topic.forget(self.journal.as_ref());
-        self.note_topic(name);
+        topic.drop_kept(self.journal.as_ref());
+        self.record_topic(name);
         for name in &topic.subscriptions {
             if let Some(subscription) = self.subscriptions.get_mut(name) {
                 let mut settings = (*subscription.settings).clone();
                 settings.topic = DELETED_TOPIC.into();
                 subscription.settings = settings.into();
             }
-            self.note_subscription(name);
+            self.record_subscription(name);
         }
         for name in &topic.snapshots {
             if let Some(snapshot) = self.snapshots.get_mut(name) {
                 snapshot.settings.topic = DELETED_TOPIC.into();
             }
-            self.note_snapshot(name);
+            self.record_snapshot(name);
         }
         self.remove_policy(&topic.settings.name);
         Ok(())

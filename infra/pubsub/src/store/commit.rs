@@ -7,7 +7,7 @@ use super::{Counters, HOLDS, MESSAGES, META, POLICIES, SNAPSHOTS, SUBSCRIPTIONS,
 use crate::journal::{Changes, Hold};
 
 impl Store {
-    /// All or nothing.
+    /// Writes a batch in one transaction: all of it or nothing.
     pub(super) fn commit(&self, counters: Counters, changes: &Changes) -> Result<(), redb::Error> {
         let write = self.database.begin_write()?;
         {
@@ -48,6 +48,9 @@ impl Store {
             }
             let mut messages = write.open_table(MESSAGES)?;
             let mut holds = write.open_table(HOLDS)?;
+            // Holds are sorted by message. One message at a time: write its holds, and then the message itself if it is
+            // new, or remove it if nothing holds it any more. A message that came and went within the batch is not
+            // written at all.
             let changed: Vec<(&(u64, u64), &Option<Hold>)> = changes.holds.iter().collect();
             for changed in changed.chunk_by(|((one, _), _), ((other, _), _)| one == other) {
                 let Some(&(&(number, _), _)) = changed.first() else { continue };

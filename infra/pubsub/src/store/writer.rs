@@ -1,4 +1,4 @@
-//! The thread that writes what the journal gathers.
+//! The thread that writes the changes that the journal gathers.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,8 @@ use super::Store;
 use crate::journal::Journal;
 use crate::state::State;
 
-/// Writes until it is closed or dropped; what is noted by then is on disk afterwards, and the store free for others.
+/// Writes until it is closed or dropped. Afterwards every change recorded by then is on disk, and another process can
+/// open the store.
 #[derive(Debug)]
 pub(crate) struct Writer {
     journal: Arc<Journal>,
@@ -19,7 +20,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub(crate) fn start(store: Store, journal: Arc<Journal>, state: Arc<Mutex<State>>) -> io::Result<Self> {
         let thread = {
             let journal = Arc::clone(&journal);
@@ -32,12 +33,12 @@ impl Writer {
         &self.journal
     }
 
-    /// Blocks until everything noted is written and the store closed.
+    /// Blocks until every recorded change is written and the store is closed.
     pub(crate) fn close(&self) {
         self.journal.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It says to the journal how it ends, also when it panics.
+            // The thread tells the journal how it ends, even when it panics: see `EndGuard`.
             let _ = thread.join();
         }
     }
@@ -49,24 +50,24 @@ impl Drop for Writer {
     }
 }
 
-/// Nobody must wait for a writer that is no more.
-struct End<'a>(&'a Journal);
+/// Ends the journal with the thread, however that ends, so that no request waits for a writer that is gone.
+struct EndGuard<'a>(&'a Journal);
 
-impl Drop for End<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         let panicked = std::thread::panicking();
-        self.0.end(
-            panicked.then(|| Status::internal("The local Pub/Sub cannot write its store any more: a fault of it.")),
-        );
+        self.0.end(panicked.then(|| {
+            Status::internal("The local Pub/Sub can no longer write its store: its writer has crashed, which is a bug.")
+        }));
     }
 }
 
 fn write(store: &Store, journal: &Journal, state: &Mutex<State>) {
-    let _end = End(journal);
-    while journal.wait() {
+    let _guard = EndGuard(journal);
+    while journal.wait_for_changes() {
         let (batch, counters, changes) = {
             let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            let (batch, changes) = journal.take();
+            let (batch, changes) = journal.take_batch();
             (batch, state.counters(), changes)
         };
         if let Err(error) = store.write(counters, &changes) {
@@ -76,6 +77,6 @@ fn write(store: &Store, journal: &Journal, state: &Mutex<State>) {
             ))));
             return;
         }
-        journal.advance(batch);
+        journal.mark_written(batch);
     }
 }

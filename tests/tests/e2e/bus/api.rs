@@ -29,7 +29,7 @@ async fn it_says_ok_and_serves_its_keys() {
 
 #[test]
 fn only_loopback_addresses_are_served() {
-    let error = pubsub::Bus::bind("0.0.0.0:0".parse().unwrap(), Limits::default()).unwrap_err();
+    let error = pubsub::LocalPubSub::bind("0.0.0.0:0".parse().unwrap(), Limits::default()).unwrap_err();
     assert!(error.to_string().contains("loopback"), "{error}");
 }
 

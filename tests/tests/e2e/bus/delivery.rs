@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pubsub::{Cause, Limits, What};
+use pubsub::{EventKind, Limits, NackReason};
 use serde_json::{Value, json};
 use tests::{Bus, PubSub, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -195,16 +195,17 @@ async fn a_watcher_sees_each_step() {
     while seen.len() < 7 {
         let Ok(event) = events.try_recv() else { break };
         assert_eq!(event.message.id(), id);
-        seen.push(event.what);
+        seen.push(event.kind);
     }
-    let (delivered, subscription) = (|attempt| What::Delivered { subscription: name.clone(), attempt }, name.clone());
+    let (delivered, subscription) =
+        (|attempt| EventKind::Delivered { subscription: name.clone(), attempt }, name.clone());
     let expected = [
-        What::Published { topic: topic.as_str().into() },
-        What::Filtered { subscription: bus.subscription_name("filtered").as_str().into() },
+        EventKind::Published { topic: topic.as_str().into() },
+        EventKind::Filtered { subscription: bus.subscription_name("filtered").as_str().into() },
         delivered(1),
-        What::Nacked { subscription: subscription.clone(), cause: Cause::Subscriber },
+        EventKind::Nacked { subscription: subscription.clone(), reason: NackReason::Subscriber },
         delivered(2),
-        What::Acked { subscription },
+        EventKind::Acked { subscription },
     ];
     assert_eq!(seen, expected);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use pubsub::{Cause, What};
+use pubsub::{EventKind, NackReason};
 use serde_json::{Value, json};
 use tests::{Bus, Endpoint, PubSub, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -130,15 +130,15 @@ async fn five_statuses_are_acks_and_all_others_bring_the_message_again() {
             endpoint.next().await;
         }
         let mut ends = Vec::new();
-        while !matches!(ends.last(), Some(What::Acked { .. })) {
-            let what = events.recv().await.unwrap().what;
-            if matches!(what, What::Acked { .. } | What::Nacked { .. }) {
-                ends.push(what);
+        while !matches!(ends.last(), Some(EventKind::Acked { .. })) {
+            let kind = events.recv().await.unwrap().kind;
+            if matches!(kind, EventKind::Acked { .. } | EventKind::Nacked { .. }) {
+                ends.push(kind);
             }
         }
         let subscription: Arc<str> = subscription.into();
-        let nacked = What::Nacked { subscription: subscription.clone(), cause: Cause::Status(status) };
-        let acked = What::Acked { subscription };
+        let nacked = EventKind::Nacked { subscription: subscription.clone(), reason: NackReason::Status(status) };
+        let acked = EventKind::Acked { subscription };
         assert_eq!(ends, if acks { vec![acked] } else { vec![nacked, acked] }, "{status}");
     }
 }
@@ -156,7 +156,7 @@ async fn processing_is_an_ack() {
     let (mut stream, _) = listener.accept().await.unwrap();
     assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
     stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.unwrap();
-    while !matches!(events.recv().await.unwrap().what, What::Acked { .. }) {}
+    while !matches!(events.recv().await.unwrap().kind, EventKind::Acked { .. }) {}
     assert_eq!(bus.handle().backlog(&subscription), Some(0));
 }
 
@@ -205,8 +205,8 @@ async fn an_endpoint_that_is_not_there_yet_gets_everything_later() {
         bus.publish(&topic, b"x", &[]).await;
     }
     loop {
-        match events.recv().await.unwrap().what {
-            What::Nacked { subscription: name, cause: Cause::Unanswered(why) } if *name == *subscription => {
+        match events.recv().await.unwrap().kind {
+            EventKind::Nacked { subscription: name, reason: NackReason::NoResponse(why) } if *name == *subscription => {
                 assert!(why.to_lowercase().contains("refused"), "{why}");
                 break;
             }

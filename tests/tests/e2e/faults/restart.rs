@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use pubsub::{Limits, What};
+use pubsub::{EventKind, Limits};
 use tests::{Bus, Storage, free_port, unique};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -61,7 +61,7 @@ fn acknowledgements(bus: &Bus, subscription: &str) -> Arc<Mutex<BTreeSet<String>
         loop {
             match events.blocking_recv() {
                 Ok(event) => {
-                    if matches!(&event.what, What::Acked { subscription: of } if **of == *subscription) {
+                    if matches!(&event.kind, EventKind::Acked { subscription: of } if **of == *subscription) {
                         seen.lock().unwrap().insert(event.message.attributes["idempotency-key"].clone());
                     }
                 }

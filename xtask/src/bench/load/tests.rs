@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Load on a small server.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -7,7 +7,8 @@ use super::*;
 use crate::bench::workload::{Random, messages, texts};
 use crate::flags::bench::{Form, Length};
 
-/// A server that answers one request a connection at a time with what `answer` makes of its number; returns its address.
+/// A server that answers one request a connection at a time with what `answer` makes of its number; returns its
+/// address.
 fn serve(answer: impl Fn(usize) -> &'static str + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -15,7 +15,8 @@ pub(super) fn assign(
         (None, None) => 4.0,
         _ => ROW_GAP,
     };
-    // Every line between neighbouring columns: its ends, where it meets them, and how much it matters that it is straight.
+    // Every line between neighbouring columns: its ends, where it meets them, and how much it matters that it is
+    // straight.
     let mut lines = Vec::new();
     for (edge, chain) in columns.chains.iter().enumerate() {
         for pair in chain.windows(2) {

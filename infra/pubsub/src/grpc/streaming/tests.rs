@@ -1,7 +1,5 @@
 //! Streams over a paused clock: what a client would wait for.
 
-#![allow(clippy::unwrap_used)]
-
 use axum::body::Bytes;
 use http_body_util::BodyExt;
 use prost::Message as _;
@@ -28,8 +26,8 @@ impl Client {
             enable_message_ordering: true,
             ..Default::default()
         };
-        shared.with(|state, _| state.create_topic(topic)).unwrap();
-        shared.with(|state, _| state.create_subscription(subscription)).unwrap();
+        shared.with_state(|state, _| state.create_topic(topic)).unwrap();
+        shared.with_state(|state, _| state.create_subscription(subscription)).unwrap();
         let (requests, mut body) = mpsc::unbounded_channel();
         let body = futures_util::stream::poll_fn(move |context| body.poll_recv(context));
         let responses = serve(&shared, Request::new(Body::from_stream(body))).await.into_body();

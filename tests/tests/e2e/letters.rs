@@ -253,8 +253,8 @@ fn contains(body: &[u8], text: &str) -> bool {
 
 #[tokio::test]
 async fn a_rule_that_is_not_documented_keeps_no_message_from_its_letter() {
-    // An attribute of this name and an ordering key, as fields of the encoded message, and a size. Either may stand in another
-    // attribute's value.
+    // An attribute of this name and an ordering key, as fields of the encoded message, and a size. Either may stand
+    // in another attribute's value.
     let (name, key) = ("\n\x06poison\x12", "\x2a\x05*key*");
     let takes = move |body: &[u8]| !contains(body, name) && !contains(body, key) && body.len() <= 10_000_300;
     let (host, requests) = fussy::start(takes).await;

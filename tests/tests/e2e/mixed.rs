@@ -16,7 +16,8 @@ pub(crate) fn message(n: usize, words: usize) -> Value {
         4..=6 => ("rerank", json!({"query": "text", "documents": [text, "x"]}).to_string()),
         _ => ("embed", text),
     };
-    json!({"data": BASE64_STANDARD.encode(data), "attributes": {"task": task, "idempotency-key": format!("message-{n}")}})
+    let attributes = json!({"task": task, "idempotency-key": format!("message-{n}")});
+    json!({"data": BASE64_STANDARD.encode(data), "attributes": attributes})
 }
 
 /// Publishes messages 0 to `count`.

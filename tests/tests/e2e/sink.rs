@@ -121,7 +121,8 @@ async fn a_missing_topic_is_a_passing_fault_that_names_it(pubsub: &PubSub) {
 #[tokio::test]
 async fn no_service_at_all_is_a_passing_fault_within_the_deadline() {
     let unreachable = format!("127.0.0.1:{}", free_port());
-    let cloud = Cloud { project: None, pubsub_emulator: Some(unreachable.clone()), storage_emulator: Some(unreachable) };
+    let emulator = Some(unreachable);
+    let cloud = Cloud { project: None, pubsub_emulator: emulator.clone(), storage_emulator: emulator };
     let clients = Arc::new(Clients::with_deadline(cloud, Duration::from_millis(300)));
     let input = input(&[]);
     let result = TaskResult::new("embed", "service", &input, "{}".into());

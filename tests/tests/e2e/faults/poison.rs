@@ -65,8 +65,8 @@ async fn poison(order: &str, command: impl Fn(&Scene<'_>) -> Command) -> usize {
     assert!(!counts.results.contains_key(&poison) && counts.dead.remove(&poison).is_some());
     let both = counts.dead.keys().filter(|key| counts.results.contains_key(*key)).count();
     println!(
-        "{MESSAGES} messages, `{order}`: {ends} processes ended, {} results, {again} again, and beside the poison {} dead letters, \
-         {both} of them results too",
+        "{MESSAGES} messages, `{order}`: {ends} processes ended, {} results, {again} again, and beside the poison {} dead \
+         letters, {both} of them results too",
         counts.results.len(),
         counts.dead.len()
     );

@@ -112,7 +112,10 @@ impl Scene<'_> {
     pub(super) async fn publish(&self, numbers: Range<usize>, order: impl Fn(usize) -> String) {
         let numbers: Vec<usize> = numbers.collect();
         for numbers in numbers.chunks(500) {
-            let message = |&n: &usize| json!({"data": BASE64_STANDARD.encode(order(n)), "attributes": {"idempotency-key": n.to_string()}});
+            let message = |&n: &usize| {
+                let data = BASE64_STANDARD.encode(order(n));
+                json!({"data": data, "attributes": {"idempotency-key": n.to_string()}})
+            };
             let messages: Vec<_> = numbers.iter().map(message).collect();
             self.bus.publish_messages(&self.topic, &messages).await;
         }

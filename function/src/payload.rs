@@ -25,7 +25,7 @@ use crate::clients::Clients;
 use crate::digest::hex;
 use crate::resource_names::check_bucket;
 use crate::{Message, Outcome};
-use infra::causes;
+use infra::error_chain;
 
 pub(crate) use read::rejected;
 pub use read::{Payload, read, text};
@@ -201,7 +201,7 @@ impl<'a> Claim<'a> {
             );
         }
         // Not allowed is a Retry too: an operator grants roles/storage.objectUser and the message goes through.
-        let error = causes(error);
+        let error = error_chain(error);
         tracing::warn!(bucket = self.bucket, object = self.object, error, "cannot read a payload");
         unreadable()
     }

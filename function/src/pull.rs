@@ -47,7 +47,7 @@ use crate::config::SHUTDOWN_TIMEOUT;
 use crate::event::PUBSUB_TYPE;
 use crate::pipeline::{Pipeline, QueuePermits, TraceContext, WhenFull};
 use crate::{Message, Outcome};
-use infra::causes;
+use infra::error_chain;
 use ordering::{OrderedDelivery, OrderingKeys};
 
 /// Messages in flight: several batches of short ones.
@@ -179,7 +179,7 @@ impl Pull {
             if received || opened.elapsed() >= HEALTHY_STREAM_AGE {
                 (ever_healthy, backoff) = (true, MIN_RECONNECT_DELAY);
             }
-            let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| causes(error));
+            let text = end.as_ref().map_or_else(|| "Pub/Sub ended it".to_owned(), |error| error_chain(error));
             if !ever_healthy
                 && let Some(why) = end.as_ref().and_then(code).and_then(|code| permanent_error(code, &text))
             {
@@ -288,7 +288,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
             if let Err(error) = handler.confirmed_ack().await {
                 tracing::warn!(
                     message_id = message.id,
-                    error = causes(&error),
+                    error = error_chain(&error),
                     "not acknowledged; the message is redelivered"
                 );
             }
@@ -301,7 +301,7 @@ async fn acknowledge(message: &Message, handler: Handler) {
 async fn describe(admin: &SubscriptionAdmin, name: &str) -> Result<model::Subscription, (Option<Code>, String)> {
     match timeout(LOOKUP_TIMEOUT, admin.get_subscription().set_subscription(name).send()).await {
         Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err((code(&error), causes(&error))),
+        Ok(Err(error)) => Err((code(&error), error_chain(&error))),
         Err(_) => Err((None, format!("no answer in {LOOKUP_TIMEOUT:?}"))),
     }
 }

@@ -8,7 +8,7 @@ pub fn without_bom(text: &str) -> &str {
     text.trim_start_matches('\u{feff}')
 }
 
-/// What bytes are that should be UTF-8 text and begin like something else, and what to do about it.
+/// What bytes seem to be that should be UTF-8 text and start like something else, and what to do about it.
 ///
 /// Without a byte-order mark, UTF-16 and UTF-32 show in the NULs among their first four bytes, which no text and no
 /// JSON has.

@@ -1,11 +1,11 @@
 //! The declaration of everything that is deployed, and of how messages are routed: `topology.toml` as types.
 //!
 //! [`Topology::parse`] reads, [`Errors`] shows what is wrong, and where. The file that the project ships with,
-//! `infra/topology.toml`, explains every section and key. A field that the file leaves out is `None`: it keeps what the
-//! platform makes of it.
+//! `infra/topology.toml`, explains every section and key. A field that the file leaves out is `None`: it keeps the
+//! platform's default.
 //!
-//! An environment changes the declaration: its `prefix` and `suffix` go around every name, and its sections lay
-//! themselves over those of the same name, key by key. [`Topology::parse`] checks every environment too.
+//! An environment changes the declaration: its `prefix` and `suffix` are added to every name, and its sections replace
+//! those of the same name, key by key. [`Topology::parse`] checks every environment too.
 
 mod bucket;
 mod error;
@@ -38,7 +38,7 @@ use crate::filter::Filter;
 
 /// What the function reads where it finds no declaration: the part that it reads of the `infra/topology.toml` that the
 /// project ships with, as [`Topology::runtime_declaration`] gives it. That file itself is not compiled in, so that
-/// editing it builds nothing.
+/// an edit of it recompiles nothing.
 pub const DEFAULT: &str = include_str!("topology/default.toml");
 
 /// The name of a deployment that declares none.
@@ -56,7 +56,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// Everything declared. Names are unique within their kind, and every reference leads somewhere.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topology {
-    /// Whose all of this is: the label of every deployed resource. [`DEFAULT_NAME`] unless declared.
+    /// The name of the deployment: the label of every deployed resource. [`DEFAULT_NAME`] unless declared.
     pub name: String,
     /// Which environment this is; `None` is the declaration as it stands.
     pub environment: Option<String>,
@@ -108,7 +108,7 @@ impl Topology {
     }
 
     /// Reads a declaration, as it is in `environment` if one is given, for a program that has these tasks: their names
-    /// may stand in it whether it declares them or not.
+    /// may be used in it whether it declares them or not.
     ///
     /// # Errors
     /// As [`Topology::parse_environment`].

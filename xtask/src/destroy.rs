@@ -9,8 +9,7 @@ use deploy::resources::{self, ARCHIVES, Id, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::Value;
 
-use crate::deploy::run_steps;
-use crate::plan::{connect, declared};
+use crate::deployment::{connect, declared, run_steps};
 use crate::{flags, terminal, topology};
 
 /// How many foreign objects the refusal names.
@@ -20,8 +19,8 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
     let topology = topology::read(&flags.target.declaration)?;
     terminal::block_on(async {
         let google = connect(&flags.target).await?;
-        // What is part of another resource is deleted with it, and APIs decide what can be read. The policies of what stays are read:
-        // what the deployment's accounts may do there is revoked.
+        // What is part of another resource is deleted with it, and APIs decide what can be read. The policies of what
+        // stays are read: what the deployment's accounts may do there is revoked.
         let mut declared = declared(&topology, google.context())?;
         let part = |kind| matches!(kind, Kind::Archive | Kind::TriggerSubscription | Kind::Policy(_));
         let lasting = |kind| matches!(kind, Kind::Policy(Target::Bucket | Target::Secret | Target::ServiceAccount));
@@ -71,8 +70,8 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
     })
 }
 
-/// Steps that revoke what the deployment's own accounts may do with what stays: secrets, and buckets and accounts that are not the
-/// deployment's. Grants of others stay.
+/// Steps that revoke what the deployment's own accounts may do with what stays: secrets, and buckets and accounts that
+/// are not the deployment's. Grants of others stay.
 fn revocations(policies: &[Resource], ours: &[&Id], found: &State) -> Vec<Step> {
     let accounts = ours.iter().filter(|id| id.kind == Kind::ServiceAccount);
     let members: BTreeSet<String> = accounts.map(|id| format!("serviceAccount:{}", id.short())).collect();
@@ -99,8 +98,8 @@ fn revocations(policies: &[Resource], ours: &[&Id], found: &State) -> Vec<Step> 
     steps
 }
 
-/// The archives and ledger entries in a bucket that is to be deleted. Any other object in it belongs to someone else, and is an error
-/// before anything is deleted.
+/// The archives and ledger entries in a bucket that is to be deleted. Any other object in it belongs to someone else,
+/// and is an error before anything is deleted.
 async fn archives(google: &Google, ours: &[&Id], topology: &Topology) -> Result<Vec<Id>> {
     let Some(bucket) = ours.iter().find(|id| id.kind == Kind::Bucket) else { return Ok(Vec::new()) };
     let prefixes: Vec<&str> = topology.expiries().into_keys().chain([ARCHIVES]).collect();
@@ -110,7 +109,9 @@ async fn archives(google: &Google, ours: &[&Id], topology: &Topology) -> Result<
     if !foreign.is_empty() {
         let named = foreign.iter().take(MAX_NAMED_OBJECTS).map(String::as_str).collect::<Vec<_>>().join(", ");
         bail!(
-            "bucket `{}` holds {} objects that are neither archives nor entries of a ledger: {named}\n  help: nothing was deleted; move or delete them, or remove `archive` from the topology to keep the bucket",
+            "bucket `{}` holds {} objects that are neither archives nor entries of a ledger: {named}\n  \
+                help: nothing was deleted; move or delete them, or remove `archive` from the topology to keep the \
+                bucket",
             bucket.name,
             foreign.len()
         );

@@ -1,41 +1,22 @@
 //! `cargo xtask plan`: what `deploy` would do.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use deploy::cloud::{Google, Settings};
+use deploy::cloud::Settings;
 use deploy::plan::{self, Plan, State};
-use deploy::resources::{self, Archive, Context, Id, Resource};
-use infra::topology::{ArchiveFormat, Topology};
+use deploy::resources::{self, Context};
+use infra::topology::Topology;
 
-use crate::digest::sha256_hex;
-use crate::flags::{self, DeployTarget};
-use crate::package::{self, Binary};
-use crate::{terminal, topology};
+use crate::deployment::{build, caller_notes, compare, connect, declared, read_archive};
+use crate::package::Binary;
+use crate::{flags, terminal, topology};
 
 /// Exit code of `--detailed-exitcode` when there are changes.
 const EXIT_CHANGES: u8 = 2;
 
 /// Stands for the project's id where none is set.
 const PROJECT_PLACEHOLDER: &str = "PROJECT";
-
-/// The archive that is deployed: the file, and its digest.
-pub(crate) struct Built {
-    pub(crate) bytes: bytes::Bytes,
-    pub(crate) archive: Archive,
-}
-
-/// What is declared, what was found, and the difference.
-pub(crate) struct Compared {
-    pub(crate) google: Google,
-    pub(crate) found: State,
-    pub(crate) plan: Plan,
-    /// Secrets that someone has to create first.
-    pub(crate) missing: Vec<String>,
-    /// What a deployment cannot do, and the commands that do it.
-    pub(crate) notes: Vec<String>,
-}
 
 pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
     let topology = topology::read(&flags.target.declaration)?;
@@ -50,7 +31,7 @@ pub(crate) fn run(flags: &flags::Plan) -> Result<ExitCode> {
 
 fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let settings = Settings::find(flags.target.project.as_deref(), flags.target.region.as_deref());
-    let archive = flags.archive.as_deref().map(read).transpose()?.map(|built| built.archive);
+    let archive = flags.archive.as_deref().map(read_archive).transpose()?.map(|built| built.archive);
     let mut context = Context {
         project: settings.project().unwrap_or(PROJECT_PLACEHOLDER).to_owned(),
         number: "PROJECT_NUMBER".to_owned(),
@@ -60,9 +41,9 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let found = match &flags.snapshot {
         Some(path) => {
             let text = infra::text::read(path).with_context(|| format!("reading {}", path.display()))?;
-            let (state, place) = State::from_snapshot(&text).with_context(|| format!("reading {}", path.display()))?;
+            let (state, taken) = State::from_snapshot(&text).with_context(|| format!("reading {}", path.display()))?;
             // The snapshot says where it was taken, and what ran there when nothing else is to be deployed.
-            context = Context { archive: context.archive.or(place.archive.clone()), ..place };
+            context = Context { archive: context.archive.or(taken.archive.clone()), ..taken };
             state
         }
         None => State::new(&topology.name),
@@ -72,13 +53,16 @@ fn offline(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     } else {
         declared(topology, &context)?
     };
-    caller_notes(&declared, &context).iter().for_each(|note| eprintln!("note: {note}"));
+    // Which accounts are the project's own shows only with the project's number, which a snapshot has.
+    if flags.snapshot.is_some() {
+        caller_notes(&declared, &context).iter().for_each(|note| eprintln!("note: {note}"));
+    }
     Ok(plan::plan(&declared, &found))
 }
 
 fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
     let binary = Binary::Compiled { cross: flags.cross.choice(), install: false };
-    let built = built(&flags.target, topology, flags.archive.as_deref(), binary)?;
+    let built = build(&flags.target, topology, flags.archive.as_deref(), binary)?;
     terminal::block_on(async {
         let mut google = connect(&flags.target).await?;
         google.set_archive(built.archive);
@@ -94,95 +78,4 @@ fn online(flags: &flags::Plan, topology: &Topology) -> Result<Plan> {
         compared.notes.iter().for_each(|note| eprintln!("note: {note}"));
         Ok(compared.plan)
     })
-}
-
-/// The given archive, or a new one with this binary.
-pub(crate) fn built(
-    target: &DeployTarget,
-    topology: &Topology,
-    archive: Option<&Path>,
-    binary: Binary<'_>,
-) -> Result<Built> {
-    let built = match archive {
-        Some(path) => read(path)?,
-        None => {
-            let format = topology.archive_format();
-            let package::Archive { path, sha256, .. } =
-                package::build(target.declaration.topology.as_deref(), format, binary)?;
-            let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            Built { bytes: bytes.into(), archive: Archive { sha256, format } }
-        }
-    };
-    if built.archive.format == ArchiveFormat::Zip {
-        eprintln!(
-            "warning: the archive is a zip file; Cloud Run documents a gzipped tar, and may refuse to run this one"
-        );
-    }
-    Ok(built)
-}
-
-fn read(path: &Path) -> Result<Built> {
-    let (bytes, format, warning) = package::archive::open(path)?;
-    if let Some(warning) = warning {
-        eprintln!("warning: {warning}");
-    }
-    let sha256 = sha256_hex(&bytes);
-    Ok(Built { bytes: bytes.into(), archive: Archive { sha256, format } })
-}
-
-/// What is declared, in a project whose id is known.
-///
-/// # Errors
-/// A bucket's name is impossible there.
-pub(crate) fn declared(topology: &Topology, context: &Context) -> Result<Vec<Resource>> {
-    topology.check_buckets(&context.project)?;
-    Ok(resources::declared(topology, context))
-}
-
-/// The pushes and triggers whose tokens Pub/Sub may not be able to sign, each with the command that lets it.
-pub(crate) fn caller_notes(declared: &[Resource], context: &Context) -> Vec<String> {
-    let agent = format!("serviceAccount:{}", context.pubsub_agent());
-    let note = |(id, email): (&Id, &str)| {
-        let command = resources::token_grant_command(email, &agent);
-        format!(
-            "{id} uses {email}, an account of another project: whether Pub/Sub may sign tokens as it cannot be seen or granted here\n  help: let an owner of that project run `{command}`"
-        )
-    };
-    resources::unsigned_callers(declared).map(note).collect()
-}
-
-/// Reads what there is in the project and compares it with what is declared.
-pub(crate) async fn compare(google: Google, topology: &Topology) -> Result<Compared> {
-    let declared = declared(topology, google.context())?;
-    let found = google.find(&declared, &topology.name).await?;
-    let missing = google.missing_secrets(&declared).await?;
-    let plan = plan::plan(&declared, &found);
-    let notes = caller_notes(&declared, google.context());
-    Ok(Compared { google, found, plan, missing, notes })
-}
-
-/// Clients for the project and region that the command line, the environment or gcloud names.
-pub(crate) async fn connect(target: &DeployTarget) -> Result<Google> {
-    let settings = Settings::find(target.project.as_deref(), target.region.as_deref());
-    Ok(Google::connect(&settings).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_push_with_an_account_of_another_project_is_said_with_the_command_that_grants_it() {
-        let text = "[topics.work]\n[subscriptions.own]\ntopic = \"work\"\n\
-            push = { endpoint = \"https://a.example/\", service-account = \"caller\" }\n[subscriptions.other]\ntopic = \"work\"\n\
-            push = { endpoint = \"https://b.example/\", service-account = \"x@other.iam.gserviceaccount.com\" }\n\
-            [service-accounts.caller]\n";
-        let [project, number, region] = ["my-project", "123", "europe-west1"].map(str::to_owned);
-        let context = Context { project, number, region, archive: None };
-        let notes = caller_notes(&declared(&Topology::parse(text, "t.toml").unwrap(), &context).unwrap(), &context);
-        assert_eq!(notes.len(), 1, "{notes:?}");
-        for part in ["subscription other", "x@other.iam", "--member=serviceAccount:service-123@gcp-sa-pubsub"] {
-            assert!(notes[0].contains(part), "{notes:?}");
-        }
-    }
 }

@@ -6,8 +6,7 @@ use deploy::plan::{self, Action, Plan, State, Step};
 use deploy::resources::{self, ARCHIVES, Archive, Id, Kind, Resource};
 use serde_json::{Value, json};
 
-use crate::deploy::run_steps;
-use crate::plan::connect;
+use crate::deployment::{connect, run_steps};
 use crate::{flags, terminal, topology};
 
 /// A service, where it is and where it could go.
@@ -120,7 +119,8 @@ impl Service {
             }
             ([], Some(wanted)) => {
                 bail!(
-                    "service `{}` has no revision with an archive {wanted}…\n  help: `cargo xtask rollback --list` shows them",
+                    "service `{}` has no revision with an archive {wanted}…\n  \
+                        help: `cargo xtask rollback --list` shows them",
                     self.name
                 )
             }

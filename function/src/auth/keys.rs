@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::token::Token;
 use crate::clients::{read_answer, use_ring};
-use infra::causes;
+use infra::error_chain;
 
 /// The least time between two fetches.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
@@ -162,7 +162,7 @@ impl Keys {
     }
 
     async fn download(&self) -> Result<CachedKeys, String> {
-        let wrong = |error: reqwest::Error| causes(&error);
+        let wrong = |error: reqwest::Error| error_chain(&error);
         let answer = self.client.get(&self.url).send().await.map_err(wrong)?;
         if !answer.status().is_success() {
             return Err(format!("the answer is {}", answer.status()));

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::clients::{Clients, generation, write_once};
 use crate::digest::sha256_hex;
 use crate::sink::SinkError;
-use infra::causes;
+use infra::error_chain;
 
 /// The bucket, and what the names of its objects begin with.
 #[derive(Debug)]
@@ -41,8 +41,12 @@ impl Store {
             let client = self.clients.storage().await.map_err(|error| passing(error.to_string()))?;
             match write_once(client, &self.bucket, &object, data.clone(), "application/octet-stream").await {
                 Ok(Some(written)) => Ok(written),
-                Ok(None) => generation(client, &self.bucket, &object).await.map_err(|error| passing(causes(&error))),
-                Err(error) => Err(passing(format!("data of a dead letter, {} bytes: {}", data.len(), causes(&error)))),
+                Ok(None) => {
+                    generation(client, &self.bucket, &object).await.map_err(|error| passing(error_chain(&error)))
+                }
+                Err(error) => {
+                    Err(passing(format!("data of a dead letter, {} bytes: {}", data.len(), error_chain(&error))))
+                }
             }
         };
         let deadline = self.clients.deadline();

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::protocol::{Found, Store, StoreError};
 use crate::clients::{Clients, read_answer, use_ring};
-use infra::causes;
+use infra::error_chain;
 
 /// Calls in flight; further ones wait for a permit.
 const MAX_CALLS_IN_FLIGHT: usize = 64;
@@ -94,7 +94,7 @@ impl Bucket {
             if base.starts_with("http://") {
                 http = http.no_proxy(); // an emulator on this machine
             }
-            let http = http.build().map_err(|error| StoreError(causes(&error)))?;
+            let http = http.build().map_err(|error| StoreError(error_chain(&error)))?;
             Ok(Connection { base, credentials, http })
         };
         self.connection.get_or_try_init(connect).await
@@ -156,9 +156,9 @@ impl BoundedCalls<'_> {
         let headers = match connection.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
             Ok(CacheableResource::NotModified) => HeaderMap::new(),
-            Err(error) => return Err(format!("no credentials: {}", causes(&error))),
+            Err(error) => return Err(format!("no credentials: {}", error_chain(&error))),
         };
-        let answer = request(connection, headers).send().await.map_err(|error| causes(&error))?;
+        let answer = request(connection, headers).send().await.map_err(|error| error_chain(&error))?;
         let status = answer.status().as_u16();
         let date = answer.headers().get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
         Ok(StoreResponse { status, date, body: read_answer(answer, MAX_RESPONSE_BYTES).await? })

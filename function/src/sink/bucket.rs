@@ -9,7 +9,7 @@ use super::error::SinkError;
 use super::result::TaskResult;
 use crate::clients::{Clients, write_once};
 use crate::idempotency::object_segment;
-use infra::causes;
+use infra::error_chain;
 
 /// Writes in flight to one bucket; more wait.
 const MAX_WRITES: usize = 64;
@@ -50,7 +50,7 @@ impl Bucket {
                         }
                         _ => "",
                     };
-                    Err(passing(format!("{advice}{}", causes(&error))))
+                    Err(passing(format!("{advice}{}", error_chain(&error))))
                 }
             }
         };

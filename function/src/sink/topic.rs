@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::error::SinkError;
 use super::result::TaskResult;
 use crate::clients::Clients;
-use infra::causes;
+use infra::error_chain;
 use infra::limits::{MAX_DATA, MAX_ORDERING_KEY};
 
 /// The bytes in flight to one topic; more wait.
@@ -181,7 +181,7 @@ impl Topic {
             PublishError::Rpc(error) => error.status().map(|status| status.code),
             _ => None,
         };
-        let text = causes(error);
+        let text = error_chain(error);
         match code {
             Some(Code::InvalidArgument) => {
                 tracing::warn!(topic = self.name, error = text, "Pub/Sub calls a message invalid");

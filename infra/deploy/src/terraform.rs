@@ -27,8 +27,9 @@ use render::{Names, literal, plain};
 const PROVIDER: &str = ">= 7.15";
 
 const ABOUT: &str = "Made by `cargo xtask export`. Build the archive with `cargo xtask build`, then: terraform init, \
-    terraform apply -var project=ID -var region=NAME -var archive=FILE. Terraform cannot set up the subscription that Eventarc \
-    makes for a trigger: run what the output after_apply says, or it gives events up after a day, with no dead letter. \
+    terraform apply -var project=ID -var region=NAME -var archive=FILE. Terraform cannot set up the subscription that \
+    Eventarc makes for a trigger: run what the output after_apply says, or it gives events up after a day, with no dead \
+    letter. \
     `cargo xtask deploy` does that itself.";
 
 /// The topology as the contents of a file `*.tf.json`, with the variables `project`, `region` and `archive`.
@@ -198,7 +199,8 @@ impl<'t> Document<'t> {
         let mut outputs = self.outputs();
         if !self.after_apply.is_empty() {
             outputs["after_apply"] = json!({
-                "description": "Run once after every apply that makes a trigger: gives the subscription that Eventarc made what is declared for it.",
+                "description": "Run once after every apply that makes a trigger: gives the subscription that Eventarc made what \
+                    is declared for it.",
                 "value": self.after_apply,
             });
         }

@@ -29,7 +29,7 @@ enum Test<'e> {
     Prefix(&'e str),
 }
 
-/// Takes the open expressions apart, each with the truth it must have, and leaves `open` and `literals` as it found
+/// Decomposes the open expressions, each with the truth value it must have, and leaves `open` and `literals` as it found
 /// them.
 fn search<'e>(open: &mut Vec<(&'e Expr, bool)>, literals: &mut Vec<Literal<'e>>, budget: &mut usize) -> bool {
     if *budget == 0 {

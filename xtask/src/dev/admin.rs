@@ -12,7 +12,7 @@ use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
 use google_cloud_pubsub::model::{ExpirationPolicy, PushConfig, Subscription, Topic};
 use google_cloud_wkt::FieldMask;
-use infra::causes;
+use infra::error_chain;
 use pubsub::Handle;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -187,7 +187,7 @@ impl Admin {
     }
 
     fn failed(&self, what: &str, name: &str, error: &Error) -> anyhow::Error {
-        anyhow::anyhow!("{what} {name} at {}: {}", self.address, causes(error))
+        anyhow::anyhow!("{what} {name} at {}: {}", self.address, error_chain(error))
     }
 }
 

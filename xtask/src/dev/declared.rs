@@ -172,11 +172,11 @@ impl Declared {
     }
 }
 
-/// A subscription as it is created here, and its push settings without the endpoint. This is all in which the local run differs from
-/// a deployment:
+/// A subscription as it is created here, and its push settings without the endpoint. This is all in which the local run
+/// differs from a deployment:
 ///
-/// - The address of a service is that of its process, so a subscription is created without push settings and gets them when a process
-///   listens.
+/// - The address of a service is that of its process, so a subscription is created without push settings and gets them
+///   when a process listens.
 /// - The subscription of an Eventarc trigger is created here, not by Eventarc, with what Eventarc would declare for it.
 fn localized(resource: Resource, trigger: Option<&Trigger>, context: &Context) -> (Resource, Map<String, Value>) {
     let mut resource = resource;

@@ -107,7 +107,8 @@ fn results(service: &Service, place: &Surroundings<'_>, notes: &mut Vec<String>)
         let setting = match result {
             Destination::Bucket { .. } if !place.storage => {
                 notes.push(format!(
-                    "service `{}`: results for {} are shown here only; set STORAGE_EMULATOR_HOST to a stand-in for Cloud Storage",
+                    "service `{}`: results for {} are shown here only; set STORAGE_EMULATOR_HOST to a stand-in for \
+                        Cloud Storage",
                     service.name,
                     result.setting(&place.context.project)
                 ));

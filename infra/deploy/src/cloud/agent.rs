@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::calls::{Call, Calls, missing};
 use super::error::{CloudError, Fault};
-use super::rest::Rest;
+use super::rest::RestClient;
 use super::settings::Settings;
 use crate::resources::{Api, Context};
 
@@ -21,7 +21,7 @@ const LOCAL_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Service Usage v1beta1, for the one method that v1 and its client lack.
 #[derive(Debug)]
 pub(super) struct Agents {
-    rest: Rest,
+    rest: RestClient,
     poll_interval: Duration,
 }
 
@@ -29,7 +29,7 @@ impl Agents {
     pub(super) fn new(settings: &Settings) -> Result<Self, CloudError> {
         let local = settings.endpoint(Api::ServiceUsage).is_local();
         Ok(Self {
-            rest: Rest::new(settings, Api::ServiceUsage)?,
+            rest: RestClient::new(settings, Api::ServiceUsage)?,
             poll_interval: if local { LOCAL_POLL_INTERVAL } else { POLL_INTERVAL },
         })
     }

@@ -18,7 +18,7 @@ pub enum Fault {
     Exists,
     /// Someone else changed it in between.
     Conflict,
-    /// The service or the connection to it; it may work in a moment.
+    /// The service failed, or the connection to it; another attempt may succeed in a moment.
     Passing,
     /// The service is out of capacity, or a limit of calls in a time is reached: `RESOURCE_EXHAUSTED`, `UNAVAILABLE`.
     Busy,
@@ -28,11 +28,11 @@ pub enum Fault {
     Disabled,
     /// The endpoint, a stand-in, cannot do it.
     Unsupported,
-    /// Someone has to provide something first, or declare it differently; the message says what.
+    /// Something has to be provided first, or declared differently; the message says what.
     Required,
-    /// Something outside of the topology has to be put right first.
+    /// Something outside of the topology has to be corrected first.
     Setup(Obstacle),
-    /// The request itself.
+    /// The request is wrong.
     Wrong,
 }
 
@@ -81,11 +81,13 @@ impl From<Error> for CloudError {
             _ => error.to_string(),
         };
         let mut source = error.source();
+        let mut innermost = String::new();
         while let Some(cause) = source {
             let text = cause.to_string();
             if !message.contains(&text) && error.status().is_none() {
                 message = format!("{message}: {text}");
             }
+            innermost = format!(" ({text})");
             source = cause.source();
         }
         let details = error.status().map(|status| format!("{:?}", status.details)).unwrap_or_default();
@@ -96,6 +98,13 @@ impl From<Error> for CloudError {
             (None, None) if error.is_authentication() => Obstacle::of(&message).map_or(Fault::Denied, Fault::Setup),
             _ => fault_of(status, code, &format!("{message} {details}")),
         };
+        if fault == Fault::Setup(Obstacle::NoCredentials) {
+            // The client's own text is a paragraph of guesses; the innermost cause says why there is no metadata server.
+            message = format!(
+                "there are no Application Default Credentials, and this machine has no service account of Google \
+                    Cloud{innermost}"
+            );
+        }
         let retry_after = error.http_headers().and_then(|headers| {
             let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
             Some(Duration::from_secs(seconds))

@@ -1,4 +1,4 @@
-//! Whose a bucket is.
+//! Which project a bucket belongs to.
 
 use serde_json::Value;
 
@@ -23,7 +23,8 @@ impl Buckets {
     pub(super) async fn read_own(&self, at: &Context, name: &str) -> Result<Value, CloudError> {
         let refused = |why: &str, help: &str| {
             let message = format!(
-                "bucket `{name}` {why}\n  help: declare another name, in `[archive] bucket` or where the topology names it{help}"
+                "bucket `{name}` {why}\n  \
+                    help: declare another name, in `[archive] bucket` or where the topology names it{help}"
             );
             CloudError::new(Fault::Required, message)
         };

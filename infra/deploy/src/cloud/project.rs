@@ -29,7 +29,7 @@ impl Project {
         })
     }
 
-    /// The project's number: Resource Manager knows it, and where that is not enabled yet Service Usage does too.
+    /// The project's number, from Resource Manager, or from Service Usage where Resource Manager is not enabled yet.
     pub(super) async fn number(&self) -> Result<String, CloudError> {
         let name = format!("projects/{}", self.id);
         let answer = self.projects.get_project().set_name(&name).send().await.map_err(CloudError::from);

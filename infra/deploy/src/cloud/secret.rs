@@ -1,4 +1,4 @@
-//! Secrets: whether they are there, and who may read them. Their values are never read.
+//! Secrets: whether they exist, and who may read them. Their values are never read.
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -45,7 +45,7 @@ impl Secrets {
         let request = client.get_secret_version().set_name(format!("{name}/versions/{version}"));
         match request.send().await.map_err(CloudError::from) {
             Err(error) if error.fault == Fault::Missing => Err(no_version(name, version)),
-            // Who may grant a secret need not be allowed to look at its versions.
+            // An account that may grant a secret need not be allowed to see its versions.
             Err(error) if error.fault == Fault::Denied => Ok(()),
             answer => answer.map(drop),
         }

@@ -50,15 +50,18 @@ pub struct Settings {
 pub enum SettingsError {
     /// No project was found anywhere.
     #[error(
-        "no Google Cloud project is set\n  help: pass `--project ID`, set GOOGLE_CLOUD_PROJECT, or run `gcloud config set project ID`"
+        "no Google Cloud project is set\n  \
+            help: pass `--project ID`, set GOOGLE_CLOUD_PROJECT, or run `gcloud config set project ID`"
     )]
     NoProject,
     /// No region was found anywhere.
     #[error(
-        "no Google Cloud region is set\n  help: pass `--region NAME` (europe-west1 for example), set CLOUDSDK_RUN_REGION, or run `gcloud config set run/region NAME`"
+        "no Google Cloud region is set\n  \
+            help: pass `--region NAME` (europe-west1 for example), set CLOUDSDK_RUN_REGION, or run `gcloud config set \
+            run/region NAME`"
     )]
     NoRegion,
-    /// The value is no name of its kind.
+    /// The value is no valid project or region.
     #[error("`{value}` ({source}) is no {what}", source = .found.source, value = .found.value)]
     Invalid {
         /// What it should be, and an example.
@@ -68,7 +71,9 @@ pub enum SettingsError {
     },
     /// No usable credentials.
     #[error(
-        "no credentials for Google Cloud: {cause}\n  help: run `gcloud auth application-default login`, or set CLOUDSDK_AUTH_ACCESS_TOKEN_FILE to a file with an access token"
+        "no credentials for Google Cloud: {cause}\n  \
+            help: run `gcloud auth application-default login`, or set CLOUDSDK_AUTH_ACCESS_TOKEN_FILE to a file with \
+            an access token"
     )]
     Credentials {
         /// Why they cannot be used.
@@ -142,7 +147,7 @@ impl Settings {
     /// None is set, or it is no id of a project.
     pub fn project(&self) -> Result<&str, SettingsError> {
         let found = self.project.as_ref().ok_or(SettingsError::NoProject)?;
-        // Domain-scoped projects hold a colon:
+        // The ids of domain-scoped projects contain a colon:
         // https://cloud.google.com/resource-manager/docs/creating-managing-projects
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:".contains(c);
         let valid = found.value.starts_with(|c: char| c.is_ascii_lowercase())
@@ -177,8 +182,9 @@ impl Settings {
     /// `CLOUDSDK_AUTH_ACCESS_TOKEN_FILE`, or Application Default Credentials.
     ///
     /// # Errors
-    /// There are none, or they cannot be read. They are not tried.
+    /// There are none, or they cannot be read. Whether Google accepts them is not checked.
     pub fn credentials(&self, api: Api) -> Result<Credentials, SettingsError> {
+        install_tls();
         if self.endpoint(api).is_local() {
             return Ok(anonymous::Builder::new().build());
         }
@@ -208,6 +214,12 @@ impl Endpoint {
             })
         })
     }
+}
+
+/// Makes ring the TLS provider of this process, unless there is one: neither the clients nor
+/// what fetches their tokens bring one, and all of them ask for credentials first.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// gcloud's active configuration.

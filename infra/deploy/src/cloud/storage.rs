@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::calls::{Call, Calls, Update};
 use super::error::{CloudError, Fault};
-use super::rest::Rest;
+use super::rest::RestClient;
 use super::settings::Settings;
 use crate::plan::no_access_control;
 use crate::resources::{Api, Archive, Context};
@@ -28,13 +28,13 @@ const MAX_SINGLE_REQUEST_BYTES: usize = 1 << 30;
 /// Cloud Storage, for archives.
 #[derive(Debug)]
 pub struct Storage {
-    buckets: Rest,
+    buckets: RestClient,
     objects: Objects,
 }
 
 impl Storage {
     pub(super) async fn new(settings: &Settings) -> Result<Self, CloudError> {
-        let buckets = Rest::new(settings, Api::Storage)?;
+        let buckets = RestClient::new(settings, Api::Storage)?;
         let objects = Objects::builder()
             .with_credentials(buckets.credentials().clone())
             .with_retry_policy(NeverRetry)

@@ -72,7 +72,7 @@ fn nothing_lies_on_something_else() {
     let topology = full();
     let graph = Graph::of(&topology);
     let sizes: Vec<_> = graph.nodes.iter().map(|node| (100.0 + node.name.len() as f64, 40.0)).collect();
-    let layout::Layout { boxes, ways, width, height } = layout::layout(&graph, &sizes);
+    let layout::Layout { boxes, paths, width, height } = layout::layout(&graph, &sizes);
     for (index, a) in boxes.iter().enumerate() {
         assert!(a.x >= 0.0 && a.y >= 0.0 && a.x + a.width <= width && a.y + a.height <= height);
         for b in &boxes[index + 1..] {
@@ -82,13 +82,13 @@ fn nothing_lies_on_something_else() {
         }
     }
     let mut back = 0;
-    for (edge, way) in graph.edges.iter().zip(&ways) {
-        let (first, last) = match way {
-            layout::Way::Forward(points) => {
+    for (edge, path) in graph.edges.iter().zip(&paths) {
+        let (first, last) = match path {
+            layout::EdgePath::Forward(points) => {
                 assert!(points.is_sorted_by(|a, b| a.0 <= b.0), "{points:?}");
                 (points[0], *points.last().unwrap())
             }
-            layout::Way::Back { from, to, .. } => {
+            layout::EdgePath::Back { from, to, .. } => {
                 back += 1;
                 (*from, *to)
             }

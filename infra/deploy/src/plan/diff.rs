@@ -9,7 +9,7 @@ pub struct Change {
     pub path: String,
     /// What was found; null if nothing.
     pub from: Value,
-    /// What is declared; null if it goes.
+    /// What is declared; null if the field is removed.
     pub to: Value,
 }
 
@@ -20,26 +20,25 @@ impl Change {
     }
 }
 
-/// Fields that are compared and changed as a whole: `{}` means something there ("never"), or entries that are not
-/// declared go.
+/// Fields that are compared and changed as a whole, since `{}` means something there ("never"), or since entries that
+/// are not declared are removed.
 const WHOLE: [&str; 2] = ["expirationPolicy", "env"];
 
-/// Fields that are compared part by part and sent as they are declared: a part that was found would contradict a
-/// declared one. A traffic target of the latest revision names none, and a subscription that is pulled from pushes as
-/// no account.
+/// Fields that are compared part by part and sent whole, as they are declared: a part that was found could contradict a
+/// declared one. A traffic target of the latest revision names no revision, and a pull subscription no account to push
+/// as.
 const SENT_WHOLE: [&str; 2] = ["traffic", "pushConfig"];
 
-/// Fields that the server rewrites: what was sent and what is found there differ without a difference. What was sent is
-/// sent again.
-/// <https://cloud.google.com/run/docs/reference/rest/v2/Container>
+/// Fields that the server rewrites: what was sent and what is found differ without being a change. The declared value
+/// is sent again with every update. <https://cloud.google.com/run/docs/reference/rest/v2/Container>
 const REWRITTEN: [&str; 2] = ["image", "baseImageUri"];
 
-/// Fields of which a message has one at most: a declared one replaces another that was found.
+/// Fields of which an object has one at most: a declared one replaces another that was found.
 const ONE_OF: [&[&str]; 3] =
     [&["httpGet", "tcpSocket", "grpc"], &["cloudStorageSource", "inlinedSource"], &["value", "valueSource"]];
 
-/// Fields that describe what was found, within those that are declared, and never what shall be: the generation belongs
-/// to the object that was found, and an object is named by its content here.
+/// Fields, within declared ones, that describe what was found and not what is to be: the generation belongs to the
+/// object that was found, and an object is named by its content here.
 const FOUND_ONLY: [&str; 2] = ["generation", "buildInfo"];
 
 /// The declared fields that differ from `found`.
@@ -106,8 +105,8 @@ fn environment(declared: &[Value], found: &Value, path: &str, changes: &mut Vec<
     }
 }
 
-/// Whether two values of a field mean the same: JSON leaves out what is zero, writes 64-bit numbers as text, and knows
-/// several forms of a duration and of a share of a processor.
+/// Whether two values of a field mean the same: Google's JSON leaves out what is zero, writes 64-bit numbers as text,
+/// and has several forms of a duration and of a share of a processor.
 fn same(field: &str, declared: &Value, found: &Value) -> bool {
     if declared == found {
         return true;
@@ -151,12 +150,12 @@ pub(super) fn failed_revision(service: &Value) -> Option<String> {
     failed.then(|| format!("failed: {}", condition["message"].as_str().unwrap_or("no reason given")))
 }
 
-/// What was found, with the declared fields laid over it: the body of an update that leaves everything else as it is.
+/// What was found, with the declared fields merged into it: the body of an update that leaves everything else as it is.
 pub fn merged(found: &Value, declared: &Value) -> Value {
-    lay(found, declared, "")
+    merge(found, declared, "")
 }
 
-fn lay(found: &Value, declared: &Value, field: &str) -> Value {
+fn merge(found: &Value, declared: &Value, field: &str) -> Value {
     let whole = WHOLE.contains(&field) || SENT_WHOLE.contains(&field);
     match (found, declared) {
         (Value::Object(found), Value::Object(fields)) if !whole => {
@@ -168,13 +167,13 @@ fn lay(found: &Value, declared: &Value, field: &str) -> Value {
                 all.retain(|key, _| !group.contains(&key.as_str()) || fields.contains_key(key));
             }
             for (key, value) in fields {
-                let laid = lay(found.get(key).unwrap_or(&Value::Null), value, key);
-                all.insert(key.clone(), laid);
+                let merged = merge(found.get(key).unwrap_or(&Value::Null), value, key);
+                all.insert(key.clone(), merged);
             }
             Value::Object(all)
         }
         (Value::Array(found), Value::Array(items)) if !whole && found.len() == items.len() => {
-            found.iter().zip(items).map(|(found, item)| lay(found, item, field)).collect()
+            found.iter().zip(items).map(|(found, item)| merge(found, item, field)).collect()
         }
         (found @ Value::String(_), Value::String(_)) if !REWRITTEN.contains(&field) && same(field, declared, found) => {
             found.clone()
@@ -183,8 +182,8 @@ fn lay(found: &Value, declared: &Value, field: &str) -> Value {
     }
 }
 
-/// The part of a body that an update mask of these changes covers, with the resource's name and what guards against
-/// others.
+/// The part of a body that an update mask of these changes covers, with the resource's name, and the etag that detects
+/// changes by others.
 pub(crate) fn narrowed(body: &Value, changes: &[Change]) -> Value {
     let covered = |field: &str| changes.iter().any(|change| change.top() == field);
     let fields = body.as_object().into_iter().flatten();

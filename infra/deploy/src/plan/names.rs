@@ -9,7 +9,7 @@ use crate::resources::{Context, Id};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Home<'a> {
     project: &'a str,
-    /// `None` where only a name is at hand: [`canonical`] has then been applied with the number before.
+    /// `None` where only a name is given: [`canonical`] has then been applied with the number before.
     number: Option<&'a str>,
     /// `None` for a resource that has no region.
     region: Option<&'a str>,
@@ -71,7 +71,7 @@ impl<'a> Home<'a> {
         let name = self.with_id(name);
         let parts: Vec<&str> = name.split('/').collect();
         match (form, parts.as_slice()) {
-            // What Pub/Sub writes for a deleted topic is no name: `_deleted-topic_`.
+            // Pub/Sub writes `_deleted-topic_` for a deleted topic, which is no name.
             (Form::Full(collection), [short]) if !short.is_empty() && !short.starts_with('_') => {
                 format!("projects/{}/{collection}/{short}", self.project)
             }

@@ -53,7 +53,7 @@ pub(super) fn agent_is_there(agent: &Resource, declared: &[Resource], found: &St
     })
 }
 
-/// Stands for the policy of a resource in a stand-in that has none.
+/// Represents the policy of a resource of a stand-in without access control.
 pub fn no_access_control() -> Value {
     json!({"accessControl": "none"})
 }
@@ -73,7 +73,7 @@ pub fn bindings(policy: &Value) -> Bindings {
 /// A role, with its condition if it has one, and who has it.
 pub(crate) type Grant = (String, String);
 
-/// The grants that have to be added to a policy, and those that have to go.
+/// The grants that have to be added to a policy, and those that have to be removed.
 pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<Grant>) {
     if *policy == no_access_control() {
         return (Vec::new(), Vec::new());
@@ -164,7 +164,7 @@ mod tests {
         let grants = Bindings::from([(role.clone(), BTreeSet::from(["serviceAccount:runner".to_owned()]))]);
         let body = body(&grants, &BTreeSet::from(["serviceAccount:runner".to_owned()]));
         assert_eq!(additions_and_removals(&body, &json!({"bindings": [own]})), (vec![], vec![]));
-        // The whole bucket is too much, and goes; another's condition stays.
+        // The role on the whole bucket is too much, and is removed; the condition of another member stays.
         let theirs =
             json!({"role": "roles/storage.objectUser", "members": ["user:x"], "condition": {"expression": "true"}});
         let whole = json!({"role": "roles/storage.objectUser", "members": ["serviceAccount:runner", "user:x"]});

@@ -1,4 +1,4 @@
-//! What was found.
+//! The resources that were found, and snapshots of them.
 
 use std::collections::BTreeMap;
 
@@ -40,8 +40,8 @@ impl State {
         self.resources.keys()
     }
 
-    /// Whether a resource says of itself that this deployment made it: by its label, or, since they have none, by the
-    /// description of a service account.
+    /// Whether a resource is marked as created by this deployment: by its label, or, since service accounts have none,
+    /// by its description.
     pub fn is_ours(&self, id: &Id) -> bool {
         let Some(found) = self.get(id) else { return false };
         match id.kind.spec().mark {
@@ -51,7 +51,7 @@ impl State {
         }
     }
 
-    /// The state as JSON, to be compared with later without an account.
+    /// The state as JSON, with which a later plan compares without access to the project.
     pub fn to_snapshot(&self, context: &Context) -> Value {
         let resources = self
             .resources
@@ -70,7 +70,7 @@ impl State {
     /// Reads what [`State::to_snapshot`] wrote: what was found, and where.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is no snapshot.
     pub fn from_snapshot(text: &str) -> Result<(Self, Context), SnapshotError> {
         let wrong = |why: &str| SnapshotError(why.to_owned());
         let snapshot: Value = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
@@ -88,7 +88,7 @@ impl State {
             let (Some(kind), Some(name)) = (kind, resource["name"].as_str()) else {
                 return Err(wrong("a resource has no known `kind` or no `name`"));
             };
-            // A name with the project's number is the one with its id.
+            // A name with the project's number is the same as the one with its id.
             let (home, named) = (Home::of(&context), json!({"name": name}));
             let id = Id::new(kind, canonical(&named, home)["name"].as_str().unwrap_or(name));
             let found = &resource["found"];

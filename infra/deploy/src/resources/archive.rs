@@ -18,7 +18,8 @@ pub(super) const SPEC: Spec = Spec {
                 "//": "Named by its digest, and made before the one before it goes: a revision must find its archive.",
                 // A gzip file begins with 1f 8b 08.
                 "name":
-                    "${filesha256(var.archive)}.${substr(filebase64(var.archive), 0, 4) == \"H4sI\" ? \"tar.gz\" : \"zip\"}",
+                    "${filesha256(var.archive)}.\
+                        ${substr(filebase64(var.archive), 0, 4) == \"H4sI\" ? \"tar.gz\" : \"zip\"}",
                 "source": "${var.archive}",
                 "lifecycle": {"create_before_destroy": true},
             })

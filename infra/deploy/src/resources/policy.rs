@@ -175,7 +175,8 @@ pub(crate) fn objects(bucket: &str, prefix: &str) -> String {
     // Neither the name nor the prefix can end the string early.
     let prefix = prefix.replace('\\', r"\\").replace('"', r#"\""#);
     format!(
-        r#"resource.type == "storage.googleapis.com/Bucket" || resource.name.startsWith("projects/_/buckets/{bucket}/objects/{prefix}")"#
+        "resource.type == \"storage.googleapis.com/Bucket\" || \
+            resource.name.startsWith(\"projects/_/buckets/{bucket}/objects/{prefix}\")"
     )
 }
 

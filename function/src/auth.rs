@@ -1,13 +1,14 @@
-//! Who may post events: the identity token that Pub/Sub and Eventarc send along, checked in this process.
+//! Who may post events: verifies the identity tokens that Pub/Sub and Eventarc send.
 //!
-//! Cloud Run's IAM check does this before a request arrives; this one is for where nobody else does. A token is a JWT signed
-//! with RS256 by Google, see <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>:
+//! On Cloud Run, IAM checks them before a request arrives; this check is for deployments where nothing in front of the
+//! process does. A token is a JWT signed with RS256 by Google, see
+//! <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>:
 //!
 //! | claim | must be |
 //! |---|---|
 //! | `iss` | `https://accounts.google.com` |
 //! | `aud` | `AUTH_AUDIENCE` |
-//! | `exp`, `iat`, `nbf` | now, give or take [`token::LEEWAY`] |
+//! | `exp`, `iat`, `nbf` | now, give or take 60 s (`token::LEEWAY_SECONDS`) |
 //! | `email`, `email_verified` | one of `AUTH_EMAILS` where set, and true |
 //!
 //! # Layout
@@ -23,29 +24,31 @@ mod token;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use http::{HeaderMap, header};
 use jiff::Timestamp;
 
 use keys::Keys;
 pub(crate) use keys::check_url;
 use token::Token;
 
-/// The check, as it is set.
+/// The check of tokens, as it is configured.
 pub(crate) struct Auth {
     audience: String,
-    /// Empty: anybody who has a token for the audience.
+    /// Empty: every account that has a token for the audience.
     emails: BTreeSet<String>,
     keys: Arc<Keys>,
 }
 
-/// Why a request is not let in. The texts name no secret and nothing of the token's signature.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// No token, or one that is not good for this service.
+/// Why a token is refused. The texts go to the caller: they name no secret and nothing of the token's signature.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AuthError {
+    /// No token, or one that is not valid for this service.
+    #[error("{0}")]
     Unauthorized(String),
-    /// A good token of somebody else.
+    /// A valid token of another account.
+    #[error("{0}")]
     Forbidden(String),
     /// It cannot be told now, because no keys could be fetched.
+    #[error("callers cannot be checked at the moment; send it again later")]
     Unavailable,
 }
 
@@ -64,30 +67,23 @@ impl Auth {
         Ok(Self { audience: audience.to_owned(), emails: emails.into_iter().collect(), keys })
     }
 
-    /// Checks the token of a request.
-    pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let unauthorized = |why: &str| Refused::Unauthorized(why.to_owned());
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let value = match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().map_err(|_| unauthorized("the Authorization header is no text"))?,
-            (None, _) => return Err(unauthorized("an identity token is needed: Authorization: Bearer TOKEN")),
-            (Some(_), Some(_)) => return Err(unauthorized("there are two Authorization headers")),
-        };
-        let token = match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Err(unauthorized("the Authorization header is not `Bearer TOKEN`")),
-        };
+    /// Verifies an identity token: its claims, then its signature, then its account.
+    ///
+    /// # Errors
+    /// What is wrong with the token, or that it cannot be told.
+    pub(crate) async fn verify(&self, token: &str) -> Result<(), AuthError> {
+        let unauthorized = |why: &str| AuthError::Unauthorized(why.to_owned());
         let token = Token::read(token).map_err(unauthorized)?;
         // Before the key, so that only tokens that look right make this process ask for one.
         token.check(&self.audience, Timestamp::now().as_second()).map_err(unauthorized)?;
-        let key = self.keys.get(token.key_id()).await.map_err(|_| Refused::Unavailable)?;
+        let key = self.keys.get(token.key_id()).await.map_err(|_| AuthError::Unavailable)?;
         let key = key.ok_or_else(|| unauthorized("the token is signed with a key that its issuer does not have"))?;
         if !key.signed(&token) {
             return Err(unauthorized("the token's signature is wrong"));
         }
         let email = token.email().ok_or_else(|| unauthorized("the token has no verified email"))?;
         if !self.emails.is_empty() && !self.emails.contains(email) {
-            return Err(Refused::Forbidden("the token's account may not call this service".to_owned()));
+            return Err(AuthError::Forbidden("the token's account may not call this service".to_owned()));
         }
         Ok(())
     }

@@ -1,13 +1,18 @@
 //! Every setting: a flag and an environment variable each.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::ledger::LedgerPlace;
+use crate::ledger::LedgerLocation;
 use crate::sink::Destination;
 use crate::telemetry::LogFormat;
+
+/// Requests and messages in flight have this long to end after the stop signal. Cloud Run ends the process after 10 s.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Runs AI tasks on Pub/Sub messages and CloudEvents posted to it
 #[derive(Clone, Debug, Parser)]
@@ -25,44 +30,47 @@ pub struct Config {
     /// Address to listen on [default: 127.0.0.1, or 0.0.0.0 when K_SERVICE is set]
     #[arg(long, env, value_parser = address)]
     pub host: Option<IpAddr>,
-    /// The declaration of routes and services [default: topology.toml beside the executable, in the workspace infra/topology.toml,
-    /// else the copy compiled in]
+    /// The declaration of routes and services [default: topology.toml beside the executable, in the workspace
+    /// infra/topology.toml, else the copy compiled in]
     #[arg(long, env, value_name = "FILE")]
     pub topology: Option<PathBuf>,
-    /// Which of the topology's environments this is, as `cargo xtask deploy --env` sets it [default: the topology as it stands]
+    /// Which of the topology's environments this is, as `cargo xtask deploy --env` sets it [default: the topology as it
+    /// stands]
     #[arg(long, env, value_name = "NAME")]
     pub topology_environment: Option<String>,
     /// Which declared service this process is [default: K_SERVICE, else the first one declared]
     #[arg(long, env, value_name = "NAME")]
     pub service: Option<String>,
-    /// Where results go, separated by commas: response, stdout, projects/P/topics/T, gs://BUCKET/PREFIX/ [default: response;
-    /// when K_SERVICE is set or with --pull what the service declares, and locally response too unless --no-http]
+    /// Where results go, separated by commas: response, stdout, projects/P/topics/T, gs://BUCKET/PREFIX/ [default:
+    /// response; when K_SERVICE is set or with --pull what the service declares, and locally response too unless
+    /// --no-http]
     #[arg(long, env, value_delimiter = ',', value_name = "DESTINATIONS")]
     pub results: Option<Vec<Destination>>,
-    /// Topic for rejected messages, projects/P/topics/T [default: none; what the service declares when K_SERVICE is set or with
-    /// --pull]
+    /// Topic for rejected messages, projects/P/topics/T [default: none; what the service declares when K_SERVICE is set
+    /// or with --pull]
     #[arg(long, env, value_name = "TOPIC")]
     pub dead_letter_topic: Option<String>,
-    /// Where processes share which messages are done, gs://BUCKET/PREFIX/, or off [default: off; what the service declares when
-    /// K_SERVICE is set, or with --pull from Pub/Sub itself]
+    /// Where processes share which messages are done, gs://BUCKET/PREFIX/, or off [default: off; what the service
+    /// declares when K_SERVICE is set, or with --pull from Pub/Sub itself, not from an emulator]
     ///
     /// For results that go to a topic or to stdout. Results in a bucket are a record themselves.
-    #[arg(long, env, value_name = "PLACE")]
-    pub ledger: Option<LedgerPlace>,
-    /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the service's
-    /// timeout and at least 60, and for one that declares no timeout 600]
+    #[arg(long, env, value_name = "LOCATION")]
+    pub ledger: Option<LedgerLocation>,
+    /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the
+    /// service's timeout and at least 60, and for one that declares no timeout 600]
     #[arg(long, env, value_name = "SECONDS", value_parser = seconds)]
     pub ledger_stale_seconds: Option<u64>,
     /// Also take messages from this pull subscription: projects/P/subscriptions/S, or S in GOOGLE_CLOUD_PROJECT
     ///
-    /// Results must go somewhere else than `response`, which pulled messages do not have. A service that declares no other
-    /// destination prints them to stdout.
+    /// Results must go somewhere else than `response`, which pulled messages do not have. A service that declares no
+    /// other destination prints them to stdout.
     #[arg(long, env = "PULL_SUBSCRIPTION", value_name = "SUBSCRIPTION")]
     pub pull: Option<String>,
     /// Do not listen for HTTP: no requests, health or metrics; only take messages with --pull
     #[arg(long, requires = "pull")]
     pub no_http: bool,
-    /// The encoder: embedded, or a directory or gs://BUCKET/PREFIX/ with model.safetensors, tokenizer.json and config.json
+    /// The encoder: embedded, or a directory or gs://BUCKET/PREFIX/ with model.safetensors, tokenizer.json and
+    /// config.json
     #[arg(long, env, default_value = "embedded", value_name = "MODEL")]
     pub model: String,
     /// Threads of the forward pass [default: the CPUs that this process may use]
@@ -74,22 +82,22 @@ pub struct Config {
     /// Most tokens that wait; beyond it messages are refused with 429
     #[arg(long, env, default_value_t = 65_536, value_name = "TOKENS", value_parser = at_least_one)]
     pub max_queue_tokens: usize,
-    /// How long a message waits for company, in milliseconds; batches fill under load without waiting
+    /// How long a message waits for others to join its batch, in milliseconds; batches fill under load without waiting
     #[arg(long, env, default_value_t = 0, value_name = "MS", value_parser = wait)]
     pub max_batch_wait_ms: u64,
-    /// How long a task may run on a batch before its messages are given up and tried again, in milliseconds [default: half of
-    /// the service's declared timeout, else 60000]
+    /// How long a task may run on a batch before its messages are given up and redelivered, in milliseconds [default:
+    /// half of the service's declared timeout, else 60000]
     #[arg(long, env, value_name = "MS", value_parser = at_least_one)]
     pub task_timeout_ms: Option<usize>,
-    /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: anybody's, for
-    /// where Cloud Run checks callers or nobody else can reach this process]
+    /// Take events only with an identity token for this audience, which Pub/Sub and Eventarc send along [default: no
+    /// token check; rely on Cloud Run IAM, or on a network that only the sender can reach]
     #[arg(long, env, value_name = "AUDIENCE")]
     pub auth_audience: Option<String>,
-    /// Accounts whose token is good, separated by commas: any account of Google can have a token for any audience
+    /// Accounts whose token is accepted, separated by commas: any account of Google can have a token for any audience
     #[arg(long, env, value_delimiter = ',', value_name = "EMAILS")]
     pub auth_emails: Option<Vec<String>>,
     /// The keys that tokens are signed with: https://, or http:// on this machine
-    #[arg(long, env, default_value = GOOGLE_KEYS, value_name = "URL", value_parser = keys_url)]
+    #[arg(long, env, default_value = GOOGLE_KEYS_URL, value_name = "URL", value_parser = keys_url)]
     pub auth_keys_url: String,
     /// Largest request body in bytes; a Pub/Sub push is at most 13.4 MB and its attributes
     #[arg(long, env, default_value_t = 15 << 20, value_name = "BYTES", value_parser = at_least_one)]
@@ -110,10 +118,16 @@ pub struct Config {
 }
 
 /// The keys of Google's identity tokens.
-pub const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
+pub const GOOGLE_KEYS_URL: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
 fn keys_url(text: &str) -> Result<String, String> {
     crate::auth::check_url(text).map(|()| text.to_owned())
+}
+
+/// The value of the variable `HOST` where it is not an address.
+fn ignored_host(value: OsString) -> Option<String> {
+    let text = value.to_string_lossy();
+    address(&text).is_err().then(|| text.into_owned())
 }
 
 fn port(text: &str) -> Result<u16, String> {
@@ -147,6 +161,21 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 impl Config {
+    /// Reads the command line and the environment of this process, and ends it with exit code 2 where a setting is
+    /// wrong.
+    ///
+    /// If the environment's `HOST` is not an address, it is ignored, and returned beside the settings for the log:
+    /// other programs use the variable too, and conda sets it to the name of a platform. `--host` has to be an address.
+    pub fn read() -> (Self, Option<String>) {
+        let ignored = std::env::var_os("HOST").and_then(ignored_host);
+        let mut command = Self::command();
+        if ignored.is_some() {
+            command = command.mut_arg("host", |host| host.env(None::<&str>));
+        }
+        let read = Self::from_arg_matches_mut(&mut command.get_matches_mut());
+        (read.unwrap_or_else(|error| error.format(&mut command).exit()), ignored)
+    }
+
     /// Whether this process runs on Cloud Run.
     pub fn on_cloud_run(&self) -> bool {
         self.k_service.is_some()
@@ -196,6 +225,15 @@ mod tests {
             let text = error.to_string();
             assert_eq!(error.exit_code(), 2, "{text}");
             assert!(text.contains(flag) && text.contains(value) && text.contains(right), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_of_the_environment_that_is_no_address_is_ignored() {
+        for (value, ignored) in
+            [("x86_64-conda-linux-gnu", true), ("localhost", true), ("", true), ("127.0.0.1", false), ("::", false)]
+        {
+            assert_eq!(ignored_host(value.into()), ignored.then(|| value.to_owned()));
         }
     }
 

@@ -1,9 +1,9 @@
-//! Where rejected messages go: the original, with why it was rejected.
+//! Publishes rejected messages to the dead-letter topic: the original, with the reason of its rejection.
 //!
 //! A dead letter has the message's data, attributes and ordering key unchanged, and beside them [`REASON`],
 //! [`DETAIL`], [`SERVICE`], [`SOURCE_TOPIC`], [`SOURCE_MESSAGE_ID`] and [`TIME`], which replace those of an earlier
-//! rejection. Whatever the message holds, there is a letter of it. What Pub/Sub does not take, or has no room for,
-//! gives way in this order:
+//! rejection. Every message has a dead letter, whatever it holds. What Pub/Sub does not take, or what
+//! exceeds its limits, gives way in this order:
 //!
 //! | what | where it goes |
 //! |---|---|
@@ -14,20 +14,22 @@
 //! | data over 10 MB | an object in the bucket for results ([`DATA_URI`]); without a bucket the end is lost |
 //!
 //! `task`, `idempotency-key`, a claim check, counters and the trace context give way last. [`LEFT_OUT`] names
-//! everything that is not in its place. [`ORIGINAL`] is JSON, in the form of Pub/Sub's REST API, of what fits nowhere
-//! else: `{"attributes":{"name":"value"},"orderingKey":"key"}`. Where it is longer than one attribute,
-//! `dead-letter-original-2` and so on go on. [`Original`] puts it back together.
+//! everything that is moved or lost. [`ORIGINAL`] is JSON, in the form of Pub/Sub's REST API, of what fits nowhere
+//! else: `{"attributes":{"name":"value"},"orderingKey":"key"}`. Where it is longer than one attribute, it continues in
+//! `dead-letter-original-2` and so on. [`Original`] puts it back together.
 //!
-//! Where Pub/Sub calls a letter invalid all the same, three more forms are tried: with all of the message's own
-//! attributes in [`ORIGINAL`]; with the data cut to leave room for the attributes within 10 MB; and with both. A
-//! topic that refuses even that, as one with a schema does, is misconfigured: the message stays with its sender.
+//! If Pub/Sub still calls the letter invalid, three more forms are tried: with all of the message's own attributes in
+//! [`ORIGINAL`]; with the data cut to leave room for the attributes within 10 MB; and with both. A topic that refuses
+//! even that, as one with a schema does, is misconfigured: the message is not acknowledged and is redelivered.
 //!
 //! # Layout
 //!
+//! - `labels`: what a letter says about its rejection
 //! - `original`: what a message was, before it became a letter
 //! - `letter`: what gives way
 //! - `store`: data in a bucket
 
+mod labels;
 mod letter;
 mod original;
 mod store;
@@ -39,39 +41,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::Message;
-use crate::cloud::Clients;
-use crate::sink::destination::check_topic;
+use crate::clients::Clients;
+use crate::resource_names::check_topic;
 use crate::sink::topic::Topic;
 use crate::sink::{Destination, DestinationError, SinkError};
+use labels::labels;
+pub use labels::{
+    DATA_GENERATION, DATA_SHA256, DATA_URI, DETAIL, LEFT_OUT, LOST, ORIGINAL, REASON, SERVICE, SOURCE_MESSAGE_ID,
+    SOURCE_TOPIC, TIME,
+};
 use letter::{Data, FORMS, Letter};
 pub use original::Original;
 use store::{Store, Stored};
-
-/// A stable word for programs.
-pub const REASON: &str = "dead-letter-reason";
-/// A sentence for people.
-pub const DETAIL: &str = "dead-letter-detail";
-/// The message's id.
-pub const SOURCE_MESSAGE_ID: &str = "dead-letter-source-message-id";
-/// The topic that the message came from, as far as it is known.
-pub const SOURCE_TOPIC: &str = "dead-letter-source-topic";
-/// The declared service that rejected it.
-pub const SERVICE: &str = "dead-letter-service";
-/// When: RFC 3339, UTC.
-pub const TIME: &str = "dead-letter-time";
-/// What of the message is not in its place, for people: names of attributes, `orderingKey`, `data`, separated by
-/// commas.
-pub const LEFT_OUT: &str = "dead-letter-left-out";
-/// What of it is nowhere in the letter, for people. Reserved attributes do not count: Pub/Sub sets them anew.
-pub const LOST: &str = "dead-letter-lost";
-/// JSON of what is left out and not lost.
-pub const ORIGINAL: &str = "dead-letter-original";
-/// `gs://BUCKET/OBJECT` with the data, which the letter then has not.
-pub const DATA_URI: &str = "dead-letter-data-uri";
-/// The generation of that object.
-pub const DATA_GENERATION: &str = "dead-letter-data-generation";
-/// The SHA-256 of the data, in hexadecimal.
-pub const DATA_SHA256: &str = "dead-letter-data-sha256";
 
 /// The dead-letter topic.
 #[derive(Debug)]
@@ -102,10 +83,10 @@ impl DeadLetter {
         Destination::Topic(self.topic.name().to_owned())
     }
 
-    /// Publishes the letter of a message and waits for Pub/Sub's answer.
+    /// Publishes the letter of a message and waits for Pub/Sub's response.
     ///
-    /// `message` is the one that arrived, before any claim check was resolved. An error leaves the message with its
-    /// sender: its outcome is a retry.
+    /// `message` is the one that arrived, before any claim check was resolved. After an error the message must not be
+    /// acknowledged: its outcome is a Retry.
     pub async fn publish(&self, message: &Message, reason: &str, detail: &str, service: &str) -> Result<(), SinkError> {
         let time = Timestamp::now().to_string();
         let labels = labels(message, reason, detail, service, &time);
@@ -114,10 +95,10 @@ impl DeadLetter {
         for form in FORMS {
             let mut letter = Letter::new(&original, &labels, form, &Data::Whole);
             if letter.data_room() < message.data.len() {
-                letter = Letter::new(&original, &labels, form, &self.place(message, &mut stored).await?);
+                letter = Letter::new(&original, &labels, form, &self.data_elsewhere(message, &mut stored).await?);
             }
             let data = letter.data(&message.data);
-            // What was refused once is refused again.
+            // A form that comes out like one that was refused would be refused again.
             let same = |(other, length): &(Letter, usize)| other.is_sent_as(&letter) && *length == data.len();
             if tried.iter().any(same) {
                 continue;
@@ -141,8 +122,8 @@ impl DeadLetter {
         })
     }
 
-    /// Where data goes that the letter has no room for.
-    async fn place(&self, message: &Message, stored: &mut Option<Stored>) -> Result<Data, SinkError> {
+    /// Data that does not fit into the letter: in the bucket if there is one, written once for all forms, else cut.
+    async fn data_elsewhere(&self, message: &Message, stored: &mut Option<Stored>) -> Result<Data, SinkError> {
         let Some(store) = &self.store else { return Ok(Data::cut(&message.data)) };
         if stored.is_none() {
             *stored = Some(store.write(&message.data).await?);
@@ -150,22 +131,8 @@ impl DeadLetter {
         Ok(stored.clone().map_or(Data::Whole, Data::Stored))
     }
 
-    /// Waits, within the deadline of a publish, for what Pub/Sub has not yet answered.
+    /// Waits, within the deadline of a publish, for the publishes that Pub/Sub has not answered yet.
     pub async fn flush(&self) {
         self.topic.flush().await;
     }
-}
-
-type Labels<'a> = [(&'static str, &'a str); 6];
-
-fn labels<'a>(message: &'a Message, reason: &'a str, detail: &'a str, service: &'a str, time: &'a str) -> Labels<'a> {
-    let topic = message.source.strip_prefix("//pubsub.googleapis.com/").unwrap_or(&message.source);
-    [
-        (REASON, reason),
-        (DETAIL, detail),
-        (SOURCE_MESSAGE_ID, &message.id),
-        (SOURCE_TOPIC, topic),
-        (SERVICE, service),
-        (TIME, time),
-    ]
 }

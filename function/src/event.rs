@@ -1,8 +1,8 @@
-//! What arrives: a CloudEvent or a Pub/Sub push becomes a [`Message`].
+//! Decodes what arrives, a CloudEvent or a Pub/Sub push, into a [`Message`].
 //!
 //! [`decode`] reads every form that the function takes. Which form a request has is decided in this order:
 //!
-//! | sign | form |
+//! | what the request has | form |
 //! |---|---|
 //! | content type `application/cloudevents-batch+json` | CloudEvents batch |
 //! | content type `application/cloudevents+json` | CloudEvents structured mode |
@@ -10,12 +10,13 @@
 //! | a header `x-goog-pubsub-message-id` | unwrapped Pub/Sub push |
 //! | anything else | Pub/Sub push wrapper, `{"message":{…},"subscription":…}` |
 //!
-//! A CloudEvent of Pub/Sub's own type ([`PUBSUB_TYPE`], which Eventarc sends) holds the push wrapper: the message inside is
-//! the message, while the event's id and source win. In a CloudEvent of any other type the data is the payload and the
-//! extensions are the attributes.
+//! A CloudEvent of Pub/Sub's own type ([`PUBSUB_TYPE`], which Eventarc sends) holds the push wrapper: the message
+//! inside is the message, with the id and the source of the event. In a CloudEvent of any other type the data is the
+//! payload and the extensions are the attributes.
 //!
-//! A field that may be missing may be `null` as well, an attribute and an extension too. A byte-order mark before JSON is passed
-//! over; JSON in UTF-16 or UTF-32 is refused by name. An error names the field, and in a batch the event: its place and its id.
+//! A field that may be missing may be `null` as well, an attribute and an extension too. A byte-order mark before JSON
+//! is skipped; JSON in UTF-16 or UTF-32 is refused by name. An error names the field, and in a batch the event: its
+//! index and its id.
 //!
 //! Memory: a message's data is a slice of the body, or is decoded once from it, and is never longer than the body. Time
 //! is linear in the body. Nothing here recurses with the depth of the input.
@@ -25,87 +26,37 @@ mod base64;
 mod binary;
 mod error;
 mod json;
+mod limits;
+mod message;
 mod pubsub;
 mod structured;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
-use infra::limits;
 
 pub use error::EventError;
-
-/// The CloudEvents `type` of a message published to a Pub/Sub topic.
-pub const PUBSUB_TYPE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
-
-/// The most events in one batch.
-pub const MAX_EVENTS: usize = 1000;
-/// The most attributes of one message: Pub/Sub's own limit.
-pub const MAX_ATTRIBUTES: usize = limits::MAX_ATTRIBUTES;
-/// The longest attribute key, in bytes: Pub/Sub's own limit.
-pub const MAX_KEY: usize = limits::MAX_NAME;
-/// The longest attribute value, in bytes: Pub/Sub's own limit. It also bounds ids, sources, types, times, subscriptions and
-/// ordering keys, since all of them are passed on as attributes or have the same limit there.
-pub const MAX_VALUE: usize = limits::MAX_VALUE;
-
-/// One unit of work, whatever form it arrived in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Message {
-    /// Pub/Sub's message id or the CloudEvent's `id`; unique within [`source`](Self::source).
-    pub id: String,
-    /// CloudEvents `source`; for Pub/Sub `//pubsub.googleapis.com/projects/P/topics/T`, or, where only the subscription is
-    /// known, `//pubsub.googleapis.com/projects/P/subscriptions/S`; without that too, `//pubsub.googleapis.com`.
-    pub source: String,
-    /// CloudEvents `type`; for Pub/Sub [`PUBSUB_TYPE`].
-    pub kind: String,
-    /// When it was published: RFC 3339, as it was sent. Empty if unknown.
-    pub time: String,
-    /// The payload: Pub/Sub's `data` decoded from base64, or the event's data.
-    pub data: Bytes,
-    /// The media type of [`data`](Self::data) that the event declares: a CloudEvent's `datacontenttype`, or the header
-    /// `content-type` where the body is the data. Empty where none is declared, as in every wrapped Pub/Sub message.
-    pub content_type: String,
-    /// Pub/Sub's attributes, or the event's extensions. At most [`MAX_ATTRIBUTES`], of [`MAX_KEY`] and [`MAX_VALUE`] bytes.
-    pub attributes: BTreeMap<String, String>,
-    /// Pub/Sub's ordering key; empty if none.
-    pub ordering_key: String,
-    /// How often Pub/Sub has tried to deliver it, from 1; only with a dead-letter policy.
-    pub delivery_attempt: Option<u32>,
-    /// `projects/P/subscriptions/S`; empty if unknown.
-    pub subscription: String,
-}
-
-impl Message {
-    /// Whether the payload is declared to be text (`text/plain` or another `text/…`): by its content type, or by the attribute
-    /// `content-type`, which is where CloudEvents' binding for Pub/Sub puts it.
-    pub fn is_text(&self) -> bool {
-        let attribute = self.attributes.get(CONTENT_TYPE.as_str()).map(String::as_str);
-        [Some(self.content_type.as_str()), attribute]
-            .into_iter()
-            .flatten()
-            .any(|kind| starts_with_ignore_case(kind.trim_start().as_bytes(), b"text/"))
-    }
-}
+pub use limits::{MAX_ATTRIBUTES, MAX_EVENTS, MAX_KEY, MAX_VALUE};
+use message::starts_with_ignore_case;
+pub use message::{HOP_COUNT_ATTRIBUTE, Message, PUBSUB_TYPE, TASK_ATTRIBUTE};
 
 /// What one request holds.
-// Taken apart as soon as it is made: a box would cost every message an allocation.
+// Destructured as soon as it is made: a box would cost every message an allocation.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     /// One message.
     One(Message),
-    /// A CloudEvents batch, in the order of the request; may be empty. An event that cannot be read has its own error and
-    /// does not spoil the others.
+    /// A CloudEvents batch, in the order of the request; may be empty. An event that cannot be read has its own error
+    /// and does not spoil the others.
     Batch(Vec<Result<Message, EventError>>),
 }
 
 /// Reads the event, or the batch of them, that a request holds.
 ///
-/// The caller bounds the length of `body`, and refuses one with a content encoding. A charset in the content type is not looked
-/// at: JSON is UTF-8, and a body that is not is refused.
+/// The caller bounds the length of `body`, and refuses one with a content encoding. A charset in the content type is
+/// ignored: JSON is UTF-8, and a body that is not is refused.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -130,14 +81,6 @@ pub fn decode(headers: &HeaderMap, body: Bytes) -> Result<Incoming, EventError> 
     }
 }
 
-/// The parts of a CloudEvent's context that a message keeps.
-struct Context {
-    id: String,
-    source: String,
-    kind: String,
-    time: String,
-}
-
 /// A JSON format of CloudEvents, named by the content type.
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
@@ -148,7 +91,7 @@ enum Format {
 /// The CloudEvents format that the content type names; `None` if it names no such format.
 fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
     let mut found = None;
-    for (place, value) in headers.get_all(CONTENT_TYPE).iter().enumerate() {
+    for (index, value) in headers.get_all(CONTENT_TYPE).iter().enumerate() {
         let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         let media_type = media_type.trim_ascii();
         let format = if media_type.eq_ignore_ascii_case(b"application/cloudevents+json") {
@@ -160,15 +103,11 @@ fn event_format(headers: &HeaderMap) -> Result<Option<Format>, EventError> {
         } else {
             None
         };
-        // Two content types that ask for the same reading are no problem, as when an attribute becomes a second header.
-        if place > 0 && format != found {
+        // Two content types with the same meaning are accepted, as when an attribute becomes a second header.
+        if index > 0 && format != found {
             return Err(EventError::DuplicateHeader { name: CONTENT_TYPE.to_string() });
         }
         found = format;
     }
     Ok(found)
-}
-
-fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

@@ -5,10 +5,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::error::Category;
 
-/// The most characters of a path or a detail that are shown.
-const SHOWN: [usize; 2] = [48, 240];
+/// The most characters of a path that are shown.
+const MAX_PATH_CHARS: usize = 48;
+/// The most characters of a detail that are shown.
+const MAX_DETAIL_CHARS: usize = 240;
 
-/// Why a text is not the JSON that was expected. Short and free of control characters, whatever the text holds.
+/// Why a text is not the JSON that was expected. Always short and free of control characters.
 #[derive(Debug)]
 pub(crate) struct JsonError {
     /// It is JSON, of another shape.
@@ -25,6 +27,8 @@ impl fmt::Display for JsonError {
     }
 }
 
+impl std::error::Error for JsonError {}
+
 /// Parses all of a text. Only a text that cannot be parsed is parsed a second time, to find where in it the error is.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
     serde_json::from_str(text).map_err(|error| {
@@ -34,8 +38,8 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonErro
         let path = path.trim_end_matches(['?', '.']);
         JsonError {
             is_data: error.classify() == Category::Data,
-            path: shorten(path, SHOWN[0]),
-            detail: shorten(&error.to_string(), SHOWN[1]),
+            path: shorten(path, MAX_PATH_CHARS),
+            detail: shorten(&error.to_string(), MAX_DETAIL_CHARS),
         }
     })
 }

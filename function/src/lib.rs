@@ -1,7 +1,11 @@
-//! AI work on Pub/Sub messages and CloudEvents, in one process: events come in over HTTP, meet in batches, go through a model,
-//! and their results go on.
+//! AI work on Pub/Sub messages and CloudEvents, in one process: events arrive over HTTP or from a pull subscription,
+//! run in batches through a model, and their results go to topics, buckets or the response.
 //!
-//! event in → message → route → payload → task (batched) → result → outcome → answer
+//! ```text
+//! request ───────▶ http ▶ event ─┐                                                            ┌─▶ status
+//!                                ├─▶ pipeline ───────────────────────────────────▶ outcome ───┤
+//! StreamingPull ─▶ pull ─────────┘    route ▸ admit ▸ accept ▸ claim ▸ run ▸ deliver ▸ settle └─▶ acknowledgement
+//! ```
 //!
 //! A program of your own is a [`Task`] and a `main`:
 //!
@@ -30,38 +34,46 @@
 //!
 //! # Layout
 //!
+//! In the order in which a message meets them:
+//!
+//! - [`http`]: requests and responses; [`http::status`] is the one table from outcome to status
+//! - [`auth`]: verifies the identity token of a request
 //! - [`event`]: CloudEvents and Pub/Sub pushes, in every form, to a [`Message`]
-//! - `auth`: the identity token of a request
-//! - [`payload`]: inline bytes, or a claim check fetched from Cloud Storage; JSON or text
-//! - `route`: the declared rules that pick a task
+//! - [`pull`]: messages of a pull subscription, with their leases
+//! - [`pipeline`]: one message from event to outcome, whichever transport delivered it
+//! - [`idempotency`]: the key that makes two deliveries the same work; [`ledger`]: one effect a message, by that key
+//! - [`payload`]: inline data, or a claim check fetched from Cloud Storage; JSON or text
 //! - [`task`]: what a user implements; [`tasks`]: `embed`, `classify`, `rerank`
-//! - `batch`: the bounded queue in which messages of concurrent requests meet
+//! - [`batch`]: the bounded queue in which messages of concurrent requests become batches
 //! - [`encoder`], a crate of its own: tokenizer, weights, forward pass, kernels
-//! - [`outcome`]: what became of a message; `server`: its answer over HTTP
-//! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: what can never succeed
-//! - [`key`]: the name by which repeats of a message are known; [`cloud`]: the clients of Google Cloud
-//! - `ledger`: one effect a message: claims, completions, and what a process remembers of them
-//! - `pull`: the same way for messages of a pull subscription
-//! - `json`: parsing, with errors that name the field
-//! - [`config`]: every setting; [`telemetry`]: logs and metrics
-//! - `run`: all of it put together
+//! - [`sink`]: results to a topic, a bucket, standard output; [`dead_letter`]: messages that can never succeed
+//! - [`outcome`]: what a message ends with
+//!
+//! Around them:
+//!
+//! - [`config`]: every setting; `startup`: settings in effect, models, start and shutdown
+//! - [`clients`]: the clients of Google Cloud; `resource_names`: the rules for names there
+//! - [`telemetry`]: logs and metrics
+//! - `json`, `digest`: parsing with errors that name the field; SHA-256 and hexadecimal
 
-mod auth;
-mod batch;
-pub mod cloud;
+pub mod auth;
+pub mod batch;
+pub mod clients;
 pub mod config;
 pub mod dead_letter;
+mod digest;
 pub mod event;
+pub mod http;
+pub mod idempotency;
 mod json;
-pub mod key;
-mod ledger;
+pub mod ledger;
 pub mod outcome;
 pub mod payload;
-mod pull;
-mod route;
-mod run;
-mod server;
+pub mod pipeline;
+pub mod pull;
+mod resource_names;
 pub mod sink;
+mod startup;
 pub mod task;
 pub mod tasks;
 pub mod telemetry;
@@ -69,9 +81,9 @@ pub mod telemetry;
 pub use config::Config;
 pub use dead_letter::DeadLetter;
 pub use event::Message;
-pub use ledger::LedgerPlace;
+pub use ledger::LedgerLocation;
 pub use outcome::Outcome;
 pub use payload::Payloads;
-pub use run::{Function, StartError, runtime};
 pub use sink::{Destination, SinkError, Sinks, TaskResult};
+pub use startup::{Function, StartError, runtime};
 pub use task::{Task, Work};

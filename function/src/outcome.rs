@@ -1,24 +1,33 @@
-//! What became of a message. Knows nothing of HTTP: `server` holds the one table from outcome to status.
+//! The four outcomes of a message.
+//!
+//! | outcome | when | what Pub/Sub does |
+//! |---|---|---|
+//! | [`Done`](Outcome::Done) | the result is delivered | nothing more: the message is acknowledged |
+//! | [`Retry`](Outcome::Retry) | a passing fault, or one of ours: a key, a quota | redelivers with backoff |
+//! | [`Overloaded`](Outcome::Overloaded) | the queue is full | redelivers with backoff, and slows down |
+//! | [`Rejected`](Outcome::Rejected) | it can never succeed | nothing more, once it is dead-lettered |
+//!
+//! Outcomes know nothing of HTTP: [`http::status`](crate::http::status) has the one table from outcome to status.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// The end of one message's way through a task.
+/// What a message ends with, after its task or before it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The work is done; the result is JSON text.
     Done(Bytes),
-    /// A passing fault: the message comes again.
+    /// A passing fault: the message is redelivered.
     Retry {
-        /// What failed, for the log and the answer; no internals.
+        /// What failed, for the log and the response; no internals.
         detail: String,
         /// When another try makes sense.
         after: Option<Duration>,
     },
-    /// The queue is full: the message comes again, and the sender slows down.
+    /// The queue is full: the message is redelivered, and the sender slows down.
     Overloaded {
-        /// When there may be room.
+        /// When the queue is expected to have capacity again.
         after: Duration,
     },
     /// It can never succeed: it goes to the dead-letter topic.
@@ -36,13 +45,13 @@ impl Outcome {
         Self::Rejected { reason, detail: detail.into() }
     }
 
-    /// A passing fault without a known time for the next try.
+    /// A passing fault, without a time for the next try.
     pub fn retry(detail: impl Into<String>) -> Self {
         Self::Retry { detail: detail.into(), after: None }
     }
 
-    /// The outcome's name, as logs, metrics and answers give it.
-    pub fn word(&self) -> &'static str {
+    /// The outcome's name in logs, metrics and responses.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Done(_) => "done",
             Self::Retry { .. } => "retry",

@@ -1,5 +1,11 @@
-//! The payload: inline bytes, or a claim check, which is an object, its generation and its digest in attributes; and what it
-//! says, see [`read()`].
+//! The payload of a message: where it is, and what it holds.
+//!
+//! | the message has | the payload is |
+//! |---|---|
+//! | data | the data |
+//! | a claim check: [`URI`], [`GENERATION`], [`SHA256`] | that generation of that object, if its digest is right |
+//!
+//! [`Payloads::resolve`] fetches claim checks, within bounds. [`read()`] and [`text()`] read a payload for a task.
 
 mod read;
 
@@ -15,11 +21,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::cloud::Clients;
-use crate::key::hex;
-use crate::sink::destination::check_bucket;
+use crate::clients::Clients;
+use crate::digest::hex;
+use crate::resource_names::check_bucket;
 use crate::{Message, Outcome};
-use infra::causes;
+use infra::error_chain;
 
 pub(crate) use read::rejected;
 pub use read::{Payload, read, text};
@@ -36,20 +42,21 @@ pub(crate) const ATTRIBUTES: [&str; 3] = [URI, GENERATION, SHA256];
 /// The most bytes of one fetched payload, unless set otherwise.
 pub const MAX_PAYLOAD_BYTES: u64 = 64 << 20;
 
-/// Fetches at the same time. With the bound of each, this bounds the memory of fetches under way.
-const FETCHES: usize = 4;
-/// How long a message waits for its turn and its payload together: 64 MiB from a bucket in the same region take a second or two.
-const DEADLINE: Duration = Duration::from_secs(30);
-/// How often one read goes on where the connection broke.
-const RESUMES: u32 = 3;
+/// Fetches at the same time. Together with the largest payload it bounds the memory of fetches in progress.
+const MAX_FETCHES: usize = 4;
+/// How long a message may wait for a permit and its payload together: 64 MiB from a bucket in the same region take a
+/// second or two.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often one read is resumed after the connection broke.
+const MAX_RESUMES: u32 = 3;
 
-/// Turns claim checks into payloads.
+/// Fetches the payloads of claim checks.
 #[derive(Debug)]
 pub struct Payloads {
     clients: Arc<Clients>,
     buckets: BTreeSet<String>,
     max_bytes: u64,
-    room: Semaphore,
+    fetch_permits: Semaphore,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -68,12 +75,13 @@ impl Payloads {
             clients: Arc::clone(clients),
             buckets: buckets.into_iter().collect(),
             max_bytes,
-            room: Semaphore::new(FETCHES),
+            fetch_permits: Semaphore::new(MAX_FETCHES),
         }
     }
 
-    /// The message with its payload in place: as it came if it is no claim check, else with the object's bytes as data and
-    /// the rest unchanged. Keep the original for the dead-letter topic: a fetched payload may be too big to publish.
+    /// The message with its payload as data: unchanged if it is not a claim check, else with the object's bytes as data
+    /// and the rest unchanged. Keep the original for the dead-letter topic: a fetched payload may be too large to
+    /// publish.
     ///
     /// # Errors
     ///
@@ -94,11 +102,11 @@ impl Payloads {
                 ),
             ));
         }
-        // Apart: the client's futures have kilobytes, and every message would carry room for them.
-        let data = match timeout(DEADLINE, Box::pin(self.fetch(&claim))).await {
+        // Boxed: the client's futures have kilobytes, and every message would carry their size.
+        let data = match timeout(FETCH_TIMEOUT, Box::pin(self.fetch(&claim))).await {
             Ok(fetched) => fetched?,
             Err(_) => {
-                tracing::warn!(bucket = claim.bucket, object = claim.object, "payload not read in {DEADLINE:?}");
+                tracing::warn!(bucket = claim.bucket, object = claim.object, "payload not read in {FETCH_TIMEOUT:?}");
                 return Err(unreadable());
             }
         };
@@ -106,7 +114,7 @@ impl Payloads {
     }
 
     async fn fetch(&self, claim: &Claim<'_>) -> Result<Bytes, Outcome> {
-        let _room = self.room.acquire().await.map_err(|_| unreadable())?;
+        let _permit = self.fetch_permits.acquire().await.map_err(|_| unreadable())?;
         let client = self.clients.storage().await.map_err(|error| {
             tracing::error!(error = %error, "no storage client");
             unreadable()
@@ -114,7 +122,7 @@ impl Payloads {
         let mut object = client
             .read_object(format!("projects/_/buckets/{}", claim.bucket), claim.object)
             .set_generation(claim.generation)
-            .with_read_resume_policy(Recommended.with_attempt_limit(RESUMES))
+            .with_read_resume_policy(Recommended.with_attempt_limit(MAX_RESUMES))
             .send()
             .await
             .map_err(|error| claim.explain(&error))?;
@@ -131,7 +139,7 @@ impl Payloads {
         if size > self.max_bytes {
             return Err(too_large(size));
         }
-        // The size is what the server says: a bound for the memory set aside, not a promise.
+        // The size that the server reports is used to reserve memory, within the bound, and is not relied upon.
         let mut data = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0));
         let mut digest = Sha256::new();
         while let Some(chunk) = object.next().await {
@@ -192,8 +200,8 @@ impl<'a> Claim<'a> {
                 format!("there is no generation {} of the object in {URI}", self.generation),
             );
         }
-        // Not allowed is a retry too: an operator grants roles/storage.objectUser and the message goes through.
-        let error = causes(error);
+        // Not allowed is a Retry too: an operator grants roles/storage.objectUser and the message goes through.
+        let error = error_chain(error);
         tracing::warn!(bucket = self.bucket, object = self.object, error, "cannot read a payload");
         unreadable()
     }

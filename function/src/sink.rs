@@ -1,140 +1,40 @@
-//! result → topic, bucket, stdout; the answer's body (`response`) is the server's.
+//! Sends results to their destinations: topics, buckets, standard output. The destination `response` is the
+//! transport's: the result becomes the body of the HTTP response.
+//!
+//! | destination | a result is | a duplicate |
+//! |---|---|---|
+//! | `projects/P/topics/T` | a CloudEvent with the input's attributes and ordering key | is found by the ledger |
+//! | `gs://BUCKET/PREFIX/` | the object `PREFIX TASK/KEY.json`, written once | finds the object |
+//! | `stdout` | one line: a CloudEvent in structured mode | is found by the ledger |
 //!
 //! # Layout
 //!
 //! - [`destination`]: one entry of the setting `RESULTS`, parsed
+//! - `result`, `error`: a result, and why it was not delivered
 //! - `attributes`: those of the input that a result takes over
 //! - `topic`: publishing, bounded in bytes and time; dead letters use it too
 //! - `bucket`: one object a result, written once
 //! - `stdout`: one line a result
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use futures_util::future::join_all;
-use jiff::Timestamp;
-
-use crate::cloud::Clients;
-use crate::{Message, Outcome, route};
-
 pub(crate) mod attributes;
 mod bucket;
 pub mod destination;
+mod error;
+mod result;
 mod stdout;
 pub(crate) mod topic;
 
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::clients::Clients;
 pub use attributes::LEFT_OUT;
-pub use destination::{Destination, DestinationError};
-
 use bucket::Bucket;
+pub use destination::{Destination, DestinationError};
+pub use error::SinkError;
+pub use result::TaskResult;
 use topic::Topic;
-
-/// A finished piece of work on its way out.
-#[derive(Clone, Debug)]
-pub struct TaskResult<'a> {
-    /// The task that made it.
-    pub task: &'a str,
-    /// The declared service that ran the task.
-    pub service: &'a str,
-    /// The idempotency key of the input: [`Message::key`].
-    pub key: Cow<'a, str>,
-    /// The message that it answers.
-    pub input: &'a Message,
-    /// JSON text.
-    pub body: Bytes,
-    /// When it was done: RFC 3339, UTC.
-    pub time: String,
-    /// How often the message has passed a service with a hop limit, this one included; `None` if this one has none.
-    pub hops: Option<u32>,
-}
-
-impl<'a> TaskResult<'a> {
-    /// The result of `task` for `input`, done at this moment.
-    pub fn new(task: &'a str, service: &'a str, input: &'a Message, body: Bytes) -> Self {
-        let key = input.key();
-        Self { task, service, key, input, body, time: Timestamp::now().to_string(), hops: None }
-    }
-
-    /// CloudEvents `source`: the service as a URI.
-    pub fn source(&self) -> String {
-        format!("//ai.workloads/services/{}", self.service)
-    }
-
-    /// CloudEvents `type`.
-    pub fn kind(&self) -> String {
-        format!("ai.workloads.{}.completed.v1", self.task)
-    }
-
-    /// The attributes of a published result: the input's own, and over them what the result says of itself.
-    ///
-    /// Not taken over are the attributes that describe the input's data and would be wrong on the result's: `ce-*`,
-    /// `content-type`, and the three of a claim check; and those that Pub/Sub does not take or has no room for, which
-    /// [`LEFT_OUT`] then names: reserved names, names and values out of bounds, and the longest of more than 100.
-    pub fn attributes(&self) -> BTreeMap<String, String> {
-        attributes::of_result(&self.input.attributes, self.own_attributes())
-    }
-
-    /// Those of the result alone, where Pub/Sub refuses it with what it took over.
-    fn bare_attributes(&self, all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut bare = attributes::of_result(&BTreeMap::new(), self.own_attributes());
-        let mut left_out = all.keys().filter(|name| !bare.contains_key(*name)).map(String::as_str).peekable();
-        if left_out.peek().is_some() {
-            let left_out = attributes::list(left_out);
-            bare.insert(LEFT_OUT.to_owned(), left_out);
-        }
-        bare
-    }
-
-    fn own_attributes(&self) -> Vec<(&'static str, String)> {
-        let own = [
-            ("ce-specversion", "1.0".to_owned()),
-            ("ce-id", self.key.clone().into_owned()),
-            ("ce-source", self.source()),
-            ("ce-type", self.kind()),
-            ("ce-time", self.time.clone()),
-            ("content-type", "application/json".to_owned()),
-            ("source-message-id", self.input.id.clone()),
-        ];
-        own.into_iter().chain(self.hops.map(|hops| (route::HOPS, hops.to_string()))).collect()
-    }
-}
-
-/// A result or dead letter did not reach its destination. Its text is for the log; [`outcome`](Self::outcome) for the sender.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum SinkError {
-    /// Another try may succeed: no connection, a deadline passed, and also a missing topic or permission, which an operator
-    /// puts right without touching the message.
-    #[error("cannot deliver to {destination}: {detail}")]
-    Passing {
-        /// The topic or bucket.
-        destination: String,
-        /// Why, with causes.
-        detail: String,
-    },
-    /// The same data will be refused each time.
-    #[error("{destination} cannot take it ({reason}): {detail}")]
-    Permanent {
-        /// The topic or bucket.
-        destination: String,
-        /// A stable word for programs: `result-too-large`, `result-refused`.
-        reason: &'static str,
-        /// What is wrong and what would be right; no internals.
-        detail: String,
-    },
-}
-
-impl SinkError {
-    /// What becomes of the message: a passing fault is a [`Outcome::Retry`] that names no internals, a permanent one is
-    /// [`Outcome::Rejected`].
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Passing { .. } => Outcome::retry("the result could not be delivered; it will be tried again"),
-            Self::Permanent { reason, detail, .. } => Outcome::rejected(reason, detail.as_str()),
-        }
-    }
-}
 
 /// Where the results of one process go.
 #[derive(Debug)]
@@ -169,25 +69,25 @@ impl Sinks {
         Self { response, sinks: sinks.collect() }
     }
 
-    /// Whether the result is also the answer's body.
+    /// Whether the result is also the body of the response.
     pub fn responds(&self) -> bool {
         self.response
     }
 
-    /// Whether results go anywhere but into the answer.
+    /// Whether results go anywhere but into the response.
     pub(crate) fn has_effects(&self) -> bool {
         !self.sinks.is_empty()
     }
 
-    /// Whether results go where they leave no record by which a repeat is known: a topic, standard output.
-    pub(crate) fn leaves_no_record(&self) -> bool {
+    /// Whether results go where they leave no record by which a duplicate could be found: a topic, standard output.
+    pub(crate) fn needs_ledger(&self) -> bool {
         self.sinks.iter().any(|sink| !matches!(sink, Sink::Bucket(_)))
     }
 
     /// Delivers to every destination but the response, at the same time, and waits for all of them.
     ///
-    /// Several errors are one: a passing one first, so that a permanent one is reported only when every destination that
-    /// can take the result has it.
+    /// Several errors are one: a passing one first, so that a permanent one is reported only when every destination
+    /// that can take the result has it.
     pub async fn deliver(&self, result: &TaskResult<'_>) -> Result<(), SinkError> {
         let deliveries = self.sinks.iter().map(|sink| async move {
             match sink {
@@ -218,7 +118,10 @@ impl Sinks {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::{Message, Outcome};
 
     fn input(attributes: &[(&str, &str)]) -> Message {
         Message {

@@ -1,4 +1,4 @@
-//! The work itself: what a user implements.
+//! What a user implements: [`Task`].
 
 use std::any::Any;
 
@@ -20,14 +20,14 @@ pub trait Task: Send + Sync + 'static {
     /// Runs on the async runtime for payloads of up to 64 KB, on a blocking thread for larger ones.
     fn accept(&self, message: &Message) -> Result<Work<Self::Input>, Outcome>;
 
-    /// Does the work of a whole batch and returns one outcome for each input, in order. May block. After a panic, or another
-    /// number of outcomes, the inputs are run one by one, so that only the one that caused it fails. After
-    /// [`task_timeout_ms`](crate::Config::task_timeout_ms) the messages are given up and come again, but the thread cannot be
-    /// ended: a task that waits for something should have a time-out of its own.
+    /// Does the work of a whole batch and returns one outcome for each input, in order. May block. After a panic, or if
+    /// the number of outcomes differs, the inputs are run one by one, so that only the one that caused it fails. After
+    /// [`task_timeout_ms`](crate::Config::task_timeout_ms) the messages are given up and redelivered, but the thread
+    /// cannot be ended: a task that waits for something should have a time-out of its own.
     fn run(&self, batch: &[&Self::Input]) -> Vec<Outcome>;
 }
 
-/// An accepted message on its way to [`Task::run`].
+/// An accepted message, ready for [`Task::run`].
 #[derive(Debug)]
 pub struct Work<I> {
     /// What `run` will get.

@@ -15,18 +15,18 @@
 //! string     = '"' characters and escapes '"'
 //! ```
 //!
-//! - Operators are upper case and stand between spaces or parentheses; `hasPrefix` and `attributes` are spelt so. Keys and
-//!   values are compared exactly, case included.
-//! - Escapes in strings: `\a \b \f \n \r \t \v \\ \" \' \? \``, `\ooo` (octal), `\xhh`, `\uhhhh`, `\Uhhhhhhhh`. A number is a
-//!   Unicode code point. Control characters must be escaped.
-//! - A filter has 1 to [`Filter::MAX_BYTES`] bytes. A subscription's empty filter means "every message"; here that is no
-//!   filter at all, and the empty text an error.
-//! - `attributes.key != "v"` is true for a message that lacks the attribute: Google describes it as the messages without
-//!   that attribute and value, in the same words as `NOT hasPrefix(…)`. To ask for presence too, write
+//! - Operators are upper case and stand between spaces or parentheses; `hasPrefix` and `attributes` are spelt so. Keys
+//!   and values are compared exactly, case included.
+//! - Escapes in strings: `\a \b \f \n \r \t \v \\ \" \' \? \``, `\ooo` (octal), `\xhh`, `\uhhhh`, `\Uhhhhhhhh`. A
+//!   number is a Unicode code point. Control characters must be escaped.
+//! - A filter has 1 to [`Filter::MAX_BYTES`] bytes. A subscription's empty filter means "every message"; here that is
+//!   no filter at all, and the empty text an error.
+//! - `attributes.key != "v"` is true for a message that lacks the attribute: Google describes it as the messages
+//!   without that attribute and value, in the same words as `NOT hasPrefix(…)`. To ask for presence too, write
 //!   `attributes:key AND attributes.key != "v"`.
 //!
-//! Where Google's page is silent (quotes other than `"`, adjacent conditions without an operator), this parser refuses: what it
-//! accepts should deploy.
+//! Where Google's page is silent (quotes other than `"`, adjacent conditions without an operator), this parser refuses:
+//! what it accepts should deploy.
 
 #[cfg(test)]
 mod fuzzed;
@@ -82,8 +82,8 @@ impl Filter {
     /// Parses `text` as a filter.
     ///
     /// # Errors
-    /// Where the text leaves the grammar: the byte position, what stands there and what was expected. Also for a text that is
-    /// empty, longer than [`Filter::MAX_BYTES`] or nested deeper than [`Filter::MAX_DEPTH`].
+    /// Where the text leaves the grammar: the byte position, what stands there and what was expected. Also for a text
+    /// that is empty, longer than [`Filter::MAX_BYTES`] or nested deeper than [`Filter::MAX_DEPTH`].
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         parse::parse(text).map(|expr| Self { expr })
     }
@@ -98,8 +98,8 @@ impl Filter {
         overlap::possible(&[&self.expr])
     }
 
-    /// Whether some message passes both filters. `false` is certain; `true` is also the answer for the rare pair with so many
-    /// alternatives that deciding would take long.
+    /// Whether some message passes both filters. `false` is certain; `true` is also the answer for the rare pair with
+    /// so many alternatives that deciding would take long.
     pub fn overlaps(&self, other: &Self) -> bool {
         overlap::possible(&[&self.expr, &other.expr])
     }

@@ -1,7 +1,8 @@
 //! What the project deploys and how it routes, declared in one file.
 //!
-//! `topology.toml` names the topics, subscriptions, services and accounts. [`topology`] reads it into types and refuses what would
-//! not deploy or would lose messages; the function routes by it, and everything that deploys starts from it:
+//! `topology.toml` names the topics, subscriptions, services and accounts. [`topology`] reads it into types and refuses
+//! what would not deploy or would lose messages. The function routes by these types, and every deployment starts from
+//! them:
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -18,24 +19,26 @@
 //!
 //! - `topology.toml`: the declaration that the project ships with
 //! - [`topology`]: its types, and `Topology::parse`
-//!   - `read`, `values`: tables and values of TOML, each mistake noted with its place
-//!   - `sections`, `service`: the sections of the file
+//!   - `read`, `values`: tables and values of TOML, each mistake with its position
+//!   - `types`: what is declared
+//!   - `sections`, `service`: reading the sections of the file
 //!   - `variants`, `overlay`: the file and its environments
-//!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the shipped declaration
+//!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the
+//!     shipped declaration
 //!   - `validate`: references, and mistakes that lose messages
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
-//! - [`limits`]: Pub/Sub's bounds of one message
-//! - [`causes`]: an error with what caused it
-//! - [`nearest`]: which word was meant
+//! - [`limits`]: Pub/Sub's limits of one message
+//! - [`error_chain`]: an error with its sources, in one line
+//! - [`nearest`]: which word was probably meant
 //! - [`text`]: byte-order marks and other encodings
 
-mod causes;
+mod error_chain;
 pub mod filter;
 pub mod limits;
 mod nearest;
 pub mod text;
 pub mod topology;
 
-pub use causes::causes;
+pub use error_chain::error_chain;
 pub use nearest::nearest;

@@ -1,27 +1,27 @@
-//! What Pub/Sub takes in one message: its bounds, in bytes unless it says otherwise, and the names that it keeps for
-//! itself. <https://cloud.google.com/pubsub/quotas#resource_limits>,
+//! Pub/Sub's limits of one message, in bytes unless a constant says otherwise, and the names of attributes that it
+//! reserves. <https://cloud.google.com/pubsub/quotas#resource_limits>,
 //! <https://cloud.google.com/pubsub/docs/publisher#using-attributes>.
 
-/// The most data.
+/// Maximum length of the data.
 pub const MAX_DATA: usize = 10_000_000;
-/// The most attributes: a count.
+/// Maximum number of attributes.
 pub const MAX_ATTRIBUTES: usize = 100;
-/// The longest name of an attribute.
+/// Maximum length of an attribute's name.
 pub const MAX_NAME: usize = 256;
-/// The longest value of an attribute.
+/// Maximum length of an attribute's value.
 pub const MAX_VALUE: usize = 1024;
-/// The longest ordering key.
+/// Maximum length of an ordering key.
 pub const MAX_ORDERING_KEY: usize = 1024;
 
-/// What the names of attributes begin with that Pub/Sub keeps for itself. The service compares case.
+/// The prefix of the names of attributes that Pub/Sub reserves. The service compares case.
 pub const RESERVED_PREFIX: &str = "goog";
-/// Reserved names that a publisher may use all the same: the official clients carry their traces in them.
+/// Reserved names that a publisher may use all the same: the official clients send their trace contexts in them.
 pub const TRACE_ATTRIBUTES: [&str; 2] = ["googclient_traceparent", "googclient_tracestate"];
 
-/// Whether Pub/Sub refuses a message with an attribute of this name because it keeps the name for itself.
+/// Whether Pub/Sub refuses a message with an attribute of this name, because the name is reserved.
 ///
-/// It delivers such attributes, as those of a topic with a schema (`googclient_schemaname`, …), so whoever copies
-/// attributes from one message to another leaves them out.
+/// It delivers such attributes, as those of a topic with a schema (`googclient_schemaname`, …), so code that copies
+/// attributes from one message to another has to leave them out.
 ///
 /// ```
 /// use infra::limits::is_reserved;
@@ -31,7 +31,7 @@ pub fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED_PREFIX) && !TRACE_ATTRIBUTES.contains(&name)
 }
 
-/// Whether a publisher may give a message this attribute: its name is not reserved, and both are within their bounds.
+/// Whether a publisher may give a message this attribute: its name is not reserved, and both are within their limits.
 pub fn is_attribute(name: &str, value: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && value.len() <= MAX_VALUE && !is_reserved(name)
 }

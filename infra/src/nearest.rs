@@ -1,6 +1,6 @@
-//! Which word was meant.
+//! Which word was probably meant.
 
-/// The word that `word` is most likely a slip of, if any is near.
+/// The one of `words` that `word` is probably a misspelling of, if any is near.
 pub fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     let plain = |word: &str| word.to_ascii_lowercase().replace('_', "-");
     let word = plain(word);

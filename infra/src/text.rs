@@ -8,9 +8,10 @@ pub fn without_bom(text: &str) -> &str {
     text.trim_start_matches('\u{feff}')
 }
 
-/// What bytes are that should be UTF-8 text and begin like something else, and what to do about it.
+/// What bytes seem to be that should be UTF-8 text and start like something else, and what to do about it.
 ///
-/// Without a byte-order mark, UTF-16 and UTF-32 show in the NULs among their first four bytes, which no text and no JSON has.
+/// Without a byte-order mark, UTF-16 and UTF-32 show in the NULs among their first four bytes, which no text and no
+/// JSON has.
 pub fn not_utf8_text(bytes: &[u8]) -> Option<&'static str> {
     const UTF16: &str = "UTF-16 text: encode it as UTF-8";
     const UTF32: &str = "UTF-32 text: encode it as UTF-8";

@@ -5,7 +5,7 @@ use reqwest::{Client, RequestBuilder};
 
 /// A client without connections kept: each test has a runtime of its own, and a kept one would die with the first.
 pub(crate) fn client() -> Client {
-    function::cloud::use_ring();
+    function::clients::use_ring();
     let client = Client::builder().pool_max_idle_per_host(0).no_proxy().build();
     client.unwrap_or_else(|error| panic!("no HTTP client: {error}"))
 }

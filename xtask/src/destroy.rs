@@ -4,23 +4,23 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use deploy::cloud::Google;
-use deploy::plan::{self, ARCHIVES, Action, Id, Kind, Plan, Resource, State, Step, Target, deletions};
+use deploy::plan::{self, Action, Plan, State, Step, deletions};
+use deploy::resources::{self, ARCHIVES, Id, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::Value;
 
-use crate::deploy::run_steps;
-use crate::plan::{connect, declared};
+use crate::deployment::{connect, declared, run_steps};
 use crate::{flags, terminal, topology};
 
-/// So many foreign objects are named in the refusal.
-const NAMED: usize = 5;
+/// How many foreign objects the refusal names.
+const MAX_NAMED_OBJECTS: usize = 5;
 
 pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
     let topology = topology::read(&flags.target.declaration)?;
     terminal::block_on(async {
         let google = connect(&flags.target).await?;
-        // What is part of something goes with it; which APIs there are decides what can be looked for. A policy of something that
-        // stays is looked at: what the deployment's accounts may do there is taken back.
+        // What is part of another resource is deleted with it, and APIs decide what can be read. The policies of what
+        // stays are read: what the deployment's accounts may do there is revoked.
         let mut declared = declared(&topology, google.context())?;
         let part = |kind| matches!(kind, Kind::Archive | Kind::TriggerSubscription | Kind::Policy(_));
         let lasting = |kind| matches!(kind, Kind::Policy(Target::Bucket | Target::Secret | Target::ServiceAccount));
@@ -42,7 +42,7 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
         if plan.is_empty() {
             eprintln!("Nothing to destroy in project `{}`.", google.context().project);
         } else {
-            // There may be two for every message of a fortnight.
+            // There may be two for every message of two weeks.
             let entry = |step: &&Step| step.id.kind == Kind::Archive && !step.id.name.contains(&format!("/{ARCHIVES}"));
             let entries = plan.steps.iter().filter(entry).count();
             for step in plan.steps.iter().filter(|step| !entry(step)) {
@@ -70,8 +70,8 @@ pub(crate) fn run(flags: &flags::Destroy) -> Result<()> {
     })
 }
 
-/// Steps that take from the deployment's own accounts what they may do with things that stay: secrets, and buckets and accounts that
-/// are not the deployment's. What others were granted there is theirs.
+/// Steps that revoke what the deployment's own accounts may do with what stays: secrets, and buckets and accounts that
+/// are not the deployment's. Grants of others stay.
 fn revocations(policies: &[Resource], ours: &[&Id], found: &State) -> Vec<Step> {
     let accounts = ours.iter().filter(|id| id.kind == Kind::ServiceAccount);
     let members: BTreeSet<String> = accounts.map(|id| format!("serviceAccount:{}", id.short())).collect();
@@ -89,7 +89,7 @@ fn revocations(policies: &[Resource], ours: &[&Id], found: &State) -> Vec<Step> 
                 eprintln!("left alone: {} keeps {role} for {other}, which is no account of this deployment", policy.id);
             }
         }
-        let resource = Resource { body: plan::revocation(&members), ..policy.clone() };
+        let resource = Resource { body: resources::revocation(&members), ..policy.clone() };
         let action = plan::compare(&resource, policy_found);
         if action != Action::Nothing {
             steps.push(Step { id: policy.id.clone(), action, needs: Vec::new(), resource: Some(resource) });
@@ -98,7 +98,8 @@ fn revocations(policies: &[Resource], ours: &[&Id], found: &State) -> Vec<Step> 
     steps
 }
 
-/// The archives in a bucket that is to go, and the entries of ledgers. Any other object in it is somebody's, and ends all of this before it begins.
+/// The archives and ledger entries in a bucket that is to be deleted. Any other object in it belongs to someone else,
+/// and is an error before anything is deleted.
 async fn archives(google: &Google, ours: &[&Id], topology: &Topology) -> Result<Vec<Id>> {
     let Some(bucket) = ours.iter().find(|id| id.kind == Kind::Bucket) else { return Ok(Vec::new()) };
     let prefixes: Vec<&str> = topology.expiries().into_keys().chain([ARCHIVES]).collect();
@@ -106,9 +107,11 @@ async fn archives(google: &Google, ours: &[&Id], topology: &Topology) -> Result<
     let (archives, foreign): (Vec<String>, Vec<String>) =
         objects.into_iter().partition(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
     if !foreign.is_empty() {
-        let named = foreign.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let named = foreign.iter().take(MAX_NAMED_OBJECTS).map(String::as_str).collect::<Vec<_>>().join(", ");
         bail!(
-            "bucket `{}` holds {} objects that are neither archives nor entries of a ledger: {named}\n  help: nothing was deleted; move or delete them, or remove `archive` from the topology to keep the bucket",
+            "bucket `{}` holds {} objects that are neither archives nor entries of a ledger: {named}\n  \
+                help: nothing was deleted; move or delete them, or remove `archive` from the topology to keep the \
+                bucket",
             bucket.name,
             foreign.len()
         );

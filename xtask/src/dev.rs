@@ -35,7 +35,7 @@ use session::Session;
 use crate::{flags, terminal};
 
 pub(crate) fn run(flags: &flags::Dev) -> Result<()> {
-    function::cloud::use_ring();
+    function::clients::use_ring();
     terminal::block_on(async {
         let (session, inputs) = Session::start(flags).await?;
         session.run(inputs).await

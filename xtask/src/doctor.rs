@@ -7,12 +7,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use deploy::cloud::{Api, Fault, Google, Settings};
-use deploy::plan::{Kind, Resource, Target, plan};
+use deploy::plan::plan;
+use deploy::resources::{self, Kind, Resource, Target};
 use infra::topology::Topology;
 use serde_json::json;
 
+use crate::deployment::{caller_notes, declared};
 use crate::package::{self, Readiness};
-use crate::plan::declared;
 use crate::{flags, terminal, topology};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -69,19 +70,30 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
     terminal::block_on(async {
         let secrets = topology.as_ref().is_ok_and(Topology::declares_secrets).then_some(Api::SecretManager);
         let remote = Api::always().chain(secrets).find(|api| !settings.endpoint(*api).is_local());
-        match remote.map(|api| settings.credentials(api)).transpose() {
-            Ok(Some(_)) => report.add(Mark::Good, "credentials", settings.credentials_source()),
-            Ok(None) => report.add(Mark::Good, "credentials", "none needed: every API is a stand-in on this machine"),
-            Err(error) => report.add(Mark::Bad, "credentials", error.to_string()),
+        let source = match remote.map(|api| settings.credentials(api)).transpose() {
+            Ok(Some(_)) => settings.credentials_source(),
+            Ok(None) => "none needed: every API is a stand-in on this machine".to_owned(),
+            Err(error) => return Ok(report.add(Mark::Bad, "credentials", error.to_string())),
+        };
+        if settings.project().is_err() || settings.region().is_err() {
+            return Ok(report.add(
+                Mark::Note,
+                "credentials",
+                format!("{source}; tried once project and region are set"),
+            ));
         }
-        if !report
-            .0
-            .iter()
-            .any(|(mark, name, _)| *mark == Mark::Bad && ["project", "region", "credentials"].contains(name))
-        {
-            match Google::connect(&settings).await {
-                Ok(google) => cloud(&google, topology.as_ref().ok(), &mut report).await,
-                Err(error) => report.add(Mark::Bad, "access", error.to_string()),
+        // The first call shows whether the credentials are any good.
+        match Google::connect(&settings).await {
+            Ok(google) => {
+                report.add(Mark::Good, "credentials", source);
+                cloud(&google, topology.as_ref().ok(), &mut report).await;
+            }
+            Err(error) if matches!(error.fault, Fault::Setup(obstacle) if obstacle.is_login()) => {
+                report.add(Mark::Bad, "credentials", error.to_string());
+            }
+            Err(error) => {
+                report.add(Mark::Good, "credentials", source);
+                report.add(Mark::Bad, "access", error.to_string());
             }
         }
         Ok(())
@@ -162,6 +174,9 @@ async fn cloud(google: &Google, topology: Option<&Topology>, report: &mut Report
     }
     buckets(google, &declared, report).await;
     secrets(google, &declared, report).await;
+    for note in caller_notes(&declared, context) {
+        report.add(Mark::Note, "callers", note);
+    }
     // Creating a service agent is part of enabling its service. Where that cannot be told, it is taken for needed.
     let agent = match google.find(&declared, &topology.name).await {
         Ok(found) => plan(&declared, &found).steps.iter().any(|step| step.id.kind == Kind::ServiceAgent),
@@ -208,8 +223,8 @@ async fn secrets(google: &Google, declared: &[Resource], report: &mut Report) {
 }
 
 async fn permissions(google: &Google, declared: &[Resource], enables: bool, report: &mut Report) {
-    let needed = permissions::needed(declared, enables);
-    let asked: Vec<&str> = needed.iter().map(|(permission, _)| *permission).collect();
+    let needed = resources::permissions(declared, enables);
+    let asked: Vec<&str> = needed.iter().map(|permission| permission.name).collect();
     match google.missing_permissions(&asked).await {
         Ok(missing) if missing.is_empty() => {
             report.add(Mark::Good, "permissions", format!("all {} that deploying needs", asked.len()));

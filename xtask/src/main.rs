@@ -16,6 +16,7 @@
 //!
 //! - `flags`: the whole command line
 //! - `topology`: the declaration that a verb works on; `terminal`: colour, questions, a runtime
+//! - `deployment`: the project, what is declared and found there, the steps of a plan
 //! - `package`: the function, compiled and packed; `cargo`: how cargo is started
 //! - `pubsub_client`: clients of Pub/Sub and Cloud Storage for the verbs that handle messages
 //! - `original_model`, `digest`, `write_to`: the float32 model, SHA-256, output files
@@ -24,6 +25,7 @@ mod bench;
 mod build;
 mod cargo;
 mod deploy;
+mod deployment;
 mod destroy;
 mod dev;
 mod digest;

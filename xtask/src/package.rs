@@ -17,7 +17,7 @@ mod zig;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use deploy::plan;
+use deploy::resources;
 use infra::topology::ArchiveFormat;
 
 pub(crate) use archive::Archive;
@@ -69,6 +69,6 @@ fn archive_folder(metadata: &Metadata) -> PathBuf {
 pub(crate) fn newest() -> Option<PathBuf> {
     let folder = archive_folder(&Metadata::read(root(), false).ok()?);
     let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let archives = files.filter(|path| path.to_str().is_some_and(|path| plan::Archive::named(path).is_some()));
+    let archives = files.filter(|path| path.to_str().is_some_and(|path| resources::Archive::named(path).is_some()));
     archives.max_by_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok())
 }

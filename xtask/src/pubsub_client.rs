@@ -16,9 +16,9 @@ use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin};
 use google_cloud_pubsub::retry_policy::RetryableErrors;
 use google_cloud_storage::client::Storage;
 use help::help;
-use infra::causes;
+use infra::error_chain;
 use infra::topology::Topology;
-pub(crate) use rest::RestClient;
+pub(crate) use rest::RetryingRestClient;
 use tokio::time::{Interval, interval};
 
 use crate::flags::Target;
@@ -44,7 +44,7 @@ pub(crate) struct PubSubClient {
 
 impl PubSubClient {
     pub(crate) fn find(target: &Target) -> Result<Self> {
-        function::cloud::use_ring();
+        function::clients::use_ring();
         let settings = Settings::find(target.project.as_deref(), None);
         let project = settings.project()?.to_owned();
         let topology = topology::read(&target.declaration)?;
@@ -81,9 +81,8 @@ impl PubSubClient {
     }
 
     /// A client for methods that the official client lacks.
-    pub(crate) fn rest(&self) -> Result<RestClient> {
-        let endpoint = self.settings.endpoint(Api::PubSub);
-        RestClient::new(endpoint, self.settings.credentials(Api::PubSub)?)
+    pub(crate) fn rest(&self) -> Result<RetryingRestClient> {
+        RetryingRestClient::new(&self.settings)
     }
 
     pub(crate) async fn admin(&self) -> Result<SubscriptionAdmin> {
@@ -110,7 +109,7 @@ impl PubSubClient {
             let shared = cause.downcast_ref::<Arc<Error>>().map(|error| &**error);
             Some(cause.downcast_ref::<Error>().or(shared)?.status()?.code)
         });
-        anyhow!("{what} at {}: {}\n  help: {}", self.address(), causes(error), help(code))
+        anyhow!("{what} at {}: {}\n  help: {}", self.address(), error_chain(error), help(code))
     }
 }
 

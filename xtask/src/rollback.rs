@@ -2,11 +2,11 @@
 
 use anyhow::{Result, bail, ensure};
 use deploy::cloud::Google;
-use deploy::plan::{self, ARCHIVES, Action, Archive, Id, Kind, Plan, Resource, State, Step};
+use deploy::plan::{self, Action, Plan, State, Step};
+use deploy::resources::{self, ARCHIVES, Archive, Id, Kind, Resource};
 use serde_json::{Value, json};
 
-use crate::deploy::run_steps;
-use crate::plan::connect;
+use crate::deployment::{connect, run_steps};
 use crate::{flags, terminal, topology};
 
 /// A service, where it is and where it could go.
@@ -39,7 +39,7 @@ pub(crate) fn run(flags: &flags::Rollback) -> Result<()> {
         for service in &services {
             let target = service.target(flags.to.as_deref())?;
             let bucket = target.split_once('/').map_or(target, |(bucket, _)| bucket);
-            // None at all is no archive either; another project's would have its code run here.
+            // A bucket of another project would have its code run here. Without a bucket there is no archive either.
             google.read(&Id::new(Kind::Bucket, bucket)).await?;
             if google.read(&Id::new(Kind::Archive, target)).await?.is_none() {
                 bail!("the archive gs://{target} of service `{}` is not there any more", service.name);
@@ -99,7 +99,7 @@ impl Service {
 
     /// `BUCKET/OBJECT` of the archive that runs.
     fn current(&self) -> String {
-        let (bucket, object) = plan::source(&self.found["template"]).unwrap_or_default();
+        let (bucket, object) = resources::source(&self.found["template"]).unwrap_or_default();
         format!("{bucket}/{object}")
     }
 
@@ -119,7 +119,8 @@ impl Service {
             }
             ([], Some(wanted)) => {
                 bail!(
-                    "service `{}` has no revision with an archive {wanted}…\n  help: `cargo xtask rollback --list` shows them",
+                    "service `{}` has no revision with an archive {wanted}…\n  \
+                        help: `cargo xtask rollback --list` shows them",
                     self.name
                 )
             }
@@ -131,7 +132,7 @@ impl Service {
         let object = target.split_once('/').map_or(target, |(_, object)| object);
         let source = json!({"sourceCode": {"cloudStorageSource": {"object": object}}});
         let body = json!({"template": {"containers": [source]}});
-        let resource = Resource { id: self.id.clone(), body, creation: json!({}), needs: Vec::new() };
+        let resource = Resource::new(self.id.clone(), body);
         let action = plan::compare(&resource, &self.found);
         let (mut found, mut steps) = (State::default(), Vec::new());
         found.insert(self.id.clone(), self.found.clone());

@@ -57,7 +57,8 @@ pub(crate) fn parse(text: &str, path: &Path, environment: Option<&str>) -> Resul
     // A runtime declaration lacks the rest of the topology, and `deploy` would delete that.
     ensure!(
         !topology.runtime,
-        "the topology {name} is the copy of an archive, which holds only what the function reads\n  help: give the declaration that it was made from, such as infra/topology.toml"
+        "the topology {name} is the copy of an archive, which holds only what the function reads\n  \
+            help: give the declaration that it was made from, such as infra/topology.toml"
     );
     Ok(topology)
 }

@@ -15,7 +15,7 @@ const CLAIMS: [&str; 1] = [
 /// Header, claims, the length of the signature, and what happens to the whole token.
 type Parts = (Damaged, Damaged, u8, Hits);
 
-/// Whatever comes is taken apart or refused, and what is taken is what its parts say.
+/// Every input is decoded or refused, and a token that is accepted says what its parts say.
 #[test]
 fn tokens_are_what_they_say() {
     fuzz::check!().with_test_time(fuzz::BRIEFLY).with_iterations(fuzz::INPUTS).with_type().for_each(
@@ -33,7 +33,7 @@ fn tokens_are_what_they_say() {
                 let claims = text.split('.').nth(1).unwrap();
                 let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
                 assert!(std::str::from_utf8(&claims).is_ok());
-                // Half a surrogate pair in a claim that nobody reads is no JSON of theirs either.
+                // Half a surrogate pair in a claim that is not read is not valid JSON for serde either.
                 let Ok(claims) = serde_json::from_slice::<serde_json::Value>(&claims) else { return };
                 assert_eq!(claims["aud"], audience);
                 assert!(claims["exp"].as_i64().unwrap() > now - 60 && claims["iat"].as_i64().unwrap() <= now + 60);

@@ -1,5 +1,8 @@
-//! The issuer's public keys: fetched as a JSON Web Key Set (RFC 7517), kept as long as its `Cache-Control` says, renewed in the
-//! background. Whatever tokens arrive, it is asked once in [`GAP`] at most.
+//! The issuer's public keys.
+//!
+//! They are fetched as a JSON Web Key Set (RFC 7517), cached as long as its `Cache-Control` says, and renewed in the
+//! background. Whichever tokens arrive, there is at most one request to the issuer in [`MIN_FETCH_INTERVAL`]. While the
+//! issuer cannot be reached, cached keys are used for [`MAX_STALENESS`] longer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,21 +15,25 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::Deserialize;
 
 use super::token::Token;
-use crate::cloud::{read_answer, use_ring};
-use infra::causes;
+use crate::clients::{read_answer, use_ring};
+use infra::error_chain;
 
 /// The least time between two fetches.
-const GAP: Duration = Duration::from_secs(10);
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
 /// How long one fetch may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest answer in bytes, and the most keys in it. Google's has two keys in 1.5 KB.
-const MAX_BYTES: usize = 256 << 10;
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest key set, in bytes. Google's has 1.5 KB.
+const MAX_KEY_SET_BYTES: usize = 256 << 10;
+/// The most keys of a key set. Google's has two.
 const MAX_KEYS: usize = 64;
-/// How long keys are fresh where the answer does not say, and at least and at most.
-const FRESH: Duration = Duration::from_secs(3600);
-const FRESH_BOUNDS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
-/// How long known keys go on when no others can be fetched.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+/// How long keys are fresh where the response does not say.
+const DEFAULT_FRESHNESS: Duration = Duration::from_secs(3600);
+/// The least that keys are fresh, whatever the response says.
+const MIN_FRESHNESS: Duration = Duration::from_secs(60);
+/// The most that keys are fresh, whatever the response says.
+const MAX_FRESHNESS: Duration = Duration::from_secs(24 * 3600);
+/// How long cached keys are used beyond their freshness when no others can be fetched.
+const MAX_STALENESS: Duration = Duration::from_secs(24 * 3600);
 
 /// An RSA public key.
 pub(super) struct Key {
@@ -35,19 +42,20 @@ pub(super) struct Key {
 }
 
 /// No keys could be fetched.
-#[derive(Debug)]
-pub(super) struct Unavailable;
+#[derive(Debug, thiserror::Error)]
+#[error("no keys could be fetched")]
+pub(super) struct KeysUnavailableError;
 
 pub(super) struct Keys {
     url: String,
     client: Client,
-    known: Mutex<Arc<Known>>,
-    /// One fetch at a time, and what came of the last.
-    last: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    cache: Mutex<Arc<CachedKeys>>,
+    /// One fetch at a time: when the last one ended, and whether it succeeded.
+    last_fetch: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 #[derive(Default)]
-struct Known {
+struct CachedKeys {
     keys: HashMap<String, Arc<Key>>,
     /// When they were fetched, and how long they are fresh.
     fetched: Option<(Instant, Duration)>,
@@ -70,7 +78,8 @@ struct WebKey {
     e: Option<String>,
 }
 
-/// Keys over plain HTTP would let in whoever answers first; on this machine nobody else does.
+/// Checks an address of keys. Over plain HTTP, others on the network could answer with keys of their own; on this
+/// machine they cannot.
 pub(crate) fn check_url(text: &str) -> Result<(), String> {
     let right = "it takes an https:// address, or http:// on this machine";
     let url = Url::parse(text).map_err(|error| format!("{error}; {right}"))?;
@@ -92,75 +101,76 @@ impl Key {
 impl Keys {
     pub(super) fn new(url: &str) -> Result<Self, reqwest::Error> {
         use_ring();
-        let mut client = Client::builder().timeout(PATIENCE).redirect(redirect::Policy::none());
+        let mut client = Client::builder().timeout(FETCH_TIMEOUT).redirect(redirect::Policy::none());
         if Url::parse(url).is_ok_and(|url| is_local(&url)) {
             client = client.no_proxy();
         }
-        let (known, last) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self { url: url.to_owned(), client: client.build()?, known, last })
+        let (cache, last_fetch) = (Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self { url: url.to_owned(), client: client.build()?, cache, last_fetch })
     }
 
-    /// The key of this id; `None` if the issuer has none. One that is known is found without waiting.
+    /// The key of this id; `None` if the issuer has none. A cached key is returned without waiting.
     ///
     /// # Errors
-    /// The key is not known, and no keys can be fetched.
-    pub(super) async fn get(self: &Arc<Self>, id: &str) -> Result<Option<Arc<Key>>, Unavailable> {
-        let known = self.known();
-        if let (Some(key), Some((fetched, fresh))) = (known.keys.get(id), known.fetched) {
+    /// The key is not cached, and no keys can be fetched.
+    pub(super) async fn get(self: &Arc<Self>, id: &str) -> Result<Option<Arc<Key>>, KeysUnavailableError> {
+        let cached = self.cached();
+        if let (Some(key), Some((fetched, fresh))) = (cached.keys.get(id), cached.fetched) {
             let age = fetched.elapsed();
             if age > fresh {
                 self.renew();
             }
-            if age <= fresh + STALE {
+            if age <= fresh + MAX_STALENESS {
                 return Ok(Some(Arc::clone(key)));
             }
         }
-        // Apart, since hardly any request needs it and all would carry room for it.
-        if Box::pin(self.fetch()).await { Ok(self.known().keys.get(id).cloned()) } else { Err(Unavailable) }
+        // Boxed, since hardly any request needs it and all would carry its size.
+        if Box::pin(self.fetch()).await { Ok(self.cached().keys.get(id).cloned()) } else { Err(KeysUnavailableError) }
     }
 
-    /// Fetches in the background, unless that is being done.
+    /// Fetches in the background, unless a fetch is in progress.
     pub(super) fn renew(self: &Arc<Self>) {
-        if self.last.try_lock().is_ok() {
+        if self.last_fetch.try_lock().is_ok() {
             let keys = Arc::clone(self);
             tokio::spawn(async move { keys.fetch().await });
         }
     }
 
-    fn known(&self) -> Arc<Known> {
-        Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    fn cached(&self) -> Arc<CachedKeys> {
+        Arc::clone(&self.cache.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches, unless that was just done; whether the last fetch succeeded.
+    /// Fetches, unless the last fetch has just ended. Returns whether the last fetch succeeded.
     async fn fetch(&self) -> bool {
-        let mut last = self.last.lock().await;
+        let mut last = self.last_fetch.lock().await;
         if let Some((at, succeeded)) = *last
-            && at.elapsed() < GAP
+            && at.elapsed() < MIN_FETCH_INTERVAL
         {
             return succeeded;
         }
         let fetched = self.download().await;
         let succeeded = fetched.is_ok();
         match fetched {
-            Ok(known) => *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(known),
+            Ok(keys) => *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
             Err(why) => {
-                tracing::warn!(url = self.url, why, "no keys for push tokens (AUTH_KEYS_URL); known ones go on")
+                let what = "cannot fetch the keys of push tokens (AUTH_KEYS_URL); continuing with cached keys";
+                tracing::warn!(url = self.url, why, "{what}");
             }
         }
         *last = Some((Instant::now(), succeeded));
         succeeded
     }
 
-    async fn download(&self) -> Result<Known, String> {
-        let wrong = |error: reqwest::Error| causes(&error);
+    async fn download(&self) -> Result<CachedKeys, String> {
+        let wrong = |error: reqwest::Error| error_chain(&error);
         let answer = self.client.get(&self.url).send().await.map_err(wrong)?;
         if !answer.status().is_success() {
             return Err(format!("the answer is {}", answer.status()));
         }
         let control = answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
-        let fresh = control.and_then(max_age).unwrap_or(FRESH).clamp(FRESH_BOUNDS[0], FRESH_BOUNDS[1]);
-        let keys = read(&read_answer(answer, MAX_BYTES).await?)?;
-        Ok(Known { keys, fetched: Some((Instant::now(), fresh)) })
+        let fresh = control.and_then(max_age).unwrap_or(DEFAULT_FRESHNESS).clamp(MIN_FRESHNESS, MAX_FRESHNESS);
+        let keys = read(&read_answer(answer, MAX_KEY_SET_BYTES).await?)?;
+        Ok(CachedKeys { keys, fetched: Some((Instant::now(), fresh)) })
     }
 }
 
@@ -204,8 +214,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let keys = Arc::new(Keys::new(&format!("http://{}/", listener.local_addr().unwrap())).unwrap());
         let known = HashMap::from([("old".to_owned(), Arc::new(Key { n: vec![1], e: vec![1] }))]);
-        *keys.known.lock().unwrap() = Arc::new(Known { keys: known, fetched: Some((Instant::now(), Duration::ZERO)) });
-        // Nobody has answered yet.
+        let cached = CachedKeys { keys: known, fetched: Some((Instant::now(), Duration::ZERO)) };
+        *keys.cache.lock().unwrap() = Arc::new(cached);
+        // There is no response yet.
         assert!(keys.get("old").await.unwrap().is_some());
         let (mut stream, _) = listener.accept().await.unwrap();
         assert!(keys.get("old").await.unwrap().is_some());
@@ -214,10 +225,10 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\ncache-control: public, Max-Age=7200\r\nconnection: close";
         let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).await.unwrap();
-        // Waits for the fetch under way.
+        // Waits for the fetch in progress.
         assert!(keys.get("new").await.unwrap().is_some());
-        assert_eq!(keys.known().fetched.unwrap().1, Duration::from_secs(7200));
-        // What the issuer has no more is refused, and nothing makes it ask again so soon.
+        assert_eq!(keys.cached().fetched.unwrap().1, Duration::from_secs(7200));
+        // A key that the issuer no longer has is refused, and nothing makes the process ask again so soon.
         for unknown in ["old", "forged"] {
             assert!(keys.get(unknown).await.unwrap().is_none());
         }

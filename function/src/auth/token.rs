@@ -4,14 +4,14 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// The longest token in bytes. Google's have about a thousand.
-const MAX_TOKEN: usize = 8 << 10;
+/// The longest token, in bytes. Google's have about a thousand.
+const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// By how many seconds the clocks of issuer and receiver may differ.
-pub(super) const LEEWAY: i64 = 60;
+pub(super) const LEEWAY_SECONDS: i64 = 60;
 /// Who signs identity tokens for Google's accounts.
 const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
 
-/// A token whose signature has not been looked at.
+/// A token whose signature is not verified yet.
 pub(super) struct Token<'a> {
     header: Header,
     claims: Claims,
@@ -41,9 +41,9 @@ struct Claims {
 }
 
 impl<'a> Token<'a> {
-    /// Takes a token apart; the error says what is wrong with it.
+    /// Decodes a token; the error says what is wrong with it.
     pub(super) fn read(text: &'a str) -> Result<Self, &'static str> {
-        if text.len() > MAX_TOKEN {
+        if text.len() > MAX_TOKEN_BYTES {
             return Err("the token is too long");
         }
         let not_a_jwt = "the token is no JWT: three parts in base64url, the first two JSON";
@@ -58,7 +58,7 @@ impl<'a> Token<'a> {
         Ok(Self { header, claims, signed: signed.as_bytes(), signature })
     }
 
-    /// Checks the claims at a time in Unix seconds.
+    /// Checks the claims at a time, in Unix seconds.
     pub(super) fn check(&self, audience: &str, now: i64) -> Result<(), &'static str> {
         let Claims { iss, aud, exp, iat, nbf, .. } = &self.claims;
         if !ISSUERS.contains(&iss.as_str()) {
@@ -67,16 +67,16 @@ impl<'a> Token<'a> {
         if aud != audience {
             return Err("the token is for another audience");
         }
-        if exp.saturating_add(LEEWAY) <= now {
+        if exp.saturating_add(LEEWAY_SECONDS) <= now {
             return Err("the token has expired");
         }
-        if iat.max(&nbf.unwrap_or(i64::MIN)).saturating_sub(LEEWAY) > now {
+        if iat.max(&nbf.unwrap_or(i64::MIN)).saturating_sub(LEEWAY_SECONDS) > now {
             return Err("the token is not valid yet");
         }
         Ok(())
     }
 
-    /// The key that it says it is signed with; empty if it does not say.
+    /// The id of the key that the token names; empty if it names none.
     pub(super) fn key_id(&self) -> &str {
         self.header.kid.as_deref().unwrap_or_default()
     }

@@ -1,400 +1,243 @@
-//! The threads that empty the queue, and the watch over them.
+//! What the worker threads share: the queue, the batches that run, and the averages that decisions are made by.
 //!
-//! A run that outlasts [`Bounds::run_time`] is given up: its messages are answered with `Retry`, and another thread takes the
-//! place of the one that hangs, which cannot be ended. After [`HUNG`] of those nothing more is expected of this process.
+//! This file is the side that requests see: [`push`](Pool::push), [`remove`](Pool::remove),
+//! [`refusal`](Pool::refusal). The threads are in [`worker`](super::worker) and [`watchdog`](super::watchdog).
+//!
+//! # Invariants
+//!
+//! One mutex guards the whole [`State`], and no task runs and no input is dropped while it is held.
+//!
+//! - A job's reply is in exactly one of three lists: `queue`, `rerun_alone`, or the [`UnansweredBatch`] of the batch
+//!   it runs in. Whoever takes it out answers it. So every message is answered once, even if its batch returns after
+//!   it was given up.
+//! - `workers` counts threads that run or wait for work; a thread whose batch was given up is counted in `hung`
+//!   instead, until its task returns after all.
+//! - While there is work, either no worker is idle or one is being woken (`waking`). See
+//!   [`claim_idle_worker`](State::claim_idle_worker).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::queue::{Batch, Queue, Ticket};
+use super::queue::{Queue, Ticket};
 use super::sync::{Condvar, Mutex, MutexGuard, spawn};
-use super::{Arc, Bounds, PoisonError};
+use super::{Arc, Limits, PoisonError};
 use crate::Outcome;
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
 
-/// So many threads may hang before the process counts as broken.
-pub(super) const HUNG: usize = 3;
+/// The process counts as broken once this many threads hang.
+pub(super) const MAX_HUNG_WORKERS: usize = 3;
 
-/// Messages of a batch on average from which it pays to wait for the requests that have arrived already.
-const COMPANY: f64 = 1.5;
+/// Average number of messages in a batch above which waking a worker is delayed until the requests that have already
+/// been received are queued too. Below it a message most likely runs alone, and the delay would gain nothing.
+const DELAY_WAKE_ABOVE: f64 = 1.5;
+
+/// The shortest and the longest wait that an `Overloaded` outcome asks for. `Retry-After` counts whole seconds.
+const OVERLOADED_SECONDS: (f64, f64) = (1.0, 30.0);
 
 pub(super) struct Pool {
-    tasks: Arc<[Box<dyn AnyTask>]>,
-    bounds: Bounds,
-    metrics: Arc<Metrics>,
+    pub(super) tasks: Arc<[Box<dyn AnyTask>]>,
+    pub(super) limits: Limits,
+    pub(super) metrics: Arc<Metrics>,
     state: Mutex<State>,
-    /// For workers: there is work, or the end.
-    arrival: Condvar,
-    /// For the watch: a run has begun while there was none, or the end.
-    begun: Condvar,
+    /// Wakes idle workers: there is work, or the pool is closed.
+    pub(super) work_arrived: Condvar,
+    /// Wakes the watchdog: a batch has begun while none ran, or the pool is closed.
+    pub(super) batch_begun: Condvar,
 }
 
-struct State {
-    queue: Queue<Job>,
-    /// Of batches that failed as a whole, the last one next; each runs alone.
-    apart: Vec<(usize, Job)>,
-    running: Vec<Run>,
-    next_run: u64,
-    /// Threads that work or wait for work; the others hang.
-    workers: usize,
-    hung: usize,
-    /// Workers that sleep.
-    idle: usize,
-    /// Of those, how many are being woken: one call is enough for all that comes until they are there.
-    called: usize,
-    /// The watch sleeps until a run begins.
-    unwatched: bool,
-    /// Tokens of a message that was queued, a moving average.
-    cost: f64,
-    /// Messages of a batch, a moving average.
-    company: f64,
-    /// Tokens a second of one worker, a moving average; zero until a batch has run.
-    rate: f64,
-    closed: bool,
+pub(super) struct State {
+    pub(super) queue: Queue<Job>,
+    /// Jobs of batches that failed as a whole, with their task. Each runs alone, before anything in the queue; the
+    /// last is next.
+    pub(super) rerun_alone: Vec<(usize, Job)>,
+    pub(super) unanswered: Vec<UnansweredBatch>,
+    pub(super) next_batch_id: u64,
+    /// Threads that run or wait for work; those that hang are not among them.
+    pub(super) workers: usize,
+    pub(super) hung: usize,
+    /// Workers that wait for work.
+    pub(super) idle: usize,
+    /// Idle workers that were notified but are not running yet; one notification covers everything queued until they
+    /// start.
+    pub(super) waking: usize,
+    /// The watchdog waits for a batch to begin and has to be notified of it.
+    pub(super) watchdog_idle: bool,
+    /// Tokens of a queued message: a moving average over about 64 messages.
+    average_cost: f64,
+    /// Messages in a batch: a moving average over about 8 batches.
+    pub(super) average_batch_len: f64,
+    /// Speed of one worker: a moving average over about 5 batches, zero until one has run.
+    pub(super) tokens_per_second: f64,
+    pub(super) closed: bool,
 }
 
-struct Job {
-    input: AnyInput,
-    reply: Reply,
+/// Work that waits to be run.
+pub(super) struct Job {
+    pub(super) input: AnyInput,
+    pub(super) reply: Reply,
 }
 
-type Reply = oneshot::Sender<Outcome>;
+pub(super) type Reply = oneshot::Sender<Outcome>;
 
-/// A call of a task that has not returned. Whoever takes it out of the state answers its messages.
-struct Run {
-    id: u64,
-    until: Instant,
-    replies: Vec<Reply>,
-}
-
-/// What a worker takes with it.
-struct Call {
-    id: u64,
-    task: usize,
-    tokens: usize,
-    inputs: Vec<AnyInput>,
+/// A batch that has begun and whose messages have no outcome yet. The thread that removes it from the state, its
+/// worker or the watchdog, answers them.
+pub(super) struct UnansweredBatch {
+    pub(super) id: u64,
+    /// When the watchdog gives it up.
+    pub(super) deadline: Instant,
+    pub(super) replies: Vec<Reply>,
 }
 
 impl Pool {
-    /// With its threads. They end after [`close`](Self::close).
+    /// Starts the worker threads and the watchdog. They end after [`close`](Self::close).
+    ///
+    /// # Errors
+    /// The system refuses a thread.
     pub(super) fn start(
         tasks: Arc<[Box<dyn AnyTask>]>,
-        bounds: Bounds,
+        limits: Limits,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Arc<Self>> {
+        let workers = limits.workers.max(1);
         let state = State {
-            queue: Queue::new(tasks.len(), bounds.batch_tokens),
-            apart: Vec::new(),
-            running: Vec::new(),
-            next_run: 0,
-            workers: bounds.workers.max(1),
+            queue: Queue::new(tasks.len(), limits.batch_tokens),
+            rerun_alone: Vec::new(),
+            unanswered: Vec::new(),
+            next_batch_id: 0,
+            workers,
             hung: 0,
             idle: 0,
-            called: 0,
-            unwatched: false,
-            cost: 0.0,
-            company: 1.0,
-            rate: 0.0,
+            waking: 0,
+            watchdog_idle: false,
+            average_cost: 0.0,
+            average_batch_len: 1.0,
+            tokens_per_second: 0.0,
             closed: false,
         };
-        let state = Mutex::new(state);
-        let pool = Arc::new(Self { tasks, bounds, metrics, state, arrival: Condvar::new(), begun: Condvar::new() });
-        let started = (0..bounds.workers.max(1)).try_for_each(|_| pool.add_worker());
+        let (work_arrived, batch_begun) = (Condvar::new(), Condvar::new());
+        let pool = Arc::new(Self { tasks, limits, metrics, state: Mutex::new(state), work_arrived, batch_begun });
+        let started = (0..workers).try_for_each(|_| pool.add_worker());
         let started = started.and_then(|()| {
-            let watch = Arc::clone(&pool);
-            spawn("batch-watch", move || watch.watch())
+            let watchdog = Arc::clone(&pool);
+            spawn("batch-watchdog", move || watchdog.watch())
         });
-        // Those that did start must end if another did not.
+        // If one thread did not start, those that did must end.
         started.inspect_err(|_| pool.close())?;
         Ok(pool)
     }
 
+    /// Lets workers finish what is queued and then ends all threads.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.arrival.notify_all();
-        self.begun.notify_all();
+        self.work_arrived.notify_all();
+        self.batch_begun.notify_all();
     }
 
-    /// Whether more can be expected than that every task hangs.
+    /// Whether this process can still be expected to run tasks; not once [`MAX_HUNG_WORKERS`] threads hang.
     pub(super) fn is_live(&self) -> bool {
         let state = self.lock();
-        state.hung < HUNG && state.workers > 0
+        state.hung < MAX_HUNG_WORKERS && state.workers > 0
     }
 
-    /// Whether a message of common size would be refused, while nobody knows yet what it costs.
+    /// `Overloaded` if a message of average cost would not fit in the queue. Lets a caller refuse a message before it
+    /// spends anything on finding out the real cost.
     pub(super) fn refusal(&self) -> Option<Outcome> {
         let state = self.lock();
-        let most = self.bounds.queue_tokens;
-        let likely = (state.cost as usize).clamp(1, (most / 64).max(1));
-        (state.queue.tokens() + likely > most).then(|| state.overloaded(&self.bounds))
+        let capacity = self.limits.queue_tokens;
+        let likely_cost = (state.average_cost as usize).clamp(1, (capacity / 64).max(1));
+        (state.queue.tokens() + likely_cost > capacity).then(|| state.overloaded(&self.limits))
     }
 
-    /// Queues work, and says where; or what became of it at once. If the second part is true, a worker sleeps and only
-    /// [`call`](Self::call) will wake it: soon, but others have lately come together, and had better be queued first.
+    /// Queues the work and returns its ticket, or the outcome if it was refused.
+    ///
+    /// If the flag is true an idle worker still has to be woken with [`wake_worker`](Self::wake_worker); yield first,
+    /// so that requests already received can join the batch.
     pub(super) fn push(
         &self,
         task: usize,
         work: Work<AnyInput>,
-        suspect: bool,
+        run_alone: bool,
         reply: Reply,
     ) -> Result<(Ticket, bool), Outcome> {
-        let most = self.bounds.queue_tokens;
+        let capacity = self.limits.queue_tokens;
         let mut state = self.lock();
         if state.closed {
             return Err(Outcome::retry("this instance is shutting down"));
         }
-        if work.cost > most {
+        if work.cost > capacity {
             let detail =
-                format!("the message costs {} tokens, and at most {most} fit in the queue; split it", work.cost);
+                format!("the message costs {} tokens, and at most {capacity} fit in the queue; split it", work.cost);
             return Err(Outcome::rejected("message-too-large", detail));
         }
         if state.workers == 0 {
             return Err(Outcome::retry("tasks hang in this instance; another one takes the message"));
         }
-        if state.queue.tokens() + work.cost > most {
-            return Err(state.overloaded(&self.bounds));
+        if state.queue.tokens() + work.cost > capacity {
+            return Err(state.overloaded(&self.limits));
         }
         let job = Job { input: work.input, reply };
-        let queued = state.queue.push(task, work.cost, suspect, Instant::now(), job);
+        let queued = state.queue.push(task, work.cost, run_alone, Instant::now(), job);
         let ticket = queued.ok_or_else(|| Outcome::retry("there is no such task"))?;
-        state.cost += (work.cost as f64 - state.cost) / 64.0;
+        state.average_cost += (work.cost as f64 - state.average_cost) / 64.0;
         self.metrics.queue_tokens(state.queue.tokens());
-        let call = state.summon();
-        let later = call && state.company > COMPANY;
+        let claimed = state.claim_idle_worker();
+        let wake_later = claimed && state.average_batch_len > DELAY_WAKE_ABOVE;
         drop(state);
-        if call && !later {
-            self.call();
+        if claimed && !wake_later {
+            self.wake_worker();
         }
-        Ok((ticket, later))
+        Ok((ticket, wake_later))
     }
 
-    /// Takes a job whose sender has gone out of the queue.
+    /// Takes a job out of the queue whose sender no longer waits for it.
     pub(super) fn remove(&self, ticket: &Ticket) {
         let mut state = self.lock();
         let removed = state.queue.remove(ticket);
         self.metrics.queue_tokens(state.queue.tokens());
         drop(state);
-        drop(removed); // an input may take its time
+        drop(removed); // dropping an input may take long
     }
 
-    /// Of all that waits.
+    /// Wakes the idle worker that was [claimed](State::claim_idle_worker).
+    pub(super) fn wake_worker(&self) {
+        self.work_arrived.notify_one();
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is consistent between statements, and tasks run outside the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tokens in the queue.
     #[cfg(test)]
     pub(super) fn tokens(&self) -> usize {
         self.lock().queue.tokens()
     }
 
-    /// Workers that sleep.
+    /// Workers that wait for work.
     #[cfg(test)]
     pub(super) fn idle(&self) -> usize {
         self.lock().idle
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is consistent between statements, and tasks run outside the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts a worker that has been counted.
-    fn add_worker(self: &Arc<Self>) -> std::io::Result<()> {
-        let pool = Arc::clone(self);
-        spawn("batch", move || pool.work()).inspect_err(|_| self.lock().workers -= 1)
-    }
-
-    fn work(&self) {
-        while let Some(call) = self.next() {
-            // Tasks are caught closer by. This is for inputs that panic when dropped: a dead worker would answer nobody.
-            let goes_on = catch_unwind(AssertUnwindSafe(|| self.run(call))).unwrap_or_else(|_| {
-                tracing::error!("an input panicked when it was dropped");
-                true
-            });
-            if !goes_on {
-                break;
-            }
-        }
-    }
-
-    /// Waits for work; `None` when closed and empty.
-    fn next(&self) -> Option<Call> {
-        let mut state = self.lock();
-        loop {
-            if let Some((task, job)) = state.apart.pop() {
-                return Some(self.begin(state, Batch { task, tokens: 0, jobs: vec![job] }));
-            }
-            let left = match state.queue.oldest() {
-                None if state.closed => return None,
-                None => Duration::MAX,
-                Some(_) if state.closed || state.queue.tokens() >= self.bounds.batch_tokens => Duration::ZERO,
-                Some(_) if self.bounds.wait.is_zero() => Duration::ZERO,
-                Some(oldest) => self.bounds.wait.saturating_sub(oldest.elapsed()),
-            };
-            if left.is_zero()
-                && let Some(batch) = state.queue.cut()
-            {
-                self.metrics.queue_tokens(state.queue.tokens());
-                return Some(self.begin(state, batch));
-            }
-            state.idle += 1;
-            state = if left == Duration::MAX {
-                self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner)
-            } else {
-                self.arrival.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-            };
-            state.idle -= 1;
-            state.called = state.called.saturating_sub(1);
-        }
-    }
-
-    /// Wakes the worker that was [summoned](State::summon).
-    pub(super) fn call(&self) {
-        self.arrival.notify_one();
-    }
-
-    fn begin(&self, mut state: MutexGuard<'_, State>, batch: Batch<Job>) -> Call {
-        let id = state.next_run;
-        state.next_run += 1;
-        state.company += (batch.jobs.len() as f64 - state.company) / 8.0;
-        let (inputs, replies) = batch.jobs.into_iter().map(|job| (job.input, job.reply)).unzip();
-        state.running.push(Run { id, until: Instant::now() + self.bounds.run_time, replies });
-        // An arrival may have woken this worker while another slept on.
-        let more = !(state.queue.is_empty() && state.apart.is_empty()) && state.summon();
-        let unwatched = std::mem::take(&mut state.unwatched);
-        drop(state);
-        if more {
-            self.call();
-        }
-        if unwatched {
-            self.begun.notify_one();
-        }
-        Call { id, task: batch.task, tokens: batch.tokens, inputs }
-    }
-
-    /// Runs a batch and answers every message of it once; whether this thread is still wanted.
-    fn run(&self, call: Call) -> bool {
-        let task = &*self.tasks[call.task];
-        let inputs: Vec<&AnyInput> = call.inputs.iter().collect();
-        let start = Instant::now();
-        let outcomes = catch_unwind(AssertUnwindSafe(|| task.run(&inputs)));
-        let elapsed = start.elapsed().as_secs_f64();
-
-        let mut state = self.lock();
-        let Some(at) = state.running.iter().position(|run| run.id == call.id) else {
-            // Given up long ago, and it was no more than slow.
-            state.hung -= 1;
-            let wanted = state.workers < self.bounds.workers.max(1);
-            state.workers += usize::from(wanted);
-            return wanted;
-        };
-        let replies = state.running.swap_remove(at).replies;
-        if call.tokens > 0 {
-            let rate = call.tokens as f64 / elapsed.max(1e-6);
-            state.rate = if state.rate == 0.0 { rate } else { 0.8 * state.rate + 0.2 * rate };
-        }
-        let outcomes = match outcomes {
-            Ok(outcomes) if outcomes.len() == replies.len() => outcomes,
-            failed => {
-                // Alone each of them shows whether it was its fault.
-                let apart = replies.len() > 1;
-                let replies = if apart {
-                    let jobs = call.inputs.into_iter().zip(replies).map(|(input, reply)| Job { input, reply });
-                    state.apart.extend(jobs.rev().map(|job| (call.task, job)));
-                    Vec::new()
-                } else {
-                    replies
-                };
-                drop(state);
-                let what = match failed {
-                    Ok(_) => "the task returned another number of outcomes than it had inputs",
-                    Err(_) => "the task panicked",
-                };
-                tracing::error!(task = task.name(), apart, "{what}");
-                replies.into_iter().for_each(|reply| drop(reply.send(Outcome::retry("the task failed"))));
-                return true;
-            }
-        };
-        drop(state);
-        self.metrics.batch(outcomes.len(), call.tokens, elapsed);
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            let _ = reply.send(outcome); // the sender may have gone
-        }
-        true
-    }
-
-    /// Gives up runs that take too long.
-    fn watch(self: Arc<Self>) {
-        let mut state = self.lock();
-        while !state.closed {
-            let now = Instant::now();
-            state = match state.running.iter().map(|run| run.until).min() {
-                None => {
-                    state.unwatched = true;
-                    self.begun.wait(state).unwrap_or_else(PoisonError::into_inner)
-                }
-                Some(until) if until > now => {
-                    self.begun.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0
-                }
-                Some(_) => {
-                    drop(state);
-                    self.give_up(now);
-                    self.lock()
-                }
-            };
-        }
-    }
-
-    /// Gives up the runs that should have ended by now.
-    pub(super) fn give_up(self: &Arc<Self>, now: Instant) {
-        let mut state = self.lock();
-        let late: Vec<Run> = state.running.extract_if(.., |run| run.until <= now).collect();
-        let replaced = late.len().min(HUNG.saturating_sub(state.hung + late.len()));
-        state.hung += late.len();
-        state.workers -= late.len() - replaced;
-        drop(state);
-        for _ in 0..replaced {
-            if let Err(error) = self.add_worker() {
-                tracing::error!(%error, "no thread for the place of one that hangs");
-            }
-        }
-        let limit = self.bounds.run_time;
-        for run in late {
-            self.metrics.hung();
-            tracing::error!(messages = run.replies.len(), ?limit, "a task hangs; its messages are given up");
-            for reply in run.replies {
-                let _ = reply.send(Outcome::retry(format!("the task did not end within {limit:?}")));
-            }
-        }
-        // With nobody left, nobody must wait.
-        let mut state = self.lock();
-        let mut left = Vec::new();
-        if state.workers == 0 {
-            left.extend(state.apart.drain(..).map(|(_, job)| job));
-            while let Some(batch) = state.queue.cut() {
-                left.extend(batch.jobs);
-            }
-            self.metrics.queue_tokens(0);
-        }
-        drop(state);
-        for job in left {
-            let _ = job.reply.send(Outcome::retry("tasks hang in this instance; another one takes the message"));
-        }
-    }
 }
 
 impl State {
-    /// Whether a worker sleeps that nobody is waking; whoever is told so has to.
-    fn summon(&mut self) -> bool {
-        let asleep = self.idle > self.called;
-        self.called += usize::from(asleep);
-        asleep
+    /// Claims an idle worker that is not being woken yet, if there is one. The caller then has to
+    /// [wake](Pool::wake_worker) it.
+    pub(super) fn claim_idle_worker(&mut self) -> bool {
+        let claimed = self.idle > self.waking;
+        self.waking += usize::from(claimed);
+        claimed
     }
 
-    /// A refusal that says how long what waits will take at the measured rate: from 1 s, the least that `Retry-After` can
-    /// say, to 30 s.
-    fn overloaded(&self, bounds: &Bounds) -> Outcome {
-        let rate = self.rate * bounds.workers.max(1) as f64;
-        let seconds = if rate > 0.0 { self.queue.tokens() as f64 / rate } else { 1.0 };
-        Outcome::Overloaded { after: Duration::from_secs_f64(seconds.clamp(1.0, 30.0)) }
+    /// A refusal that says how long it takes to run what is queued, at the measured speed.
+    fn overloaded(&self, limits: &Limits) -> Outcome {
+        let tokens_per_second = self.tokens_per_second * limits.workers.max(1) as f64;
+        let seconds =
+            if tokens_per_second > 0.0 { self.queue.tokens() as f64 / tokens_per_second } else { OVERLOADED_SECONDS.0 };
+        let seconds = seconds.clamp(OVERLOADED_SECONDS.0, OVERLOADED_SECONDS.1);
+        Outcome::Overloaded { after: Duration::from_secs_f64(seconds) }
     }
 }

@@ -1,69 +1,87 @@
-//! What waits, and what runs next.
+//! The queue: what waits, and which batch is next.
 //!
-//! First come, first served would let every short message wait behind all of the long ones before it; shortest first would let
-//! long ones wait for ever. Here messages of a task stand in four lines by their cost, in a line as they came, and the lines share the
-//! time: each gets as many tokens as every other that has something waiting. A short message therefore waits for short ones
-//! and for about as much of the longer ones, however many of those there are, and the same holds the other way round. With one
-//! line in use nothing is reordered. Tasks share the time in the same way.
+//! # The order
 //!
-//! This is start-time fair queueing (Goyal, Vin, Cheng 1996): a message is stamped with the later of the queue's clock and the end of the
-//! message before it in its line; its end is its stamp and its cost. Stamps are served in ascending order, and the clock is
-//! the one that was reached.
+//! First come, first served would make every short message wait behind all the long ones that came before it;
+//! shortest first would make long ones wait as long as short ones keep coming. Here the messages of a task are sorted
+//! by cost into four [`SizeClass`]es, each in order of arrival, and the classes share the time: each runs as many
+//! tokens as every other class that has something waiting. So a short message waits for short ones and for about the
+//! same amount of longer work, however much of that is queued, and the same holds in reverse. While only one
+//! class is in use nothing is reordered. Tasks share the time likewise.
 //!
-//! A batch holds messages of one task. What does not fit is overtaken by what does, so that batches are full, and then begins
-//! the next batch of its task. A message larger than a batch runs alone, and so does one that may have ended a process before ([`Queue::push`]).
+//! # The algorithm
+//!
+//! This is start-time fair queueing (Goyal, Vin and Cheng, 1996). Every class has a virtual clock that counts its
+//! tokens. A message starts at the later of two virtual times: where the queue's clock is, and where the message
+//! before it in its class ends; it ends its cost later. Messages run in ascending order of their start, and the clock
+//! is the start that was reached. A class that was empty for a while therefore has no credit from that time, and one
+//! that has had more than its share waits. The invariant: ids and starts ascend within a class, so the first message
+//! of a class always has its lowest start.
+//!
+//! # Batches
+//!
+//! A batch holds messages of one task. It is filled in the order above until nothing fits any more: a message that
+//! does not fit is overtaken by later ones that do, so that batches are full, and in return begins the next batch of
+//! its task. Two kinds of message run alone: those larger than a batch, and those that may be poison messages (see
+//! [`super::poison`]).
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// Lines of a task: messages of up to 1/64 of a batch, up to 1/8, up to a whole one, and larger.
-const SIZES: usize = 4;
-/// Suspects run alone if so few of them wait. More of them are the trace of an outage or of too much load, which running them
-/// one by one would make worse.
-const SUSPECTS: usize = 16;
+/// Size classes of a task: messages of up to 1/64 of a batch, up to 1/8, up to a whole batch, and larger ones.
+const SIZE_CLASSES: usize = 4;
+/// Messages that are to run alone do so while at most this many of them wait. More of them are the trace of an outage
+/// or of overload, and running those one by one would make it worse.
+const MAX_ISOLATED: usize = 16;
 
-/// Work that waits, by task and size.
+/// Work that waits, by task and size class. `T` is what is queued; the queue knows its cost alone.
 pub(super) struct Queue<T> {
-    tasks: Vec<Task<T>>,
+    tasks: Vec<TaskQueue<T>>,
+    /// Most tokens of a batch.
     batch_tokens: usize,
+    /// Tokens that wait.
     tokens: usize,
-    suspects: usize,
+    /// Waiting messages that are to run alone.
+    run_alone: usize,
     next_id: u64,
+    /// Virtual time among tasks: the start of the task that ran last.
     clock: u64,
 }
 
-struct Task<T> {
-    sizes: [Line<T>; SIZES],
+struct TaskQueue<T> {
+    classes: [SizeClass<T>; SIZE_CLASSES],
+    /// Messages in all classes.
     waiting: usize,
-    /// The stamp of its next batch.
+    /// Virtual time among tasks at which the next batch of this one starts.
     start: u64,
-    /// For the stamps of its messages.
+    /// Virtual time among the classes: the start of the message that ran last.
     clock: u64,
-    /// The line whose first message was overtaken.
-    due: Option<usize>,
+    /// The class whose first message did not fit into the last batch and was overtaken. It begins the next one.
+    overtaken: Option<usize>,
 }
 
-struct Line<T> {
-    /// Ids and stamps ascend.
-    jobs: VecDeque<Waiting<T>>,
-    /// The stamp after the last one.
+struct SizeClass<T> {
+    /// In order of arrival: ids and starts ascend.
+    messages: VecDeque<Waiting<T>>,
+    /// Virtual time at which the last message ends.
     end: u64,
 }
 
 struct Waiting<T> {
     id: u64,
+    /// Virtual time at which it starts.
     start: u64,
     cost: usize,
-    suspect: bool,
+    run_alone: bool,
     arrived: Instant,
     job: T,
 }
 
-/// Where a job waits.
+/// Identifies a queued job, for [`Queue::remove`].
 #[derive(Debug)]
 pub(super) struct Ticket {
     task: usize,
-    size: usize,
+    class: usize,
     id: u64,
 }
 
@@ -76,14 +94,16 @@ pub(super) struct Batch<T> {
 }
 
 impl<T> Queue<T> {
+    /// An empty queue for this number of tasks.
     pub(super) fn new(tasks: usize, batch_tokens: usize) -> Self {
-        let line = || Line { jobs: VecDeque::new(), end: 0 };
-        let task = || Task { sizes: std::array::from_fn(|_| line()), waiting: 0, start: 0, clock: 0, due: None };
+        let class = || SizeClass { messages: VecDeque::new(), end: 0 };
+        let classes = || std::array::from_fn(|_| class());
+        let task = || TaskQueue { classes: classes(), waiting: 0, start: 0, clock: 0, overtaken: None };
         let tasks = (0..tasks).map(|_| task()).collect();
-        Self { tasks, batch_tokens, tokens: 0, suspects: 0, next_id: 0, clock: 0 }
+        Self { tasks, batch_tokens, tokens: 0, run_alone: 0, next_id: 0, clock: 0 }
     }
 
-    /// Of all that waits.
+    /// Tokens of everything that waits.
     pub(super) fn tokens(&self) -> usize {
         self.tokens
     }
@@ -92,76 +112,91 @@ impl<T> Queue<T> {
         self.tasks.iter().all(|task| task.waiting == 0)
     }
 
-    /// When the first of those that wait came.
+    /// When the message that has waited longest arrived.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let firsts = self.tasks.iter().flat_map(|task| &task.sizes).filter_map(|line| line.jobs.front());
-        firsts.map(|first| first.arrived).min()
+        let classes = self.tasks.iter().flat_map(|task| &task.classes);
+        classes.filter_map(|class| class.messages.front()).map(|first| first.arrived).min()
     }
 
-    /// Adds a job; `None` if there is no such task. A suspect runs alone.
-    pub(super) fn push(&mut self, task: usize, cost: usize, suspect: bool, arrived: Instant, job: T) -> Option<Ticket> {
+    /// Adds a job; `None` if there is no such task.
+    pub(super) fn push(
+        &mut self,
+        task: usize,
+        cost: usize,
+        run_alone: bool,
+        arrived: Instant,
+        job: T,
+    ) -> Option<Ticket> {
         let batch = self.batch_tokens;
-        let size = [cost.saturating_mul(64) <= batch, cost.saturating_mul(8) <= batch, cost <= batch];
-        let size = size.iter().position(|fits| *fits).unwrap_or(SIZES - 1);
-        let found = self.tasks.get_mut(task)?;
-        if found.waiting == 0 {
-            found.start = found.start.max(self.clock);
+        let fits_class = [cost.saturating_mul(64) <= batch, cost.saturating_mul(8) <= batch, cost <= batch];
+        let class = fits_class.iter().position(|fits| *fits).unwrap_or(SIZE_CLASSES - 1);
+        let queue = self.tasks.get_mut(task)?;
+        if queue.waiting == 0 {
+            queue.start = queue.start.max(self.clock);
         }
-        let line = &mut found.sizes[size];
-        let (id, start) = (self.next_id, line.end.max(found.clock));
-        line.end = start + cost as u64;
-        line.jobs.push_back(Waiting { id, start, cost, suspect, arrived, job });
-        found.waiting += 1;
+        let SizeClass { messages, end } = &mut queue.classes[class];
+        let (id, start) = (self.next_id, (*end).max(queue.clock));
+        *end = start + cost as u64;
+        messages.push_back(Waiting { id, start, cost, run_alone, arrived, job });
+        queue.waiting += 1;
         self.next_id += 1;
         self.tokens += cost;
-        self.suspects += usize::from(suspect);
-        Some(Ticket { task, size, id })
+        self.run_alone += usize::from(run_alone);
+        Some(Ticket { task, class, id })
     }
 
     /// Takes a job out, if it still waits.
     pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<T> {
         let task = self.tasks.get_mut(ticket.task)?;
-        let line = task.sizes.get_mut(ticket.size)?;
-        let at = line.jobs.binary_search_by_key(&ticket.id, |waiting| waiting.id).ok()?;
-        let removed = line.jobs.remove(at)?;
-        if at == line.jobs.len() {
-            line.end = removed.start;
+        let class = task.classes.get_mut(ticket.class)?;
+        let at = class.messages.binary_search_by_key(&ticket.id, |waiting| waiting.id).ok()?;
+        let removed = class.messages.remove(at)?;
+        // The last message hands its time to the next one that comes. In the middle of a class the gap is left:
+        // starts ascend.
+        if at == class.messages.len() {
+            class.end = removed.start;
         }
-        if at == 0 && task.due == Some(ticket.size) {
-            task.due = None;
+        if at == 0 && task.overtaken == Some(ticket.class) {
+            task.overtaken = None;
         }
         task.waiting -= 1;
         self.tokens -= removed.cost;
-        self.suspects -= usize::from(removed.suspect);
+        self.run_alone -= usize::from(removed.run_alone);
         Some(removed.job)
     }
 
     /// Takes the next batch out; `None` if nothing waits.
-    pub(super) fn cut(&mut self) -> Option<Batch<T>> {
-        let isolate = self.suspects <= SUSPECTS;
+    ///
+    /// The batch size is decided here: messages are added, cheapest virtual start first, while they fit into
+    /// `batch_tokens`. A class is closed once its first message does not fit, so that its order is kept; the others
+    /// go on.
+    pub(super) fn next_batch(&mut self) -> Option<Batch<T>> {
+        let isolate = self.run_alone <= MAX_ISOLATED;
         let waiting = self.tasks.iter_mut().enumerate().filter(|(_, task)| task.waiting > 0);
         let (number, task) = waiting.min_by_key(|(_, task)| task.start)?;
         let (mut jobs, mut tokens) = (Vec::new(), 0);
-        let mut due = task.due.take();
-        let (mut closed, mut passed) = ([false; SIZES], None);
-        while let Some(size) = due.or_else(|| task.next(&closed)) {
-            let line = &mut task.sizes[size];
-            let Some(first) = line.jobs.front() else { break };
-            let alone = first.cost > self.batch_tokens || (first.suspect && isolate);
+        let mut first_class = task.overtaken.take();
+        let (mut closed, mut passed_over) = ([false; SIZE_CLASSES], None);
+        while let Some(class) = first_class.or_else(|| task.next_class(&closed)) {
+            let messages = &mut task.classes[class].messages;
+            let Some(first) = messages.front() else { break };
+            let alone = first.cost > self.batch_tokens || (first.run_alone && isolate);
             if !jobs.is_empty() && (alone || tokens + first.cost > self.batch_tokens) {
-                closed[size] = true;
-                passed = passed.or(Some(size));
+                closed[class] = true;
+                passed_over = passed_over.or(Some(class));
                 continue;
             }
-            let Some(first) = line.jobs.pop_front() else { break };
-            // What was passed over has now been overtaken.
-            task.due = passed;
-            if due.take().is_none() && passed.is_none() {
+            let Some(first) = messages.pop_front() else { break };
+            // From now on what was passed over is overtaken.
+            task.overtaken = passed_over;
+            // The clock follows the order of starts alone. What ran out of that order, because it was overtaken or
+            // because it overtakes, must not move it.
+            if first_class.take().is_none() && passed_over.is_none() {
                 task.clock = task.clock.max(first.start);
             }
             task.waiting -= 1;
             tokens += first.cost;
-            self.suspects -= usize::from(first.suspect);
+            self.run_alone -= usize::from(first.run_alone);
             jobs.push(first.job);
             if alone {
                 break;
@@ -171,7 +206,7 @@ impl<T> Queue<T> {
         task.start += tokens as u64;
         if task.waiting == 0 {
             task.clock = 0;
-            task.sizes.iter_mut().for_each(|line| line.end = 0);
+            task.classes.iter_mut().for_each(|class| class.end = 0);
         }
         self.tokens -= tokens;
         if self.is_empty() {
@@ -182,182 +217,14 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Task<T> {
-    /// The open line whose first message has the lowest stamp; of equal ones that of the shorter messages.
-    fn next(&self, closed: &[bool; SIZES]) -> Option<usize> {
-        let open = self.sizes.iter().enumerate().filter(|(size, _)| !closed[*size]);
-        let firsts = open.filter_map(|(size, line)| Some((line.jobs.front()?.start, size)));
-        firsts.min().map(|(_, size)| size)
+impl<T> TaskQueue<T> {
+    /// The open class whose first message has the lowest start; of equal ones the class of the shorter messages.
+    fn next_class(&self, closed: &[bool; SIZE_CLASSES]) -> Option<usize> {
+        let open = self.classes.iter().enumerate().filter(|(class, _)| !closed[*class]);
+        let starts = open.filter_map(|(class, queued)| Some((queued.messages.front()?.start, class)));
+        starts.min().map(|(_, class)| class)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BATCH: usize = 64;
-    const LARGEST: usize = 128;
-    /// So many tokens wait before batches are cut.
-    const FULL: usize = 400;
-
-    /// What the test knows of a message.
-    #[derive(Clone, Copy, Debug)]
-    struct Known {
-        cost: usize,
-        suspect: bool,
-        task: usize,
-        /// Tokens that waited in its line when it came.
-        ahead: usize,
-        /// Tokens of messages that came later and ran in an earlier batch.
-        overtaken_by: usize,
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Push { task: usize, cost: usize, suspect: bool },
-        Remove(usize),
-        Cut,
-    }
-
-    /// Phases in which messages of one size flood the queue.
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let cost = |size: usize| [1..2_usize, 2..9, 9..65, 65..LARGEST + 1][size].clone();
-        let phase = (0..SIZES).prop_flat_map(move |flood| {
-            let cost = prop_oneof![9 => cost(flood), 1 => (0..SIZES).prop_flat_map(cost)];
-            let push = (prop::bool::weighted(0.2), cost, prop::bool::weighted(0.01));
-            let step = prop_oneof![
-                30 => push.prop_map(|(other, cost, suspect)| Step::Push { task: usize::from(other), cost, suspect }),
-                1 => any::<usize>().prop_map(Step::Remove),
-                1 => Just(Step::Cut),
-            ];
-            prop::collection::vec(step, 0..600)
-        });
-        prop::collection::vec(phase, 1..5).prop_map(|phases| phases.concat())
-    }
-
-    fn same_line(a: &Known, b: &Known) -> bool {
-        let size = |cost: usize| [cost <= BATCH / 64, cost <= BATCH / 8, cost <= BATCH];
-        a.task == b.task && size(a.cost) == size(b.cost)
-    }
-
-    proptest! {
-        #[test]
-        fn every_job_runs_once_in_full_batches_and_none_waits_long_for_later_ones(steps in steps()) {
-            let mut queue = Queue::new(2, BATCH);
-            let mut waiting: Vec<(usize, Ticket, Known)> = Vec::new();
-            let mut steps = steps.into_iter().enumerate();
-            loop {
-                // A full queue is worked on, and at the end everything is taken out.
-                let next = if queue.tokens() > FULL { None } else { steps.next() };
-                let (number, step) = next.unwrap_or((0, Step::Cut));
-                match step {
-                    Step::Push { task, cost, suspect } => {
-                        let mut known = Known { cost, suspect, task, ahead: 0, overtaken_by: 0 };
-                        known.ahead = waiting.iter().filter(|(_, _, w)| same_line(w, &known)).map(|(_, _, w)| w.cost).sum();
-                        let ticket = queue.push(task, cost, suspect, Instant::now(), number).unwrap();
-                        waiting.push((number, ticket, known));
-                    }
-                    Step::Remove(which) if !waiting.is_empty() => {
-                        let (number, ticket, _) = waiting.remove(which % waiting.len());
-                        prop_assert_eq!(queue.remove(&ticket), Some(number));
-                        prop_assert_eq!(queue.remove(&ticket), None);
-                    }
-                    Step::Remove(_) => {}
-                    Step::Cut => {
-                        let suspects = waiting.iter().filter(|(_, _, w)| w.suspect).count();
-                        let Some(batch) = queue.cut() else {
-                            prop_assert!(waiting.is_empty());
-                            if steps.len() == 0 { break; }
-                            continue;
-                        };
-                        let (ran, left): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(n, _, _)| batch.jobs.contains(n));
-                        waiting = left;
-                        prop_assert_eq!(ran.len(), batch.jobs.len());
-                        prop_assert!(ran.iter().all(|(_, _, known)| known.task == batch.task));
-                        prop_assert_eq!(ran.iter().map(|(_, _, known)| known.cost).sum::<usize>(), batch.tokens);
-                        let alone = |k: &Known| k.cost > BATCH || (k.suspect && suspects <= SUSPECTS);
-                        prop_assert!(ran.len() == 1 || (batch.tokens <= BATCH && !ran.iter().any(|(_, _, k)| alone(k))));
-                        if !alone(&ran[0].2) {
-                            // The first of each line would not have fitted.
-                            let mut firsts: Vec<&Known> = Vec::new();
-                            for (_, _, known) in waiting.iter().filter(|(_, _, known)| known.task == batch.task) {
-                                if !firsts.iter().any(|first| same_line(first, known)) {
-                                    firsts.push(known);
-                                }
-                            }
-                            prop_assert!(firsts.iter().all(|k| alone(k) || batch.tokens + k.cost > BATCH));
-                        }
-                        for (number, _, known) in &mut waiting {
-                            let later = ran.iter().filter(|(other, _, _)| other > number);
-                            known.overtaken_by += later.map(|(_, _, later)| later.cost).sum::<usize>();
-                            // Each other line gets what its own line gets, which may be ahead by a batch or a message; the
-                            // other task as much as all of them; and batches are filled up.
-                            let own = known.ahead + BATCH + 2 * LARGEST;
-                            let bound = 2 * ((SIZES - 1) * own + 2 * BATCH) + known.ahead + 2 * LARGEST;
-                            prop_assert!(known.overtaken_by <= bound, "{} > {bound}", known.overtaken_by);
-                        }
-                    }
-                }
-                prop_assert_eq!(queue.tokens(), waiting.iter().map(|(_, _, known)| known.cost).sum::<usize>());
-                prop_assert_eq!(queue.is_empty(), waiting.is_empty());
-                prop_assert_eq!(queue.oldest().is_some(), !waiting.is_empty());
-            }
-            prop_assert!(waiting.is_empty());
-        }
-    }
-
-    /// Pushes messages of these costs to task 0.
-    fn queue(costs: &[usize]) -> Queue<usize> {
-        let mut queue = Queue::new(1, BATCH);
-        for cost in costs {
-            queue.push(0, *cost, false, Instant::now(), *cost).unwrap();
-        }
-        queue
-    }
-
-    fn batches(mut queue: Queue<usize>) -> Vec<Vec<usize>> {
-        std::iter::from_fn(|| Some(queue.cut()?.jobs)).collect()
-    }
-
-    #[test]
-    fn a_short_message_waits_for_no_flood_of_long_ones_nor_a_long_one_for_short_ones() {
-        let mut queue = queue(&[60; 100]);
-        queue.cut().unwrap();
-        queue.push(0, 1, false, Instant::now(), 1).unwrap();
-        assert_eq!(queue.cut().unwrap().jobs, [1, 60]);
-
-        let mut queue = self::queue(&[1; 10_000]);
-        queue.push(0, 60, false, Instant::now(), 60).unwrap();
-        queue.push(0, 600, false, Instant::now(), 600).unwrap();
-        let mut batches = std::iter::from_fn(|| Some(queue.cut()?.jobs));
-        assert!(batches.by_ref().take(2).any(|batch| batch.contains(&60)));
-        assert!(batches.take(2).any(|batch| batch == [600]));
-    }
-
-    #[test]
-    fn equal_sizes_stay_in_order_and_larger_pieces_share_the_time() {
-        assert_eq!(batches(queue(&[30, 31, 32, 33, 34])), [vec![30, 31], vec![32], vec![33], vec![34]]);
-        let shares = batches(queue(&[[200; 3].as_slice(), &[1; 700]].concat()));
-        let large: Vec<usize> = (0..shares.len()).filter(|n| shares[*n] == [200]).collect();
-        // Between them the short ones get 200 tokens too: three or four batches of 64.
-        assert_eq!(large.len(), 3);
-        assert!(large.windows(2).all(|pair| (3..=5).contains(&(pair[1] - pair[0]))), "{large:?}");
-    }
-
-    #[test]
-    fn suspects_run_alone_unless_there_are_many() {
-        let of = |suspects: usize| {
-            let mut queue = Queue::new(1, BATCH);
-            for n in 0..20 {
-                queue.push(0, 1, n < suspects, Instant::now(), n).unwrap();
-            }
-            batches(queue)
-        };
-        assert_eq!(of(2), [vec![0], vec![1], (2..20).collect()]);
-        assert_eq!(of(17), [(0..20).collect::<Vec<_>>()]);
-    }
-}
+mod tests;

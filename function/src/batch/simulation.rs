@@ -1,6 +1,7 @@
-//! The pool under random interleavings of its threads, those that send work and those that hang. `shuttle` runs one thread at a
-//! time and chooses which at every lock, so that a lost wake-up is a deadlock that it finds and can repeat.
-#![allow(clippy::unwrap_used)]
+//! The pool under random interleavings of its workers, of the threads that send work, and of hanging tasks.
+//!
+//! `shuttle` runs one thread at a time and chooses which one at every lock. A lost wake-up therefore becomes a
+//! deadlock, which `shuttle` finds and can repeat.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,14 +9,20 @@ use std::time::{Duration, Instant};
 use shuttle::thread;
 use tokio::sync::oneshot;
 
-use super::{Bounds, queue};
+use super::{Limits, queue};
 use crate::task::{AnyTask, Work};
 use crate::{Message, Outcome, Task};
 
-/// The same source with locks and threads that the simulation schedules.
+// The same sources, with the locks and threads of the module `sync` below, which the simulation schedules.
 #[allow(dead_code, clippy::duplicate_mod)]
 #[path = "pool.rs"]
 mod pool;
+#[allow(dead_code, clippy::duplicate_mod)]
+#[path = "watchdog.rs"]
+mod watchdog;
+#[allow(dead_code, clippy::duplicate_mod)]
+#[path = "worker.rs"]
+mod worker;
 
 mod sync {
     pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard};
@@ -25,7 +32,7 @@ mod sync {
     }
 }
 
-/// Gives numbers back after others had their turn; a batch with 5 in it is answered short.
+/// Returns its inputs after other threads had time to run; a batch that contains 5 has one outcome too few.
 struct Numbers;
 
 impl Task for Numbers {
@@ -47,25 +54,26 @@ fn done(n: usize) -> Outcome {
     Outcome::Done(n.to_string().into())
 }
 
-/// `hangs`: how often everything that runs is given up.
+/// Seven clients send work to a pool of this many workers; `hangs` is how often the watchdog gives up everything that
+/// runs.
 fn simulate(workers: usize, hangs: usize) {
     let run_time = Duration::from_secs(3600);
-    let bounds = Bounds { batch_tokens: 3, queue_tokens: 7, wait: Duration::ZERO, workers, run_time };
+    let limits = Limits { batch_tokens: 3, queue_tokens: 7, wait: Duration::ZERO, workers, run_time };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Numbers) as Box<dyn AnyTask>]);
-    let pool = pool::Pool::start(tasks, bounds, Arc::default()).unwrap();
+    let pool = pool::Pool::start(tasks, limits, Arc::default()).unwrap();
     let clients = (0..7).map(|n| {
         let pool = Arc::clone(&pool);
         thread::spawn(move || {
             let (reply, outcome) = oneshot::channel();
             let work = Work { input: Box::new(n) as _, cost: 1 + n % 4 };
             match pool.push(0, work, n == 4, reply) {
-                Ok((ticket, call)) => {
+                Ok((ticket, wake)) => {
                     thread::yield_now();
-                    if call {
-                        pool.call();
+                    if wake {
+                        pool.wake_worker();
                     }
                     if n == 6 {
-                        return pool.remove(&ticket); // gone before the answer
+                        return pool.remove(&ticket); // no longer waits for the outcome
                     }
                     let outcome = shuttle::future::block_on(outcome).unwrap();
                     assert!(
@@ -79,15 +87,15 @@ fn simulate(workers: usize, hangs: usize) {
         })
     });
     let clients: Vec<_> = clients.collect();
-    let watch = Arc::clone(&pool);
-    let watch = thread::spawn(move || {
+    let watchdog = Arc::clone(&pool);
+    let watchdog = thread::spawn(move || {
         for _ in 0..hangs {
-            watch.give_up(Instant::now() + 2 * run_time);
+            watchdog.give_up_overdue(Instant::now() + 2 * run_time);
             thread::yield_now();
         }
     });
     clients.into_iter().for_each(|client| client.join().unwrap());
-    watch.join().unwrap();
+    watchdog.join().unwrap();
     assert_eq!(pool.tokens(), 0);
     // A thread that does not end is a deadlock.
     pool.close();
@@ -100,7 +108,7 @@ fn every_message_is_answered_once_and_closing_ends_every_thread() {
 }
 
 #[test]
-fn nobody_is_left_waiting_when_threads_hang() {
+fn no_message_is_left_waiting_when_threads_hang() {
     shuttle::check_random(|| simulate(1, 4), 500);
     shuttle::check_random(|| simulate(2, 4), 500);
 }

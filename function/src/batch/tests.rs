@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
@@ -8,7 +6,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::{Message, Task};
 
-const BOUNDS: Bounds = Bounds {
+const LIMITS: Limits = Limits {
     batch_tokens: 1,
     queue_tokens: 100,
     wait: Duration::ZERO,
@@ -17,7 +15,8 @@ const BOUNDS: Bounds = Bounds {
     run_time: Duration::from_secs(3600),
 };
 
-/// Doubles numbers. Waits for a word before each batch if there is a channel; panics at 13, and answers short at 17.
+/// Doubles numbers. Where there is a channel, waits for it before each batch. Panics at 13; at 17 it returns an
+/// outcome too few.
 #[derive(Default)]
 struct Double {
     gate: Option<Mutex<mpsc::Receiver<()>>>,
@@ -60,9 +59,9 @@ fn work(n: usize, cost: usize) -> Work<AnyInput> {
 
 fn start(task: Double, batch_tokens: usize, queue_tokens: usize) -> (Arc<Batcher>, Arc<Double>) {
     let task = Arc::new(task);
-    let bounds = Bounds { batch_tokens, queue_tokens, ..BOUNDS };
+    let limits = Limits { batch_tokens, queue_tokens, ..LIMITS };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
-    (Arc::new(Batcher::start(tasks, bounds, Arc::default()).unwrap()), task)
+    (Arc::new(Batcher::start(tasks, limits, Arc::default()).unwrap()), task)
 }
 
 fn gated() -> (Double, mpsc::Sender<()>) {
@@ -123,7 +122,7 @@ async fn a_full_queue_refuses_at_once_and_a_gone_client_makes_room() {
 }
 
 #[tokio::test]
-async fn requests_that_are_there_come_first_and_who_goes_away_leaves_no_worker_asleep() {
+async fn requests_already_received_join_the_batch_and_a_cancelled_one_leaves_no_worker_asleep() {
     let (task, open) = gated();
     let (batcher, task) = start(task, 100, 100);
     let jobs: Vec<_> = (20..40).map(|n| submit(&batcher, n, 1)).collect();
@@ -139,7 +138,7 @@ async fn requests_that_are_there_come_first_and_who_goes_away_leaves_no_worker_a
     let mut second = Box::pin(batcher.submit(0, work(2, 1), None));
     assert!(futures_util::poll!(&mut second).is_pending());
     tokio::time::sleep(Duration::from_millis(20)).await;
-    // The first one has the call, once all others had their turn.
+    // The first one is to wake the worker, after it has yielded.
     assert_eq!(task.started.load(Ordering::SeqCst), batches);
     drop(first);
     let second = tokio::time::timeout(Duration::from_secs(10), second).await;
@@ -163,7 +162,7 @@ async fn a_panic_costs_its_own_message_alone() {
     assert_eq!(outcomes, [done(12), Outcome::retry("the task failed"), done(14)]);
     // The worker lives on.
     assert_eq!(batcher.submit(0, work(5, 1), None).await, done(5));
-    // Too few outcomes: nobody gets another's.
+    // Too few outcomes: no message gets the outcome of another one.
     assert_eq!(batcher.submit(0, work(17, 1), None).await, Outcome::retry("the task failed"));
 }
 
@@ -228,21 +227,21 @@ impl Task for Hang {
 #[tokio::test]
 async fn a_task_that_hangs_is_given_up_and_others_go_on_until_several_hang() {
     let (end, gate) = mpsc::channel();
-    let bounds = Bounds { batch_tokens: 10, run_time: Duration::from_millis(200), ..BOUNDS };
+    let limits = Limits { batch_tokens: 10, run_time: Duration::from_millis(200), ..LIMITS };
     let task: Box<dyn AnyTask> = Box::new(Hang(Mutex::new(gate)));
     let metrics = Arc::<Metrics>::default();
-    let batcher = Arc::new(Batcher::start(Arc::new([task]), bounds, Arc::clone(&metrics)).unwrap());
+    let batcher = Arc::new(Batcher::start(Arc::new([task]), limits, Arc::clone(&metrics)).unwrap());
     let given_up = Outcome::retry("the task did not end within 200ms");
-    for n in 0..pool::HUNG {
+    for n in 0..pool::MAX_HUNG_WORKERS {
         assert!(batcher.is_live(), "{n} hang");
         assert_eq!(batcher.submit(0, work(n, 1), None).await, done(n));
         assert_eq!(batcher.submit(0, work(13, 1), None).await, given_up);
     }
-    // The last one has no successor; the message is not kept waiting for one.
+    // The last worker that hangs is not replaced, and messages do not wait for one that is.
     assert!(!batcher.is_live());
     assert!(matches!(batcher.submit(0, work(1, 1), None).await, Outcome::Retry { .. }));
     assert!(metrics.text().contains("hung_batches_total 3"));
-    // They were slow, no more.
+    // They were only slow.
     drop(end);
     until(|| batcher.is_live()).await;
     assert_eq!(batcher.submit(0, work(1, 1), None).await, done(1));
@@ -309,20 +308,20 @@ impl Task for Meet {
 
 #[tokio::test]
 async fn several_workers_run_batches_at_the_same_time() {
-    let bounds = Bounds { workers: 2, ..BOUNDS };
+    let limits = Limits { workers: 2, ..LIMITS };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
-    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(Arc::new([task]), limits, Arc::default()).unwrap();
     let submit = || batcher.submit(0, Work { input: Box::new(()), cost: 1 }, None);
     assert_eq!(tokio::join!(submit(), submit(), submit(), submit()), (done(1), done(1), done(1), done(1)));
 }
 
 #[tokio::test]
-async fn with_a_wait_a_message_gets_company_until_the_batch_is_full() {
+async fn with_a_wait_a_message_is_joined_by_others_until_the_batch_is_full() {
     let task = Arc::new(Double::default());
     // Longer than any test runs: only a full batch ends the wait.
-    let bounds = Bounds { batch_tokens: 3, wait: Duration::from_secs(3600), workers: 2, ..BOUNDS };
+    let limits = Limits { batch_tokens: 3, wait: Duration::from_secs(3600), workers: 2, ..LIMITS };
     let tasks: Arc<[Box<dyn AnyTask>]> = Arc::new([Box::new(Handle(Arc::clone(&task))) as Box<dyn AnyTask>]);
-    let batcher = Batcher::start(tasks, bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(tasks, limits, Arc::default()).unwrap();
     let submit = |n| batcher.submit(0, work(n, 1), None);
     assert_eq!(tokio::join!(submit(1), submit(2), submit(3)), (done(1), done(2), done(3)));
     assert_eq!(*task.batches.lock().unwrap(), [vec![1, 2, 3]]);
@@ -354,9 +353,9 @@ impl Task for Hold {
 
 #[tokio::test]
 async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
-    let bounds = BOUNDS;
+    let limits = LIMITS;
     let task: Box<dyn AnyTask> = Box::new(Hold);
-    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(Arc::new([task]), limits, Arc::default()).unwrap();
     let submit = |panics| batcher.submit(0, Work { input: Box::new(Mine(panics)), cost: 1 }, None);
     assert_eq!(submit(true).await, done(1));
     assert_eq!(submit(false).await, done(1));
@@ -364,13 +363,14 @@ async fn an_input_that_panics_when_dropped_does_not_end_the_worker() {
 
 #[tokio::test]
 async fn what_a_batch_leaves_in_the_queue_wakes_another_worker() {
-    // Both workers sleep, one of them waiting for company, when work arrives that makes two batches.
-    let bounds = Bounds { batch_tokens: 2, wait: Duration::from_secs(3600), workers: 2, ..BOUNDS };
+    // Both workers sleep, one of them waiting for its batch to be filled, when work arrives that makes two batches.
+    let limits = Limits { batch_tokens: 2, wait: Duration::from_secs(3600), workers: 2, ..LIMITS };
     let task: Box<dyn AnyTask> = Box::new(Meet(std::sync::Barrier::new(2)));
-    let batcher = Batcher::start(Arc::new([task]), bounds, Arc::default()).unwrap();
+    let batcher = Batcher::start(Arc::new([task]), limits, Arc::default()).unwrap();
     let submit = |cost| batcher.submit(0, Work { input: Box::new(()), cost }, None);
     let later = async {
-        // Gives the worker that the first one woke time to fall asleep again; only then has one wake-up to do for two.
+        // Gives the worker that the first one woke time to sleep again: only then one notification has to do for two
+        // batches.
         tokio::time::sleep(Duration::from_millis(20)).await;
         submit(10).await
     };

@@ -1,25 +1,30 @@
-//! What gives way where a message is more than a dead letter can be: a pure function of the message.
+//! What gives way where a message holds more than a dead letter can: a pure function of the message.
+//!
+//! Every piece of the message (an attribute, or the ordering key) is in one of three states: kept as it is, moved into
+//! [`ORIGINAL`](super::labels::ORIGINAL), or dropped. [`Letter::new`] keeps all that Pub/Sub takes. While the letter
+//! still has too many attributes, it moves the shortest ones, of which many fit into one part of `ORIGINAL`, and after
+//! that drops the pieces that free the most for the least loss. The invariant: what is kept, the parts of `ORIGINAL`,
+//! and the notes about both fit into 100 attributes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
-use super::original::{Document, is_part, part_name};
+use super::labels::{DATA_GENERATION, DATA_SHA256, DATA_URI, LEFT_OUT, LOST, Labels};
+use super::original::{Document, Original, is_part, part_name};
 use super::store::Stored;
-use super::{DATA_GENERATION, DATA_SHA256, DATA_URI, LEFT_OUT, LOST, Labels, Original};
-use crate::key::hex;
+use crate::digest::sha256_hex;
 use crate::sink::attributes::{KEPT_LONGEST, clean, list};
 use infra::limits::{MAX_ATTRIBUTES, MAX_DATA, MAX_ORDERING_KEY, MAX_VALUE, is_attribute, is_reserved};
 
-/// How much one part of [`super::ORIGINAL`] holds at least: parts end at a character.
-const PART: usize = MAX_VALUE - 3;
+/// The least that one part of [`ORIGINAL`](super::labels::ORIGINAL) holds, in bytes: parts end at a character.
+const MIN_PART_BYTES: usize = MAX_VALUE - 3;
 
 /// How a letter is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Form {
-    /// None of the message's own attributes stays in its place, and no ordering key.
+    /// All of the message's own attributes and the ordering key are moved.
     plain: bool,
     /// Data and attributes together are within the bound of data.
     strict: bool,
@@ -33,14 +38,15 @@ pub(super) const FORMS: [Form; 4] = [
     Form { plain: true, strict: true },
 ];
 
-/// What becomes of the data.
+/// Where the data of the message is.
 pub(super) enum Data {
+    /// In the letter.
     Whole,
-    /// An object holds it.
+    /// In an object.
     Stored(Stored),
-    /// As much as there is room for stays.
+    /// In the letter as far as it fits; the rest is lost.
     Cut {
-        /// Of all of it.
+        /// Of the whole data, in bytes.
         length: usize,
         sha256: String,
     },
@@ -48,7 +54,7 @@ pub(super) enum Data {
 
 impl Data {
     pub(super) fn cut(data: &Bytes) -> Self {
-        Self::Cut { length: data.len(), sha256: hex(&Sha256::digest(data)) }
+        Self::Cut { length: data.len(), sha256: sha256_hex(data) }
     }
 }
 
@@ -61,20 +67,20 @@ pub(super) struct Letter {
     stored: bool,
 }
 
-/// A piece of the message that can be in its place, left out, or lost.
+/// A piece of the message that can be kept, moved, or dropped.
 #[derive(Clone, Debug)]
 struct Piece<'a> {
     kind: Kind,
     name: &'a str,
     value: &'a str,
-    /// Bytes of it in the JSON of [`super::ORIGINAL`].
+    /// Bytes of it in the JSON of [`ORIGINAL`](super::labels::ORIGINAL).
     cost: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Attribute,
-    /// Its work is not done without it, or not found.
+    /// Without it the work could not be done, or not be found.
     Important,
     Reserved,
     OrderingKey,
@@ -105,9 +111,9 @@ impl Letter {
         let mut pieces = Pieces::sort(original, form.plain);
         pieces.fit(MAX_ATTRIBUTES - attributes.len(), notes);
 
-        left_out.extend(pieces.aside.iter().chain(&pieces.dropped).map(|piece| piece.name));
+        left_out.extend(pieces.moved.iter().chain(&pieces.dropped).map(|piece| piece.name));
         lost.extend(pieces.dropped.iter().filter(|piece| piece.is_loss()).map(|piece| list([piece.name])));
-        // Last: what is lost now must not be cut off behind it.
+        // Last, so that a long note of an earlier letter does not cut off what is lost now.
         lost.extend(original.lost.clone());
         if !left_out.is_empty() {
             attributes.insert(LEFT_OUT.to_owned(), list(left_out));
@@ -117,7 +123,7 @@ impl Letter {
         }
         attributes.extend((1..).map(part_name).zip(pieces.parts()));
         let mut ordering_key = String::new();
-        for piece in pieces.place {
+        for piece in pieces.kept {
             match piece.kind {
                 Kind::OrderingKey => piece.value.clone_into(&mut ordering_key),
                 _ => drop(attributes.insert(piece.name.to_owned(), piece.value.to_owned())),
@@ -134,7 +140,7 @@ impl Letter {
     /// How much data it can have.
     pub(super) fn data_room(&self) -> usize {
         let attributes: usize = self.attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-        // Without `strict` the bound of a whole request, 10 MiB, has room for the most data and the most attributes.
+        // Without `strict` the bound of a whole request, 10 MiB, is enough for the most data and the most attributes.
         if self.strict { MAX_DATA - attributes - self.ordering_key.len() } else { MAX_DATA }
     }
 
@@ -152,23 +158,24 @@ impl Letter {
     }
 }
 
-/// Whether the letter has these notes whatever becomes of the pieces.
+/// Whether the letter has these notes whatever the state of the pieces.
 #[derive(Clone, Copy, Debug)]
 struct Notes {
     left_out: bool,
     lost: bool,
 }
 
-/// The pieces of a message by what becomes of them.
+/// The pieces of a message by their state.
 #[derive(Debug, Default)]
 struct Pieces<'a> {
-    place: Vec<Piece<'a>>,
-    aside: Vec<Piece<'a>>,
+    kept: Vec<Piece<'a>>,
+    /// In [`ORIGINAL`](super::labels::ORIGINAL).
+    moved: Vec<Piece<'a>>,
     dropped: Vec<Piece<'a>>,
 }
 
 impl<'a> Pieces<'a> {
-    /// Everything that a letter can have in its place, in its place.
+    /// Keeps everything that Pub/Sub takes as it is; with `plain`, nothing.
     fn sort(original: &'a Original, plain: bool) -> Self {
         let mut pieces = Self::default();
         for (name, value) in &original.attributes {
@@ -192,40 +199,40 @@ impl<'a> Pieces<'a> {
     }
 
     fn add(&mut self, piece: Piece<'a>, stays: bool) {
-        if stays { self.place.push(piece) } else { self.aside.push(piece) }
+        if stays { self.kept.push(piece) } else { self.moved.push(piece) }
     }
 
-    /// Leaves out, and where that is not enough drops, until everything is in `slots` attributes.
+    /// Moves, and where that is not enough drops, until everything fits into `slots` attributes.
     fn fit(&mut self, slots: usize, notes: Notes) {
         if self.slots(notes) > slots {
-            self.leave_out(slots, notes);
+            self.move_shortest(slots, notes);
         }
         while self.slots(notes) > slots && self.drop_one() {}
     }
 
-    /// How many attributes it takes as it is.
+    /// How many attributes the pieces take in their present state.
     fn slots(&self, notes: Notes) -> usize {
-        let left_out = notes.left_out || !self.aside.is_empty() || !self.dropped.is_empty();
+        let left_out = notes.left_out || !self.moved.is_empty() || !self.dropped.is_empty();
         let lost = notes.lost || self.dropped.iter().any(Piece::is_loss);
-        let place = self.place.iter().filter(|piece| piece.kind != Kind::OrderingKey).count();
-        usize::from(left_out) + usize::from(lost) + place + Self::parts_of(self.cost())
+        let kept = self.kept.iter().filter(|piece| piece.kind != Kind::OrderingKey).count();
+        usize::from(left_out) + usize::from(lost) + kept + Self::parts_of(self.cost())
     }
 
-    /// How many parts of [`super::ORIGINAL`] pieces need that cost so much.
+    /// How many parts of [`ORIGINAL`](super::labels::ORIGINAL) pieces need that cost so much.
     fn parts_of(cost: usize) -> usize {
-        const FRAME: usize = r#"{"attributes":{}}"#.len();
-        if cost == 0 { 0 } else { (FRAME + cost).div_ceil(PART) }
+        const FRAME_BYTES: usize = r#"{"attributes":{}}"#.len();
+        if cost == 0 { 0 } else { (FRAME_BYTES + cost).div_ceil(MIN_PART_BYTES) }
     }
 
-    /// Leaves out attributes, the shortest first: many of them go into one. Stops at the fewest slots that can be had
-    /// so.
-    fn leave_out(&mut self, slots: usize, notes: Notes) {
-        // Leaving out long ones frees nothing.
+    /// Moves attributes, the shortest first: many of them fit into one part. Stops at the fewest slots that this can
+    /// reach.
+    fn move_shortest(&mut self, slots: usize, notes: Notes) {
+        // Moving long ones frees nothing.
         let mut best = (self.slots(notes), 0);
-        let (mut free, place): (Vec<_>, Vec<_>) = self.place.drain(..).partition(|piece| piece.kind == Kind::Attribute);
+        let (mut free, kept): (Vec<_>, Vec<_>) = self.kept.drain(..).partition(|piece| piece.kind == Kind::Attribute);
         free.sort_by_key(|piece| (piece.cost, piece.name));
-        self.place = place;
-        // With some left out, both notes and parts are there already or come once.
+        self.kept = kept;
+        // Once some are moved, the note about them is there, and it comes once.
         let others = self.slots(Notes { left_out: true, ..notes }) - Self::parts_of(self.cost());
         let mut cost = self.cost();
         for (count, piece) in free.iter().enumerate() {
@@ -239,12 +246,12 @@ impl<'a> Pieces<'a> {
             }
         }
         let stay = free.split_off(best.1);
-        self.aside.append(&mut free);
-        self.place.extend(stay);
+        self.moved.append(&mut free);
+        self.kept.extend(stay);
     }
 
     fn cost(&self) -> usize {
-        self.aside.iter().map(|piece| piece.cost).sum()
+        self.moved.iter().map(|piece| piece.cost).sum()
     }
 
     /// Drops what frees the most for the least loss; false if nothing is left.
@@ -253,33 +260,33 @@ impl<'a> Pieces<'a> {
             let found = pieces.iter().enumerate().filter(|(_, piece)| may(piece));
             found.max_by_key(|(_, piece)| piece.cost).map(|(index, _)| index)
         };
-        let aside = longest(&self.aside, &|piece| piece.kind == Kind::Reserved)
-            .or_else(|| longest(&self.aside, &|piece| piece.cost >= PART && piece.kind != Kind::Important));
-        if let Some(index) = aside {
-            self.dropped.push(self.aside.swap_remove(index));
+        let moved = longest(&self.moved, &|piece| piece.kind == Kind::Reserved)
+            .or_else(|| longest(&self.moved, &|piece| piece.cost >= MIN_PART_BYTES && piece.kind != Kind::Important));
+        if let Some(index) = moved {
+            self.dropped.push(self.moved.swap_remove(index));
             return true;
         }
-        if let Some(index) = longest(&self.place, &|piece| piece.kind == Kind::Attribute) {
-            self.dropped.push(self.place.swap_remove(index));
+        if let Some(index) = longest(&self.kept, &|piece| piece.kind == Kind::Attribute) {
+            self.dropped.push(self.kept.swap_remove(index));
             return true;
         }
-        let aside = longest(&self.aside, &|piece| piece.kind != Kind::Important).or(longest(&self.aside, &|_| true));
-        if let Some(index) = aside {
-            self.dropped.push(self.aside.swap_remove(index));
+        let moved = longest(&self.moved, &|piece| piece.kind != Kind::Important).or(longest(&self.moved, &|_| true));
+        if let Some(index) = moved {
+            self.dropped.push(self.moved.swap_remove(index));
             return true;
         }
-        let place = longest(&self.place, &|piece| piece.kind != Kind::OrderingKey);
-        self.dropped.extend(place.map(|index| self.place.swap_remove(index)));
-        place.is_some()
+        let kept = longest(&self.kept, &|piece| piece.kind != Kind::OrderingKey);
+        self.dropped.extend(kept.map(|index| self.kept.swap_remove(index)));
+        kept.is_some()
     }
 
-    /// The values of [`super::ORIGINAL`] and those that go on from it.
+    /// The values of [`ORIGINAL`](super::labels::ORIGINAL) and of the parts that continue it.
     fn parts(&self) -> Vec<String> {
-        if self.aside.is_empty() {
+        if self.moved.is_empty() {
             return Vec::new();
         }
         let mut document = Document::default();
-        for piece in &self.aside {
+        for piece in &self.moved {
             match piece.kind {
                 Kind::OrderingKey => document.ordering_key = Some(Cow::Borrowed(piece.value)),
                 _ => drop(document.attributes.insert(Cow::Borrowed(piece.name), Cow::Borrowed(piece.value))),

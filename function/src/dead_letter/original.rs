@@ -1,21 +1,20 @@
-//! What a message was before it became a dead letter: its attributes and ordering key, put together from their places
-//! in the letter.
+//! What a message was before it became a dead letter: its attributes and ordering key, put together from the letter.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use super::labels::{
     DATA_GENERATION, DATA_SHA256, DATA_URI, DETAIL, LEFT_OUT, LOST, ORIGINAL, REASON, SERVICE, SOURCE_MESSAGE_ID,
     SOURCE_TOPIC, TIME,
 };
 use crate::Message;
 use infra::limits::MAX_ATTRIBUTES;
 
-/// What each letter says anew.
-const LABELS: [&str; 7] = [REASON, DETAIL, SOURCE_MESSAGE_ID, SOURCE_TOPIC, SERVICE, TIME, LEFT_OUT];
-/// Where data is that an earlier letter had no room for.
-const DATA: [&str; 3] = [DATA_URI, DATA_GENERATION, DATA_SHA256];
+/// What every letter says anew.
+const LABEL_ATTRIBUTES: [&str; 7] = [REASON, DETAIL, SOURCE_MESSAGE_ID, SOURCE_TOPIC, SERVICE, TIME, LEFT_OUT];
+/// Where the data is that did not fit into an earlier letter.
+const DATA_ATTRIBUTES: [&str; 3] = [DATA_URI, DATA_GENERATION, DATA_SHA256];
 
 /// A message, but for its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub struct Original {
     pub attributes: BTreeMap<String, String>,
     /// Its ordering key; empty if none.
     pub ordering_key: String,
-    /// What is lost of it, if anything is: [`LOST`].
+    /// What is lost of it, for people: [`LOST`].
     pub lost: Option<String>,
     /// The object that holds its data, if it is not in the letter: [`DATA_URI`], [`DATA_GENERATION`], [`DATA_SHA256`].
     pub data: Vec<(String, String)>,
@@ -40,7 +39,7 @@ pub(super) struct Document<'a> {
 }
 
 impl Original {
-    /// Reads a letter, or any other message: what is in its place wins over what was left out.
+    /// Reads a letter, or any other message. An attribute that was kept wins over one of the same name that was moved.
     pub fn of(attributes: &BTreeMap<String, String>, ordering_key: &str) -> Self {
         let mut own = attributes.clone();
         let mut parts = Vec::new();
@@ -48,9 +47,9 @@ impl Original {
             let Some(part) = own.remove(&part_name(number)) else { break };
             parts.push(part);
         }
-        own.retain(|name, _| !LABELS.contains(&name.as_str()));
+        own.retain(|name, _| !LABEL_ATTRIBUTES.contains(&name.as_str()));
         let lost = own.remove(LOST);
-        let data = DATA.iter().filter_map(|name| own.remove_entry(*name)).collect();
+        let data = DATA_ATTRIBUTES.iter().filter_map(|name| own.remove_entry(*name)).collect();
         let mut original = Self { attributes: own, ordering_key: ordering_key.to_owned(), lost, data };
         match serde_json::from_str::<Document<'_>>(&parts.concat()) {
             Ok(document) => {
@@ -61,7 +60,7 @@ impl Original {
                     original.ordering_key = document.ordering_key.map(Into::into).unwrap_or_default();
                 }
             }
-            // None, or not ours: attributes like others, which must not be read as ours later.
+            // None, or of another program: attributes like others, which must not be read as moved ones later.
             Err(_) => original.attributes.extend((1..).map(part_name).zip(parts)),
         }
         original

@@ -5,7 +5,8 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
 };
 
-use super::{EventError, MAX_ATTRIBUTES, MAX_KEY, MAX_VALUE, error::excerpt};
+use super::error::{EventError, excerpt};
+use super::limits::{MAX_ATTRIBUTES, MAX_KEY, MAX_VALUE};
 
 /// Attributes as they are gathered, each checked against Pub/Sub's limits.
 #[derive(Debug, Default)]

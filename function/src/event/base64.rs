@@ -1,4 +1,4 @@
-//! Base64 as it is sent to us: either alphabet, with or without padding, as long as it can be read in one way only.
+//! Base64 as senders write it: either alphabet, with or without padding, as long as it has one meaning only.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};

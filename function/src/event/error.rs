@@ -1,16 +1,16 @@
-//! Why a request or one entry of a batch is no event.
+//! Why a request, or one entry of a batch, cannot be decoded.
 
-use super::{MAX_ATTRIBUTES, MAX_EVENTS};
+use super::limits::{MAX_ATTRIBUTES, MAX_EVENTS};
 
-/// Why a request, or one entry of a batch, is no event. Each message says what was expected and what was found; what it
-/// quotes from outside is short and free of control characters.
+/// A request, or one entry of a batch, that cannot be decoded. Each message says what was expected and what was found;
+/// what it quotes from outside is short and free of control characters.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
     /// A CloudEvents format other than JSON.
     #[error(
-        "content type {found}: expected application/cloudevents+json or application/cloudevents-batch+json, the formats \
-         that are supported"
+        "content type {found}: expected application/cloudevents+json or application/cloudevents-batch+json, the \
+         formats that are supported"
     )]
     UnsupportedFormat {
         /// The media type.
@@ -35,7 +35,7 @@ pub enum EventError {
         what: &'static str,
         /// Where the first wrong byte is, from 0.
         offset: usize,
-        /// What the bytes look like, and what to do about it; empty if they look like nothing known.
+        /// What the bytes look like, and what to do about it; empty if they resemble nothing in particular.
         hint: String,
     },
     /// The text is not JSON, or ends too early.
@@ -76,7 +76,7 @@ pub enum EventError {
         /// The header, in lower case.
         name: String,
     },
-    /// Base64 that cannot be decoded, or not in one way only.
+    /// Base64 that cannot be decoded, or that has more than one meaning.
     #[error("expected base64 in `{field}`, found {detail}")]
     BadBase64 {
         /// The field.
@@ -120,23 +120,23 @@ pub enum EventError {
     /// More events in a batch than are taken at once.
     #[error("expected at most {MAX_EVENTS} events in a batch, found more")]
     TooManyEvents,
-    /// A body without any header of an event that is no push wrapper either: perhaps an unwrapped push without metadata.
+    /// A body that is not a push wrapper, with headers of no event: perhaps an unwrapped push without metadata.
     #[error(
-        "{error}; if the body is a message's bare data, set `writeMetadata` on the push subscription (`noWrapper`), so that its \
-         id and attributes come as headers"
+        "{error}; if the body is a message's bare data, set `writeMetadata` on the push subscription (`noWrapper`), so \
+         that its id and attributes come as headers"
     )]
     NotWrapped {
-        /// Why it is no push wrapper.
+        /// Why it is not a push wrapper.
         error: Box<Self>,
     },
-    /// An entry of a batch that is no event.
-    #[error("event [{index}] of the batch, {}: {error}", .id.as_ref().map_or("without an id".to_owned(), |id| format!("id {}", excerpt(id))))]
+    /// An entry of a batch that is not an event.
+    #[error("event [{index}] of the batch, {}: {error}", shown_id(.id.as_deref()))]
     InBatch {
-        /// Its place in the batch, from 0.
+        /// Its index in the batch, from 0.
         index: usize,
         /// Its id, where it has one.
         id: Option<String>,
-        /// Why it is no event.
+        /// Why it is not an event.
         error: Box<Self>,
     },
 }
@@ -175,12 +175,16 @@ impl EventError {
     }
 }
 
-/// The most characters that a message quotes.
-const QUOTED: usize = 40;
+fn shown_id(id: Option<&str>) -> String {
+    id.map_or("without an id".to_owned(), |id| format!("id {}", excerpt(id)))
+}
 
-/// The start of a text from outside, quoted, with whatever cannot be printed escaped.
+/// The most characters that a message quotes.
+const MAX_QUOTED_CHARS: usize = 40;
+
+/// The start of a text from outside, quoted, with unprintable characters escaped.
 pub(super) fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(QUOTED) {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
     }
@@ -189,6 +193,6 @@ pub(super) fn excerpt(text: &str) -> String {
 /// [`excerpt`] for bytes that may not be text.
 pub(super) fn excerpt_bytes(bytes: &[u8]) -> String {
     // A character has at most four bytes; one more shows that there is more.
-    let start = bytes.get(..QUOTED * 4 + 1).unwrap_or(bytes);
+    let start = bytes.get(..MAX_QUOTED_CHARS * 4 + 1).unwrap_or(bytes);
     excerpt(&String::from_utf8_lossy(start))
 }

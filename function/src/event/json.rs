@@ -8,7 +8,9 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, Unexpected, Visitor},
 };
 
-use super::{EventError, MAX_ATTRIBUTES, base64, error::excerpt};
+use super::base64;
+use super::error::{EventError, excerpt};
+use super::limits::MAX_ATTRIBUTES;
 use crate::json::JsonError;
 use infra::text::{not_utf8_text, without_bom};
 
@@ -81,7 +83,7 @@ impl<'de, T: Object<'de>> Deserialize<'de> for Read<T> {
     }
 }
 
-/// Takes a field that may occur once; `null` is as good as missing.
+/// Takes a field that may occur once; `null` counts as missing.
 pub(super) fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     slot: &mut Option<T>,
     name: &'static str,
@@ -94,7 +96,7 @@ pub(super) fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     Ok(())
 }
 
-/// Passes over a value, however deep.
+/// Skips a value, however deep.
 pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(drop)
 }
@@ -125,8 +127,8 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// A JSON string of base64, decoded straight from the input. The inner error is base64's, so that it stays apart from
-/// errors of the JSON around it.
+/// A JSON string of base64, decoded straight from the input. The inner error is base64's, so that it is not mistaken
+/// for an error of the JSON around it.
 #[derive(Debug)]
 pub(super) struct Decoded(pub(super) Result<Bytes, String>);
 

@@ -6,11 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use serde::{Deserialize, Deserializer, de::MapAccess};
 
-use super::{
-    Context, EventError, Message, PUBSUB_TYPE,
-    attributes::{Attributes, optional, required},
-    json::{self, Decoded, Object, Pairs, Read, Text, once, skip},
-};
+use super::attributes::{Attributes, optional, required};
+use super::error::EventError;
+use super::json::{self, Decoded, Object, Pairs, Read, Text, once, skip};
+use super::message::{Context, Message, PUBSUB_TYPE};
 
 const WRAPPER: &str = r#"a Pub/Sub push {"message":{…},"subscription":…}"#;
 const UNWRAPPED: &str = "an unwrapped Pub/Sub push";
@@ -92,8 +91,8 @@ pub(super) fn unwrapped(headers: &HeaderMap, body: Bytes) -> Result<Message, Eve
     Ok(message)
 }
 
-/// Adds what the headers of an unwrapped push say beside the data: subscription, ordering key, and the attributes among the
-/// headers that `keep` lets through. An attribute that is there already stays.
+/// Adds what the headers of an unwrapped push say beside the data: subscription, ordering key, and the attributes among
+/// the headers that `keep` lets through. An attribute that is there already stays.
 pub(super) fn add_metadata(
     message: &mut Message,
     mut attributes: Attributes,
@@ -116,10 +115,10 @@ pub(super) fn add_metadata(
 
 /// Whether a header of an unwrapped push is one of the message's attributes.
 ///
-/// With `writeMetadata` each attribute becomes a header, beside those that HTTP, the pushing client, Google's front end and
-/// proxies set. The latter are known by name and kept few, since an attribute of such a name is lost; every other header
-/// is an attribute. Its key is in lower case, as header names have no case. `traceparent`, `tracestate` and `baggage` count
-/// as attributes: whoever set them last, they carry the trace on to the result.
+/// With `writeMetadata` each attribute becomes a header, beside those that HTTP, the pushing client, Google's front end
+/// and proxies set. The latter are listed by name and kept few, since an attribute of such a name is lost; every other
+/// header is an attribute. Its key is in lower case, as header names have no case. `traceparent`, `tracestate` and
+/// `baggage` count as attributes: they carry the trace on to the result, also if a proxy set them.
 fn is_attribute(name: &str) -> bool {
     const PREFIXES: [&str; 6] = ["x-appengine-", "x-envoy-", "x-forwarded-", "x-goog-", "x-google-", "proxy-"];
     !PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -155,7 +154,7 @@ fn is_attribute(name: &str) -> bool {
         )
 }
 
-/// The content type of a body that is the data; empty if there is none that is text.
+/// The content type of a body that is the data; empty if there is none, or one that is not text.
 pub(super) fn content_type(headers: &HeaderMap) -> Result<String, EventError> {
     let value = headers.get(CONTENT_TYPE).and_then(|value| std::str::from_utf8(value.as_bytes()).ok());
     optional("content-type", value.map(Cow::Borrowed))
@@ -174,9 +173,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<Cow<'
 /// All values of a header as one, joined as RFC 9110 §5.3 says.
 fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Cow<'a, str>, EventError> {
     let mut text = Cow::Borrowed("");
-    for (place, value) in headers.get_all(name).iter().enumerate() {
+    for (index, value) in headers.get_all(name).iter().enumerate() {
         let value = header_text(name.as_str(), value)?;
-        if place == 0 {
+        if index == 0 {
             text = Cow::Borrowed(value);
         } else {
             text.to_mut().extend([", ", value]);
@@ -190,7 +189,7 @@ pub(super) fn header_text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a 
     std::str::from_utf8(value.as_bytes()).map_err(|_| EventError::HeaderNotUtf8 { name: name.to_owned() })
 }
 
-/// The source of a message of which only the subscription is known.
+/// The source of a message whose event names only the subscription.
 fn source(subscription: &str) -> String {
     match subscription {
         "" => "//pubsub.googleapis.com".to_owned(),
@@ -243,7 +242,7 @@ impl<'de> Object<'de> for Push<'de> {
 #[derive(Default)]
 struct PushMessage<'a> {
     data: Option<Decoded>,
-    /// An attribute that is `null` is as good as missing.
+    /// An attribute that is `null` counts as missing.
     attributes: Option<Read<Pairs<'a, Option<Text<'a>>>>>,
     message_id: Spellings<Text<'a>>,
     publish_time: Spellings<Text<'a>>,

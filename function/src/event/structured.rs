@@ -9,13 +9,12 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    Context, EventError, MAX_EVENTS, MAX_VALUE, Message, PUBSUB_TYPE,
-    attributes::{Attributes, optional, required},
-    error::excerpt,
-    json::{self, Decoded, Object, Pairs, Read, Text, once, skip},
-    pubsub,
-};
+use super::attributes::{Attributes, optional, required};
+use super::error::{EventError, excerpt};
+use super::json::{self, Decoded, Object, Pairs, Read, Text, once, skip};
+use super::limits::{MAX_EVENTS, MAX_VALUE};
+use super::message::{Context, Message, PUBSUB_TYPE};
+use super::pubsub;
 
 const EVENT: &str = "a CloudEvent object";
 const PUBSUB_EVENT: &str = "a CloudEvent of Pub/Sub's type";
@@ -119,7 +118,8 @@ fn data(body: &Bytes, raw: &RawValue) -> Result<Bytes, EventError> {
     }
 }
 
-/// A part of the body: shared if it is most of it, else copied, so that a small payload does not keep a large body alive.
+/// A part of the body: shared if it is most of it, else copied, so that a small payload does not keep a large body
+/// alive.
 fn share(body: &Bytes, part: &str) -> Bytes {
     if part.len() >= body.len() / 2 { body.slice_ref(part.as_bytes()) } else { Bytes::copy_from_slice(part.as_bytes()) }
 }
@@ -163,7 +163,7 @@ impl<'de> Object<'de> for Envelope<'de> {
 /// The value of an extension, as text.
 enum Extension<'a> {
     Text(Cow<'a, str>),
-    /// As good as missing.
+    /// Counts as missing.
     Null,
     /// A kind of value that no extension has.
     Other(&'static str),

@@ -9,6 +9,8 @@ mod refused;
 mod sdk;
 mod traps;
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, HeaderValue};
 
 use super::*;
@@ -111,7 +113,7 @@ fn push_error(fields: &str) -> (&'static str, String) {
     error(&[], format!(r#"{{"message":{{"messageId":"1",{fields}}}}}"#))
 }
 
-/// The message of an error is short and has nothing in it that a terminal or a log would obey.
+/// The text of an error is short and has no character that controls a terminal or a log.
 #[track_caller]
 fn assert_presentable(error: &EventError) {
     let text = error.to_string();

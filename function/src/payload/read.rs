@@ -1,23 +1,23 @@
-//! What a payload says: the fields of a JSON object, or a text.
+//! Reads a payload: the fields of a JSON object, or a text.
 //!
 //! | the payload | is |
 //! |---|---|
 //! | begins with `{` and is a JSON object | its fields, whatever content type it has |
-//! | begins with `{`, is no JSON, and is declared as `text/…` | the text |
+//! | begins with `{`, is not JSON, and is declared as `text/…` | the text |
 //! | begins with a placeholder: `{name}`, `{{name}}`, `{% if … %}`, `{# … #}` | the text |
-//! | begins with `{` and is neither | rejected: somebody meant JSON, and a text that is half JSON is of no use |
+//! | begins with `{` and is none of these | rejected: it was meant as JSON, and a text that is half JSON is of no use |
 //! | begins with anything else, `[`, `"` and digits too | the text, as it is |
 //! | is UTF-16, UTF-32, compressed, or otherwise not UTF-8 | rejected |
 //!
-//! "Begins" passes over blanks and byte-order marks. A byte-order mark before a payload is no part of it.
-//! A text that begins with `{` and is none of these can be sent as `{"input": "{…"}`, or with the content type `text/plain`:
-//! a CloudEvent's `datacontenttype` or `content-type` header, or a Pub/Sub message's attribute `content-type`.
+//! Blanks and byte-order marks before the first character are skipped. A byte-order mark before a payload is not part
+//! of it. A text that is rejected so can be sent as `{"input": "{…"}`, or with the content type `text/plain`: a
+//! CloudEvent's `datacontenttype` or `content-type` header, or a Pub/Sub message's attribute `content-type`.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::{Message, Outcome, json};
 
-/// What a payload says.
+/// The content of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload<'a, T> {
     /// The fields of a JSON object.
@@ -28,7 +28,7 @@ pub enum Payload<'a, T> {
 
 /// Reads a message's payload: as the fields of a `T` where it is a JSON object, else as a text.
 ///
-/// A field of `T` that is an `Option` may be left out or `null`. Fields that `T` does not have are passed over.
+/// A field of `T` that is an `Option` may be left out or `null`. Fields that `T` does not have are ignored.
 ///
 /// ```
 /// use function::payload::{Payload, read};
@@ -48,7 +48,7 @@ pub enum Payload<'a, T> {
 /// ```
 ///
 /// # Errors
-/// [`Outcome::Rejected`] with the reason `bad-payload`, which names the field or the place and says what would be right.
+/// [`Outcome::Rejected`] with the reason `bad-payload`, which names the field or the position, and what was expected.
 pub fn read<T: DeserializeOwned>(message: &Message) -> Result<Payload<'_, T>, Outcome> {
     let text = text(message)?;
     let begin = text.trim_start_matches(is_blank);
@@ -91,8 +91,8 @@ fn is_blank(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}')
 }
 
-/// Whether a text that begins with `{` begins with a placeholder, as in templates and messages for people. What begins as an
-/// object of some language does is none: quotes, keys, an end without anything.
+/// Whether a text that begins with `{` begins with a placeholder, as in templates and messages for people. The
+/// beginning of an object in some language is not one: quotes, keys, an immediate end.
 fn is_placeholder(begin: &str) -> bool {
     let inner = begin.strip_prefix('{').unwrap_or(begin);
     if inner.starts_with(['%', '#']) {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::resource_names::{check_bucket, check_topic};
+
 /// Where results go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
-    /// The body of the answer: `response`.
+    /// The body of the response: `response`.
     Response,
     /// One line a result on standard output: `stdout`.
     Stdout,
@@ -21,9 +23,9 @@ pub enum Destination {
     },
 }
 
-/// Not a destination.
+/// A text that is not a destination: what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{value}` is no destination for results: {why}")]
+#[error("`{value}` is not a destination for results: {why}")]
 pub struct DestinationError {
     value: String,
     why: String,
@@ -35,8 +37,8 @@ impl DestinationError {
     }
 }
 
-/// The longest prefix in bytes: leaves room for task and key in an object name of 1024.
-const MAX_PREFIX: usize = 384;
+/// The longest prefix, in bytes: task and key have to fit into an object name of 1024 bytes too.
+const MAX_PREFIX_BYTES: usize = 384;
 
 impl FromStr for Destination {
     type Err = DestinationError;
@@ -52,8 +54,8 @@ impl FromStr for Destination {
         if let Some(rest) = text.strip_prefix("gs://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             check_bucket(bucket).map_err(refuse)?;
-            if prefix.chars().any(char::is_control) || prefix.len() > MAX_PREFIX {
-                return Err(refuse(format!("a prefix has at most {MAX_PREFIX} bytes and no control characters")));
+            if prefix.chars().any(char::is_control) || prefix.len() > MAX_PREFIX_BYTES {
+                return Err(refuse(format!("a prefix has at most {MAX_PREFIX_BYTES} bytes and no control characters")));
             }
             if !prefix.is_empty() && !prefix.ends_with('/') {
                 return Err(refuse(format!("a prefix ends in `/`: gs://{bucket}/{prefix}/")));
@@ -64,7 +66,7 @@ impl FromStr for Destination {
             check_topic(text).map_err(refuse)?;
             return Ok(Self::Topic(text.to_owned()));
         }
-        Err(refuse("right are `response`, `stdout`, `projects/P/topics/T` and `gs://BUCKET/PREFIX/`".into()))
+        Err(refuse("expected `response`, `stdout`, `projects/P/topics/T` or `gs://BUCKET/PREFIX/`".into()))
     }
 }
 
@@ -77,48 +79,6 @@ impl fmt::Display for Destination {
             Self::Bucket { bucket, prefix } => write!(f, "gs://{bucket}/{prefix}"),
         }
     }
-}
-
-/// Checks a full topic name by Pub/Sub's rules for resource names; the error says what would be right.
-pub(crate) fn check_topic(name: &str) -> Result<(), String> {
-    check_name("topic", name)
-}
-
-/// Checks the full name of a topic or subscription, which `kind` says.
-pub(crate) fn check_name(kind: &str, name: &str) -> Result<(), String> {
-    let parts: Vec<&str> = name.split('/').collect();
-    let (project, id) = match parts[..] {
-        ["projects", project, collection, id] if collection.strip_suffix('s') == Some(kind) => (project, id),
-        _ => return Err(format!("a {kind} is named in full: projects/P/{kind}s/NAME")),
-    };
-    if project.is_empty() || !project.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)) {
-        return Err(format!("`{project}` is no project id"));
-    }
-    let letters = |b: u8| b.is_ascii_alphanumeric() || b"-_.~+%".contains(&b);
-    if !(3..=255).contains(&id.len())
-        || !id.starts_with(|c: char| c.is_ascii_alphabetic())
-        || id.starts_with("goog")
-        || !id.bytes().all(letters)
-    {
-        return Err(format!(
-            "`{id}` is no {kind} id: 3 to 255 of A-Z a-z 0-9 - _ . ~ + %, beginning with a letter and not with `goog`"
-        ));
-    }
-    Ok(())
-}
-
-/// Checks a bucket name by Cloud Storage's rules; the error says what would be right.
-pub(crate) fn check_bucket(name: &str) -> Result<(), String> {
-    let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
-    if (3..=222).contains(&name.len())
-        && name.bytes().all(letters)
-        && ends(name.bytes().next())
-        && ends(name.bytes().last())
-    {
-        return Ok(());
-    }
-    Err(format!("`{name}` is no bucket name: 3 to 222 of a-z 0-9 - _ . that begins and ends with a letter or digit"))
 }
 
 #[cfg(test)]

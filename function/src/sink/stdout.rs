@@ -5,7 +5,8 @@ use std::io::Write;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{SinkError, TaskResult};
+use super::error::SinkError;
+use super::result::TaskResult;
 
 #[derive(Serialize)]
 struct Line<'a> {

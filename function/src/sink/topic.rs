@@ -1,8 +1,9 @@
 //! Publishing to one topic, bounded in bytes and time.
 //!
-//! The client's queue has no bound, keeps one background task for every ordering key it has seen, and stops a key after a
-//! failure. So: a semaphore counts the bytes handed over until they are answered for, the publisher is replaced after
-//! [`MAX_KEYS`] keys, and a failed key is resumed at once, because here the message itself comes again.
+//! The client's queue has no bound, keeps one background task for every ordering key it has seen, and stops a key after
+//! a failure. Therefore a semaphore counts the bytes handed over until Pub/Sub has answered for them, the publisher is
+//! replaced after [`MAX_KEYS`] keys, and a failed key is resumed at once, because here the message itself is
+//! redelivered.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,21 +16,22 @@ use google_cloud_pubsub::model;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{SinkError, TaskResult};
-use crate::cloud::Clients;
-use infra::causes;
+use super::error::SinkError;
+use super::result::TaskResult;
+use crate::clients::Clients;
+use infra::error_chain;
 use infra::limits::{MAX_DATA, MAX_ORDERING_KEY};
 
 /// The bytes in flight to one topic; more wait.
-const ROOM: usize = 32 << 20;
+const MAX_BYTES_IN_FLIGHT: usize = 32 << 20;
 /// What a message costs beside its bytes, so that empty ones are bounded too.
-const OVERHEAD: usize = 512;
+const MESSAGE_OVERHEAD_BYTES: usize = 512;
 /// Ordering keys that one publisher may see.
 const MAX_KEYS: usize = 1024;
-/// Messages in one request. One, so that a message that Pub/Sub refuses does not take others with it, and none waits for
-/// company: against the emulator 0.5 ms a message instead of 2 to 12, and 7,000 messages a second instead of 15,000, both far
-/// more than a model makes.
-const TOGETHER: u32 = 1;
+/// Messages in one request. One, so that a message that Pub/Sub refuses does not fail others, and none waits for
+/// others: against the emulator 0.5 ms a message instead of 2 to 12, and 7,000 messages a second instead of 15,000,
+/// both far more than a model makes.
+const MESSAGES_PER_REQUEST: u32 = 1;
 
 /// Pub/Sub calls the message invalid.
 const REFUSED: &str = "result-refused";
@@ -39,7 +41,7 @@ const REFUSED: &str = "result-refused";
 pub(crate) struct Topic {
     name: String,
     clients: Arc<Clients>,
-    room: Arc<Semaphore>,
+    bytes_in_flight: Arc<Semaphore>,
     current: Mutex<Option<Current>>,
 }
 
@@ -55,7 +57,7 @@ impl Topic {
         Self {
             name: name.to_owned(),
             clients: Arc::clone(clients),
-            room: Arc::new(Semaphore::new(ROOM)),
+            bytes_in_flight: Arc::new(Semaphore::new(MAX_BYTES_IN_FLIGHT)),
             current: Mutex::new(None),
         }
     }
@@ -70,7 +72,7 @@ impl Topic {
         let key = if key.len() <= MAX_ORDERING_KEY { key } else { "" };
         let attributes = result.attributes();
         match self.publish(result.body.clone(), attributes.clone(), key).await {
-            // Perhaps for what the input brought along: the result goes without it.
+            // Perhaps because of the attributes of the input: the result is published without them.
             Err(SinkError::Permanent { reason: REFUSED, .. }) => {
                 let bare = result.bare_attributes(&attributes);
                 self.publish(result.body.clone(), bare, "").await
@@ -79,7 +81,7 @@ impl Topic {
         }
     }
 
-    /// Publishes and waits for Pub/Sub's answer, all within the clients' deadline.
+    /// Publishes and waits for Pub/Sub's response, all within the clients' deadline.
     ///
     /// # Errors
     ///
@@ -96,8 +98,8 @@ impl Topic {
                 destination: self.name.clone(),
                 reason: "result-too-large",
                 detail: format!(
-                    "{} bytes, and a Pub/Sub message holds at most {MAX_DATA}: split the work over more messages, or send \
-                     results to a bucket",
+                    "{} bytes, and a Pub/Sub message holds at most {MAX_DATA}: split the work over more messages, or \
+                     send results to a bucket",
                     data.len()
                 ),
             });
@@ -114,12 +116,12 @@ impl Topic {
     }
 
     async fn send(&self, message: model::Message, cost: u32) -> Result<(), SinkError> {
-        let permit =
-            Arc::clone(&self.room).acquire_many_owned(cost).await.map_err(|_| self.passing("shutting down".into()))?;
+        let permit = Arc::clone(&self.bytes_in_flight).acquire_many_owned(cost).await;
+        let permit = permit.map_err(|_| self.passing("shutting down".into()))?;
         let key = message.ordering_key.clone();
         let publisher = self.publisher(&key).await?;
         let sent = publisher.publish(message);
-        // A task of its own: the bytes count until the client lets go of them, also when the caller has given up.
+        // In a task of its own: the bytes count until the client has released them, also when the caller has given up.
         let answer = tokio::spawn(async move {
             let answer = sent.await;
             if answer.is_err() && !key.is_empty() {
@@ -139,11 +141,11 @@ impl Topic {
         let client = self.clients.pubsub().await.map_err(|error| self.passing(error.to_string()))?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.is_empty() && current.as_ref().is_some_and(|c| c.keys.len() >= MAX_KEYS && !c.keys.contains(key)) {
-            // What is in flight holds its own handle on the old one, which ends after the last of them.
+            // Publishes in flight hold the old publisher, which ends after the last of them.
             *current = None;
         }
         let current = current.get_or_insert_with(|| Current {
-            publisher: client.publisher(&self.name).set_message_count_threshold(TOGETHER).build(),
+            publisher: client.publisher(&self.name).set_message_count_threshold(MESSAGES_PER_REQUEST).build(),
             keys: HashSet::new(),
         });
         if !key.is_empty() && !current.keys.contains(key) {
@@ -152,7 +154,7 @@ impl Topic {
         Ok(current.publisher.clone())
     }
 
-    /// Waits, within the deadline, until everything handed over has been answered for.
+    /// Waits, within the deadline, until Pub/Sub has answered for everything that was handed over.
     pub(crate) async fn flush(&self) {
         let all = async {
             let publisher = {
@@ -163,7 +165,7 @@ impl Topic {
                 publisher.flush().await;
             }
             // Also those of replaced publishers.
-            let _ = self.room.acquire_many(ROOM as u32).await;
+            let _ = self.bytes_in_flight.acquire_many(MAX_BYTES_IN_FLIGHT as u32).await;
         };
         if timeout(self.clients.deadline(), all).await.is_err() {
             tracing::warn!(topic = self.name, "stopped with messages that Pub/Sub did not answer for");
@@ -179,7 +181,7 @@ impl Topic {
             PublishError::Rpc(error) => error.status().map(|status| status.code),
             _ => None,
         };
-        let text = causes(error);
+        let text = error_chain(error);
         match code {
             Some(Code::InvalidArgument) => {
                 tracing::warn!(topic = self.name, error = text, "Pub/Sub calls a message invalid");
@@ -198,11 +200,11 @@ impl Topic {
     }
 }
 
-/// What a message takes of [`ROOM`]: never more than the whole.
+/// What a message counts for in [`MAX_BYTES_IN_FLIGHT`]: never more than the whole.
 fn cost(data: &Bytes, attributes: &BTreeMap<String, String>, ordering_key: &str) -> u32 {
     let attributes: usize = attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let cost = data.len() + attributes + ordering_key.len() + OVERHEAD;
-    u32::try_from(cost.min(ROOM)).unwrap_or(u32::MAX)
+    let cost = data.len() + attributes + ordering_key.len() + MESSAGE_OVERHEAD_BYTES;
+    u32::try_from(cost.min(MAX_BYTES_IN_FLIGHT)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -213,7 +215,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::cloud::Cloud;
+    use crate::clients::Cloud;
 
     fn topic(host: String, deadline: Duration) -> Topic {
         let cloud = Cloud { pubsub_emulator: Some(host), ..Cloud::default() };
@@ -240,7 +242,7 @@ mod tests {
             assert!(matches!(error, SinkError::Passing { .. }), "{error}");
         }
         // Ends only when the client has let go of the messages.
-        let _ = topic.room.acquire_many(ROOM as u32).await.unwrap();
+        let _ = topic.bytes_in_flight.acquire_many(MAX_BYTES_IN_FLIGHT as u32).await.unwrap();
     }
 
     #[tokio::test]
@@ -254,8 +256,8 @@ mod tests {
 
     #[test]
     fn no_message_costs_more_than_there_is() {
-        let data = Bytes::from(vec![0; ROOM + 1]);
-        assert_eq!(cost(&data, &BTreeMap::new(), "") as usize, ROOM);
-        assert_eq!(cost(&Bytes::new(), &BTreeMap::new(), "") as usize, OVERHEAD);
+        let data = Bytes::from(vec![0; MAX_BYTES_IN_FLIGHT + 1]);
+        assert_eq!(cost(&data, &BTreeMap::new(), "") as usize, MAX_BYTES_IN_FLIGHT);
+        assert_eq!(cost(&Bytes::new(), &BTreeMap::new(), "") as usize, MESSAGE_OVERHEAD_BYTES);
     }
 }

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
+use super::embeddings::{Embeddings, cosine};
 use super::fields::{Array, Texts};
-use super::{Embeddings, Usage, cosine, count, done};
+use super::output::{Usage, count, done};
 use crate::payload::{self, rejected};
 use crate::{Message, Outcome, Task, Work};
 use encoder::Encoder;
 
-// Templates, temperatures and centre were chosen on `tests/data/zero_shot.tsv`; `tests/zero_shot.rs` measures what they score.
+// Templates, temperatures and centre were chosen on `tests/data/zero_shot.tsv`; `tests/zero_shot.rs` measures what they
+// score.
 
 /// A label's vector is the mean of what these give; `{}` is the label.
 const TEMPLATES: [&str; 5] = ["{}", "This is about {}.", "topic: {}", "Subject: {}", "This text expresses {}."];
@@ -22,36 +24,36 @@ const TEMPERATURE: f32 = 0.05;
 const MULTI_LABEL_TEMPERATURE: f32 = 0.07;
 /// With `multi_label`, the cosine at which a label is as likely as not.
 const MULTI_LABEL_CENTRE: f32 = 0.2;
-/// Labels whose vectors are kept, at four bytes a dimension each.
-const KEPT_LABELS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Labels whose vectors are cached, at four bytes a dimension each.
+const MAX_CACHED_LABELS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// About what a score takes in a result beside its label, in bytes.
 const SCORE_BYTES: usize = 40;
 /// The largest result in bytes, roughly: what Pub/Sub takes as a message.
-const MAX_RESULT: usize = 10_000_000;
+const MAX_RESULT_BYTES: usize = 10_000_000;
 
 /// Task `classify`, zero-shot: `{"input": "text" or ["text", …], "labels": ["billing", …], "multi_label"?: bool}` gives
 /// `{"model":…,"data":[{"index":0,"label":"billing","scores":[{"label":"billing","score":0.93}, …]}],"usage":…}`.
 ///
-/// Scores are sorted, best first, and sum to 1; with `multi_label` each stands for itself. A payload without `labels`, or of
-/// plain text, is given the labels that the service declares.
+/// Scores are sorted, best first, and sum to 1; with `multi_label` each stands for itself. For a payload without
+/// `labels`, or of plain text, the labels are those that the service declares.
 #[derive(Debug)]
 pub struct Classify {
     encoder: Arc<Encoder>,
     labels: Vec<String>,
-    kept: Mutex<LruCache<String, Arc<[f32]>>>,
+    cache: Mutex<LruCache<String, Arc<[f32]>>>,
 }
 
 impl Classify {
-    /// On this encoder, with the labels of payloads that bring none of their own.
+    /// On this encoder. `labels` are those of payloads without labels of their own.
     pub fn new(encoder: Arc<Encoder>, labels: Vec<String>) -> Self {
-        Self { encoder, labels, kept: Mutex::new(LruCache::new(KEPT_LABELS)) }
+        Self { encoder, labels, cache: Mutex::new(LruCache::new(MAX_CACHED_LABELS)) }
     }
 
-    /// The vectors of labels that are kept; `None` for others.
-    fn kept(&self, labels: &[impl AsRef<str>]) -> Vec<Option<Arc<[f32]>>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        labels.iter().map(|label| kept.get(label.as_ref()).cloned()).collect()
+    /// The cached vectors of labels; `None` for a label that is not cached.
+    fn cached(&self, labels: &[impl AsRef<str>]) -> Vec<Option<Arc<[f32]>>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        labels.iter().map(|label| cache.get(label.as_ref()).cloned()).collect()
     }
 
     fn tokenize(&self, label: &str) -> [Vec<u32>; TEMPLATES.len()] {
@@ -69,11 +71,12 @@ struct Payload {
 /// Refuses a result that no message could carry: each text's scores spell out every label.
 fn check_size(texts: usize, labels: &[String]) -> Result<(), Outcome> {
     let scores: usize = labels.iter().map(|label| label.len() + SCORE_BYTES).sum();
-    if scores.saturating_mul(texts) <= MAX_RESULT {
+    if scores.saturating_mul(texts) <= MAX_RESULT_BYTES {
         return Ok(());
     }
     Err(rejected(format!(
-        "{texts} texts times {} labels make a result of more than {MAX_RESULT} bytes; send fewer of either in a message",
+        "{texts} texts times {} labels make a result of more than {MAX_RESULT_BYTES} bytes; \
+         send fewer of either in a message",
         labels.len()
     )))
 }
@@ -132,8 +135,8 @@ impl Task for Classify {
         };
         check_size(texts.len(), &labels)?;
         let texts: Vec<_> = texts.iter().map(|text| self.encoder.tokenize(text)).collect();
-        let new: usize = (labels.iter().zip(self.kept(&labels)))
-            .filter(|(_, kept)| kept.is_none())
+        let new: usize = (labels.iter().zip(self.cached(&labels)))
+            .filter(|(_, vector)| vector.is_none())
             .map(|(label, _)| count(&self.tokenize(label)))
             .sum();
         let cost = count(&texts) + new;
@@ -141,9 +144,9 @@ impl Task for Classify {
     }
 
     fn run(&self, batch: &[&Input]) -> Vec<Outcome> {
-        // Labels that are not kept run in the same forward pass as the texts.
+        // Labels that are not cached run in the same forward pass as the texts.
         let labels: Vec<&str> = batch.iter().flat_map(|input| input.labels.iter().map(String::as_str)).collect();
-        let mut vectors = self.kept(&labels);
+        let mut vectors = self.cached(&labels);
         let missing: Vec<(usize, [Vec<u32>; TEMPLATES.len()])> = labels
             .iter()
             .zip(&vectors)
@@ -155,11 +158,11 @@ impl Task for Classify {
         let labels_first = missing.iter().flat_map(|(_, tokens)| tokens.iter().map(Vec::as_slice)).chain(texts);
         let embeddings = Embeddings::of(&self.encoder, labels_first);
         {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            for (i, (place, _)) in missing.iter().enumerate() {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            for (i, (position, _)) in missing.iter().enumerate() {
                 let vector = mean((0..TEMPLATES.len()).map(|t| embeddings.get(i * TEMPLATES.len() + t)));
-                kept.put(labels[*place].to_owned(), Arc::clone(&vector));
-                vectors[*place] = Some(vector);
+                cache.put(labels[*position].to_owned(), Arc::clone(&vector));
+                vectors[*position] = Some(vector);
             }
         }
         let vectors: Vec<Arc<[f32]>> = vectors.into_iter().flatten().collect();

@@ -6,8 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::embeddings::Embeddings;
 use super::fields::{Count, Texts};
-use super::{Embeddings, Usage, count, done};
+use super::output::{Usage, count, done};
 use crate::payload::{self, rejected};
 use crate::{Message, Outcome, Task, Work};
 use encoder::Encoder;
@@ -16,9 +17,9 @@ use encoder::Encoder;
 /// [OpenAI's embeddings](https://platform.openai.com/docs/api-reference/embeddings).
 ///
 /// `{"input": "text" or ["text", …], "dimensions"?: n, "encoding_format"?: "float" or "base64"}` gives
-/// `{"object":"list","model":…,"data":[{"object":"embedding","index":0,"embedding":[…]}],"usage":…}`.
-/// Every vector has unit length; with `dimensions` it is the first `n` numbers, scaled to unit length again. In base64 a vector
-/// is little-endian float32.
+/// `{"object":"list","model":…,"data":[{"object":"embedding","index":0,"embedding":[…]}],"usage":…}`. Every vector has
+/// unit length; with `dimensions` it is the first `n` numbers, scaled to unit length again. In base64 a vector is
+/// little-endian float32.
 #[derive(Debug)]
 pub struct Embed {
     encoder: Arc<Encoder>,

@@ -5,12 +5,14 @@ use std::fmt;
 use serde::de::{Error, IgnoredAny, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::MAX_TEXTS;
 use crate::Outcome;
 use crate::payload::rejected;
 
-/// The texts of an array, or one text alone. What is beyond [`MAX_TEXTS`] is counted and not kept: a payload of many small texts
-/// would fill many times its own size.
+/// Most texts, labels or documents of one message.
+pub const MAX_TEXTS: usize = 2048;
+
+/// The texts of an array, or one text alone. Texts beyond [`MAX_TEXTS`] are counted and not kept: a payload of many
+/// small texts would fill many times its own size.
 #[derive(Debug)]
 pub(super) struct Texts {
     texts: Vec<String>,
@@ -94,7 +96,7 @@ impl<'de> Deserialize<'de> for Count {
             }
 
             fn visit_u64<E: Error>(self, number: u64) -> Result<Count, E> {
-                // More than memory can hold is as good as the most.
+                // A number beyond the range counts as the largest.
                 Ok(Count(usize::try_from(number).unwrap_or(usize::MAX)))
             }
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::embeddings::{Embeddings, cosine};
 use super::fields::{Array, Count};
-use super::{Embeddings, Usage, cosine, count, done};
+use super::output::{Usage, count, done};
 use crate::payload::{self, rejected};
 use crate::{Message, Outcome, Task, Work};
 use encoder::Encoder;

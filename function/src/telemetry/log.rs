@@ -20,8 +20,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log of this process, to standard error; what is logged is `RUST_LOG`'s choice, else `info`. A second call does
-/// nothing.
+/// Starts the log of this process, to standard error; what is logged is `RUST_LOG`'s choice, else `info`. A second call
+/// does nothing.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let dispatch = dispatch(format, filter, io::stderr);
@@ -39,15 +39,15 @@ where
     }
 }
 
-/// Characters that end a line, steer a terminal, or turn the direction of what is read: controls, of both sets, separators, and
-/// marks of direction.
-fn steers(c: char) -> bool {
+/// Characters that end a line, control a terminal, or change the direction of text: controls, of both sets, separators,
+/// and direction marks.
+fn must_escape(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Escapes what [`steers`], whatever an event quotes from outside: nobody can forge a line. Colours would be control characters
-/// too, so there are none.
+/// Escapes the characters that [`must_escape`] names, so that text from outside cannot forge a line. Colours would be
+/// control characters too, so there are none.
 struct Lines<W>(W);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
@@ -64,7 +64,7 @@ impl<W: Write> Write for Lines<W> {
         let text = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
         let mut line = String::with_capacity(event.len());
         for c in text.chars() {
-            if steers(c) { line.extend(c.escape_default()) } else { line.push(c) }
+            if must_escape(c) { line.extend(c.escape_default()) } else { line.push(c) }
         }
         line.push('\n');
         self.0.write_all(line.as_bytes())?;
@@ -102,7 +102,7 @@ where
         }
         // JSON escapes the controls of ASCII by itself, except one.
         for c in Value::Object(line).to_string().chars() {
-            if steers(c) { write!(writer, "\\u{:04x}", u32::from(c))? } else { writer.write_char(c)? }
+            if must_escape(c) { write!(writer, "\\u{:04x}", u32::from(c))? } else { writer.write_char(c)? }
         }
         writeln!(writer)
     }
@@ -170,7 +170,7 @@ mod tests {
                 tracing::warn!("{EVIL}");
             });
             assert_eq!(text.lines().count(), 2, "{text}");
-            assert!(!text.contains(|c| c != '\n' && steers(c)), "{text:?}");
+            assert!(!text.contains(|c| c != '\n' && must_escape(c)), "{text:?}");
         }
     }
 

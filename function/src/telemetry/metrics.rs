@@ -121,7 +121,7 @@ impl Metrics {
         self.refused.get_or_create(&RefusedLabels { status }).inc();
     }
 
-    /// `known_by` is `process` or `ledger`.
+    /// `known_by`, the label of the metric, is `process` or `ledger`.
     pub(crate) fn repeat(&self, known_by: &'static str) {
         self.repeats.get_or_create(&RepeatLabels { known_by }).inc();
     }

@@ -1,5 +1,5 @@
-//! Runs the steps of a plan: side by side where they do not need one another, again where that helps, and never further than
-//! asked. It makes no decisions: what is to be done comes from [`plan`], before and after every failed attempt.
+//! Runs the steps of a plan: concurrently where they do not need one another, and again where that helps. It decides
+//! nothing: what is to be done comes from [`plan`], also after every failed attempt.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -7,17 +7,24 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::cloud::{Cause, CloudError, Fault, Google, Retry};
-use crate::plan::{self, Action, Id, Plan, Resource, State, Step};
+use crate::plan::{self, Action, Plan, State, Step};
+use crate::resources::{Id, Resource};
 
-/// Steps at work at once.
-const STEPS: usize = 8;
+/// Steps that run at once.
+const MAX_STEPS: usize = 8;
+
+/// The pauses between the attempts of a step, from about the first to about the second.
+const STEP_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// The same where every API is a stand-in on this machine.
+const LOCAL_STEP_BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// What happens, for a progress line.
 #[derive(Debug)]
 pub enum Progress<'p> {
     /// A step began.
     Started(&'p Step),
-    /// It is tried again, for this cause. Said once for each cause.
+    /// It failed and is tried again, for this cause. Reported once for each cause.
     Waiting(&'p Step, Cause, &'p CloudError),
     /// It is done.
     Done(&'p Step, Duration),
@@ -25,18 +32,18 @@ pub enum Progress<'p> {
     Failed(&'p Step, &'p CloudError),
 }
 
-/// How an application ended.
+/// How a run of a plan ended.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Steps that are done.
     pub done: usize,
     /// Steps that failed, and why.
     pub failed: Vec<(Id, CloudError)>,
-    /// Steps that were not begun, because another failed or the caller asked to stop.
+    /// Steps that were not started, because another failed or the caller asked to stop.
     pub left: usize,
 }
 
-/// Runs a plan. Once `stop` completes, steps at work are finished and no other begins.
+/// Runs a plan. Once `stop` completes, running steps are finished and no other starts.
 pub async fn apply(
     google: &Google,
     plan: &Plan,
@@ -51,7 +58,7 @@ pub async fn apply(
     let mut stopped = false;
     let mut stop = std::pin::pin!(stop);
     loop {
-        while !stopped && running.len() < STEPS {
+        while !stopped && running.len() < MAX_STEPS {
             let ready = |step: &&Step| step.needs.iter().all(|need| done.contains(need));
             let Some(next) = waiting.iter().position(ready) else { break };
             let step = waiting.remove(next);
@@ -84,15 +91,15 @@ pub async fn apply(
     outcome
 }
 
-/// One step, until it is done or trying again is no use.
+/// Runs one step until it is done or another attempt cannot help.
 async fn run(
     google: &Google,
     step: &Step,
     found: &State,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<(), CloudError> {
-    let (shortest, longest) = if google.is_local() { (10, 1_000) } else { (500, 10_000) };
-    let mut retry = Retry::new(Duration::from_millis(shortest), Duration::from_millis(longest));
+    let (min, max) = if google.is_local() { LOCAL_STEP_BACKOFF } else { STEP_BACKOFF };
+    let mut retry = Retry::new(min, max);
     let mut told: Option<Cause> = None;
     let mut answer = match &step.resource {
         Some(resource) => act(google, resource, &step.action, found.get(&step.id)).await,
@@ -114,7 +121,8 @@ async fn run(
     }
 }
 
-/// An attempt that failed may have had its effect, or someone else was quicker: what is there is compared again.
+/// Compares again before another attempt: the one that failed may have had its effect, or someone else may have been
+/// quicker.
 async fn again(google: &Google, resource: &Resource) -> Result<(), CloudError> {
     let found = google.read_for(resource).await?;
     if found.as_ref().is_some_and(|found| found["reconciling"] == true) {

@@ -1,7 +1,8 @@
 //! The topology as a picture.
 //!
-//! Left to right, the way of a message: topics, triggers and push subscriptions with their filters, services with their routes,
-//! where results go. A pull subscription stands beneath its topic, since the way ends there. Dead letters go along dashed lines.
+//! It shows, from left to right, what a message passes: topics, triggers and push subscriptions with their filters,
+//! services with their routes, the destinations of results. A pull subscription stands beneath its topic, since the
+//! picture ends there. Dead letters go along dashed lines.
 //!
 //! ```
 //! use deploy::graph;
@@ -36,7 +37,7 @@ pub fn mermaid(topology: &Topology) -> String {
 struct Graph {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
-    /// What has no place of its own.
+    /// What is declared and not drawn.
     notes: Vec<String>,
 }
 
@@ -46,7 +47,7 @@ struct Node {
     lines: Vec<Line>,
     /// The topic that it stands beneath.
     beneath: Option<usize>,
-    /// For dead letters.
+    /// Whether it is for dead letters.
     dead: bool,
 }
 
@@ -281,7 +282,7 @@ fn delivery_lines(delivery: &Delivery) -> Vec<Line> {
     lines
 }
 
-/// What there is of these, in one line.
+/// Those of these that are declared, in one line.
 fn joined<const N: usize>(parts: [Option<String>; N]) -> Vec<Line> {
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     if parts.is_empty() { Vec::new() } else { vec![Line::Plain(parts.join(" · "))] }

@@ -35,8 +35,8 @@ const TOKENS: [&str; 18] = [
     "\u{85}",
 ];
 
-/// What is a filter prints as one that is equal, matches as its printed form does, and can match what it matches. What is
-/// none says where.
+/// What is a filter prints as one that is equal, matches as its printed form does, and can match what it matches. What
+/// is none says where.
 #[test]
 fn filters_print_as_what_they_are() {
     fuzz::check!().with_test_time(fuzz::BRIEFLY).with_iterations(fuzz::INPUTS).with_type().for_each(

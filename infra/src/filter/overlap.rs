@@ -1,7 +1,7 @@
 //! Whether any message can satisfy a set of expressions at once.
 //!
-//! Walks the alternatives (the disjunctive normal form) one at a time, each a list of literals, and decides each exactly: a
-//! conjunction of literals is contradictory only where the literals of a single key contradict each other.
+//! Walks the alternatives (the disjunctive normal form) one at a time, each a list of literals, and decides each
+//! exactly: a conjunction of literals is contradictory only where the literals of a single key contradict each other.
 
 use super::Expr;
 
@@ -29,7 +29,8 @@ enum Test<'e> {
     Prefix(&'e str),
 }
 
-/// Takes the open expressions apart, each with the truth it must have, and leaves `open` and `literals` as it found them.
+/// Decomposes the open expressions, each with the truth value it must have, and leaves `open` and `literals` as it found
+/// them.
 fn search<'e>(open: &mut Vec<(&'e Expr, bool)>, literals: &mut Vec<Literal<'e>>, budget: &mut usize) -> bool {
     if *budget == 0 {
         return true;

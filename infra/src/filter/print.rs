@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use super::parse::{is_operator, is_word};
 use super::{Expr, Filter};
 
-/// Prints the readable form; where that would be longer than a filter may be, the shortest form, which is never longer than the
-/// text it was parsed from. So whatever was parsed prints as a valid filter.
+/// Prints the readable form; where that would be longer than a filter may be, the shortest form, which is never longer
+/// than the text it was parsed from. So whatever was parsed prints as a valid filter.
 pub(super) fn print(expr: &Expr, out: &mut impl Write) -> fmt::Result {
     let mut length = Length(0);
     write(expr, &mut length, READABLE)?;

@@ -3,18 +3,18 @@
 
 use std::fmt;
 
-use super::read::Wrong;
+use super::read::ValueError;
 use super::values::PROJECT;
 use super::{Destination, Topology};
 
-/// The longest project id.
-const PROJECT_ID_LENGTH: usize = 30;
+/// The longest project id, in characters.
+const MAX_PROJECT_ID_LENGTH: usize = 30;
 
 /// A name of a bucket that Cloud Storage refuses in this project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketNameError {
     declared: String,
-    place: String,
+    used_by: String,
     name: String,
     rule: String,
     help: String,
@@ -22,27 +22,27 @@ pub struct BucketNameError {
 
 impl fmt::Display for BucketNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { declared, place, name, rule, help } = self;
-        write!(f, "the bucket `{declared}` of {place} is `{name}` in this project: {rule}\n  help: {help}")
+        let Self { declared, used_by, name, rule, help } = self;
+        write!(f, "the bucket `{declared}` of {used_by} is `{name}` in this project: {rule}\n  help: {help}")
     }
 }
 
 impl std::error::Error for BucketNameError {}
 
 /// A declared name: what holds for each project is checked with an id of the greatest length.
-pub(super) fn bucket_name(name: &str) -> Result<(), Wrong> {
+pub(super) fn bucket_name(name: &str) -> Result<(), ValueError> {
     let open = name.contains(PROJECT);
-    let rule = match rule(&name.replace(PROJECT, &"p".repeat(PROJECT_ID_LENGTH))) {
+    let rule = match rule(&name.replace(PROJECT, &"p".repeat(MAX_PROJECT_ID_LENGTH))) {
         None => return Ok(()),
         Some(Rule::Length) if open => {
             format!(
-                "with a project id of {PROJECT_ID_LENGTH} characters this leaves Cloud Storage's 3 to 63 characters"
+                "with a project id of {MAX_PROJECT_ID_LENGTH} characters this leaves Cloud Storage's 3 to 63 characters"
             )
         }
         Some(Rule::Characters) => format!("{}, here also `{PROJECT}`", Rule::Characters.text()),
         Some(rule) => rule.text().to_owned(),
     };
-    Err(Wrong::new(rule))
+    Err(ValueError::new(rule))
 }
 
 /// A rule that a name breaks.
@@ -119,12 +119,12 @@ impl Topology {
             let ledger = service.ledger.iter().map(|ledger| &ledger.bucket);
             results.chain(ledger).map(|bucket| (bucket, format!("service `{}`", service.name)))
         });
-        for (declared, place) in archive.chain(written) {
+        for (declared, used_by) in archive.chain(written) {
             let name = declared.replace(PROJECT, project);
             let Some(rule) = rule(&name) else { continue };
             let error = |rule: &str, help: String| BucketNameError {
                 declared: declared.clone(),
-                place,
+                used_by,
                 name: name.clone(),
                 rule: rule.to_owned(),
                 help,
@@ -144,8 +144,6 @@ impl Topology {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn allowed(name: &str) -> bool {

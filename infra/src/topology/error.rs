@@ -7,7 +7,7 @@ use crate::nearest;
 
 /// Everything that is wrong with a declaration, in the order of the file.
 ///
-/// `Display` renders each error with its place, plain text without colour, an empty line between two.
+/// `Display` renders each error with its position, plain text without colour, an empty line between two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors(Vec<Error>);
 
@@ -22,7 +22,7 @@ pub struct Error {
     pub column: usize,
     /// What is wrong, on what.
     pub message: String,
-    /// Why; shown under the place.
+    /// Why; shown under the text that is wrong.
     pub label: String,
     /// What to do.
     pub help: Option<String>,
@@ -114,7 +114,7 @@ impl Log {
 
     fn locate(mut self, text: &str, file: &str) -> Vec<Error> {
         self.0.sort_by_key(|problem| problem.span.start);
-        let place = |problem: Problem| {
+        let located = |problem: Problem| {
             let start = text.floor_char_boundary(problem.span.start);
             let end = text.floor_char_boundary(problem.span.end).max(start);
             let (before, after) = text.split_at(start);
@@ -132,11 +132,11 @@ impl Log {
                 width: count(start..end.min(line_end)).max(1),
             }
         };
-        self.0.into_iter().map(place).collect()
+        self.0.into_iter().map(located).collect()
     }
 }
 
-/// "did you mean", or else the list of what there is.
+/// "did you mean", or else the list of all words.
 pub(super) fn suggest<'w>(word: &str, kind: &str, words: impl Iterator<Item = &'w str>) -> String {
     let words: Vec<_> = words.collect();
     if let Some(nearest) = nearest(word, &words) {

@@ -5,14 +5,14 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Log, suggest};
-use super::read::{Table, Wrong};
+use super::read::{Table, ValueError};
 use super::values::dns_name;
 use super::{Destination, Push, PushTarget, Topology};
 
 /// The sections that an environment may change; in all but the first the entries have names.
 const SECTIONS: [&str; 5] = ["archive", "topics", "subscriptions", "services", "service-accounts"];
 
-/// How an environment names things.
+/// How an environment renames everything.
 #[derive(Default)]
 pub(super) struct Names {
     /// Empty for the declaration as it stands.
@@ -21,30 +21,30 @@ pub(super) struct Names {
     pub(super) suffix: String,
 }
 
-/// An environment, laid over the declaration.
+/// An environment: the sections that change the declaration.
 pub(super) struct Environment<'t> {
     pub(super) names: Names,
     pub(super) table: DeTable<'t>,
 }
 
 impl Names {
-    /// Checks a declared name as it will be.
+    /// Checks a declared name as it will be in the environment.
     pub(super) fn check(
         &self,
         what: &str,
         name: &str,
         at: Range<usize>,
-        rule: impl Fn(&str) -> Result<(), Wrong>,
+        rule: impl Fn(&str) -> Result<(), ValueError>,
         log: &mut Log,
     ) {
         let full = self.full(name);
-        if let Err(Wrong { label, help, .. }) = rule(&full) {
-            let place = if full == name {
+        if let Err(ValueError { label, help, .. }) = rule(&full) {
+            let renamed = if full == name {
                 String::new()
             } else {
                 format!(", and in environment `{}` it is `{full}`", self.environment)
             };
-            log.add(at, format!("impossible name of {what}"), format!("{label}{place}"), help);
+            log.add(at, format!("impossible name of {what}"), format!("{label}{renamed}"), help);
         }
     }
 
@@ -91,7 +91,7 @@ impl Names {
             for result in &mut service.results {
                 match result {
                     Destination::Topic(topic) => rename(topic),
-                    // Another bucket is not the topology's to rename.
+                    // Another bucket exists already, under its own name.
                     Destination::Bucket { bucket, .. } if Some(&*bucket) == archive_bucket.as_ref() => {
                         rename(bucket);
                     }
@@ -154,7 +154,7 @@ fn change<'t>(merged: &mut DeTable<'t>, section: &str, changes: &DeTable<'t>, wh
     }
 }
 
-/// Lays `from`'s value of `key` over `to`'s: tables key by key, everything else as a whole.
+/// Replaces `to`'s value of `key` by `from`'s: tables key by key, everything else as a whole.
 fn merge<'t>(to: &mut DeTable<'t>, from: &DeTable<'t>, key: &str) {
     let Some((name, value)) = from.get_key_value(key) else {
         return;
@@ -165,7 +165,7 @@ fn merge<'t>(to: &mut DeTable<'t>, from: &DeTable<'t>, key: &str) {
         changes.keys().for_each(|key| merge(table, changes, key.get_ref()));
         return;
     }
-    // Inserting alone would keep the old key, and with it the old place.
+    // Inserting alone would keep the old key, and with it the old position.
     to.remove(key);
     to.insert(name.clone(), value.clone());
 }

@@ -1,4 +1,4 @@
-//! Reading TOML tables so that every mistake is noted with its place and none hides the next.
+//! Reads TOML tables so that every mistake is noted with its position and none hides the next.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,11 +8,11 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::{Log, suggest};
 
-/// A value of a TOML table with its place.
+/// A value of a TOML table with its position.
 pub(super) type Value<'t> = Spanned<DeValue<'t>>;
 
 /// Why a value is refused.
-pub(super) struct Wrong {
+pub(super) struct ValueError {
     /// The reason, shown under the value.
     pub(super) label: String,
     /// What to do.
@@ -21,7 +21,7 @@ pub(super) struct Wrong {
     pub(super) part: Option<Range<usize>>,
 }
 
-impl Wrong {
+impl ValueError {
     pub(super) fn new(label: impl Into<String>) -> Self {
         Self { label: label.into(), help: None, part: None }
     }
@@ -32,20 +32,20 @@ impl Wrong {
     }
 }
 
-/// A table that is being read: remembers which keys were asked for, so that the others are known to be unknown.
+/// A table that is being read. It remembers which keys were read: all others are unknown keys.
 pub(super) struct Table<'t> {
-    /// How messages call it, such as "topic `a`".
+    /// How errors name it, such as "topic `a`".
     pub(super) what: String,
     /// Where it is, for what is missing in it.
     pub(super) at: Range<usize>,
     table: &'t DeTable<'t>,
     text: &'t str,
-    known: Vec<&'static str>,
+    read: Vec<&'static str>,
 }
 
 impl<'t> Table<'t> {
     pub(super) fn root(table: &'t DeTable<'t>, text: &'t str) -> Self {
-        Self { what: "the topology".to_owned(), at: 0..0, table, text, known: Vec::new() }
+        Self { what: "the topology".to_owned(), at: 0..0, table, text, read: Vec::new() }
     }
 
     /// The table as it was parsed.
@@ -54,7 +54,7 @@ impl<'t> Table<'t> {
     }
 
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'t Value<'t>> {
-        self.known.push(key);
+        self.read.push(key);
         self.table.get(key)
     }
 
@@ -62,7 +62,7 @@ impl<'t> Table<'t> {
         self.table.contains_key(key)
     }
 
-    /// The place of a key, or of the table where there is none.
+    /// The position of a key, or of the table if it lacks the key.
     pub(super) fn at_key(&self, key: &str) -> Range<usize> {
         self.table.get_key_value(key).map_or(self.at.clone(), |(key, _)| key.span())
     }
@@ -85,7 +85,7 @@ impl<'t> Table<'t> {
         &mut self,
         key: &'static str,
         log: &mut Log,
-        parse: impl FnOnce(&'t str) -> Result<T, Wrong>,
+        parse: impl FnOnce(&'t str) -> Result<T, ValueError>,
     ) -> Option<T> {
         let value = self.get(key)?;
         let Some(text) = value.get_ref().as_str() else {
@@ -120,7 +120,7 @@ impl<'t> Table<'t> {
         let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
         let number = number.filter(|number| (low..=high).contains(number));
         if number.is_none() {
-            self.wrong(key, value, Wrong::new(format!("{who} allows {low} to {high}")), log);
+            self.wrong(key, value, ValueError::new(format!("{who} allows {low} to {high}")), log);
         }
         number
     }
@@ -130,7 +130,7 @@ impl<'t> Table<'t> {
         &mut self,
         key: &'static str,
         log: &mut Log,
-        mut parse: impl FnMut(&'t str) -> Result<T, Wrong>,
+        mut parse: impl FnMut(&'t str) -> Result<T, ValueError>,
     ) -> Vec<T> {
         let Some(value) = self.get(key) else {
             return Vec::new();
@@ -160,7 +160,7 @@ impl<'t> Table<'t> {
         &mut self,
         key: &'static str,
         log: &mut Log,
-        check: impl Fn(&str, &str) -> Result<T, (bool, Wrong)>,
+        check: impl Fn(&str, &str) -> Result<T, (bool, ValueError)>,
     ) -> BTreeMap<String, T> {
         let mut pairs = BTreeMap::new();
         let Some(value) = self.get(key) else {
@@ -178,7 +178,7 @@ impl<'t> Table<'t> {
             match check(name.get_ref(), text) {
                 Ok(checked) => drop(pairs.insert(name.get_ref().to_string(), checked)),
                 Err((true, wrong)) => self.wrong(key, value, wrong, log),
-                Err((false, Wrong { label, help, .. })) => {
+                Err((false, ValueError { label, help, .. })) => {
                     let message = format!("impossible name in `{key}` of {}", self.what);
                     log.add(name.span(), message, label, help);
                 }
@@ -231,20 +231,20 @@ impl<'t> Table<'t> {
         entries
     }
 
-    /// Notes every key that was not asked for.
+    /// Notes every key that was not read.
     pub(super) fn finish(self, log: &mut Log) {
         for key in self.table.keys() {
             let name: &DeString<'_> = key.get_ref();
-            if !self.known.contains(&&**name) {
+            if !self.read.contains(&&**name) {
                 let message = format!("unknown key `{name}` in {}", self.what);
-                let help = suggest(name, "keys", self.known.iter().copied());
+                let help = suggest(name, "keys", self.read.iter().copied());
                 log.add(key.span(), message, "not a key here", help);
             }
         }
     }
 
     /// Notes that a value is refused, at the part of it that is wrong where that can be told.
-    pub(super) fn wrong(&self, key: &str, value: &Value<'_>, wrong: Wrong, log: &mut Log) {
+    pub(super) fn wrong(&self, key: &str, value: &Value<'_>, wrong: ValueError, log: &mut Log) {
         let mut span = value.span();
         let source = self.text.get(span.clone()).unwrap_or_default();
         if let (Some(part), Some(text)) = (wrong.part, value.get_ref().as_str()) {
@@ -260,7 +260,7 @@ impl<'t> Table<'t> {
 
     pub(super) fn mismatch(&self, key: &str, value: &Value<'_>, expected: &str, log: &mut Log) {
         let label = format!("expected {expected}, found {}", kind(value));
-        self.wrong(key, value, Wrong::new(label), log);
+        self.wrong(key, value, ValueError::new(label), log);
     }
 
     fn inner(&self, what: String, at: Range<usize>, key: &str, value: &'t Value<'t>, log: &mut Log) -> Option<Self> {
@@ -268,7 +268,7 @@ impl<'t> Table<'t> {
             self.mismatch(key, value, "a table", log);
             return None;
         };
-        Some(Self { what, at, table, text: self.text, known: Vec::new() })
+        Some(Self { what, at, table, text: self.text, read: Vec::new() })
     }
 }
 
@@ -284,7 +284,7 @@ fn kind(value: &Value<'_>) -> &'static str {
     }
 }
 
-/// The place of what `path` leads to, or of the last step that there is; and whether all steps are there.
+/// The position of what `path` leads to, or of the last step that exists; and whether all steps exist.
 pub(super) fn locate(root: &DeTable<'_>, path: &[&str]) -> (Range<usize>, bool) {
     let mut span = 0..0;
     let mut inside = Some(root);

@@ -1,7 +1,7 @@
 //! The part of a declaration that the function reads, and its canonical text.
 //!
-//! The archive holds this text instead of the file that people edit: a deadline, a grant, a scaling or a comment that changes there
-//! leaves the archive's bytes, and with them the deployed revision, as they are.
+//! The archive holds this text instead of the file that people edit: a deadline, a grant, a scaling or a comment that
+//! changes there leaves the archive's bytes, and with them the deployed revision, as they are.
 
 #[cfg(test)]
 mod tests;
@@ -60,7 +60,7 @@ impl Service {
             tasks: tasks.clone(),
             labels: labels.clone(),
             results: results.clone(),
-            // How long its entries are kept is the bucket's to know.
+            // How long its entries are kept is a rule of the bucket.
             ledger: ledger.as_ref().map(|ledger| Ledger { retention: LEDGER_RETENTION, ..ledger.clone() }),
             dead_letter_topic: dead_letter_topic.clone(),
             hop_limit: *hop_limit,
@@ -70,8 +70,8 @@ impl Service {
     }
 }
 
-/// The declaration's canonical text: only what the function reads, tables and keys in the order of their names. Only the first
-/// service stays first, since a process is that one unless told otherwise.
+/// The declaration's canonical text: only what the function reads, tables and keys in the order of their names. Only
+/// the first service stays first, since a process is that one unless another is named.
 pub(super) fn render(variants: &Variants) -> String {
     let pulled = pulled(variants);
     let plain = sections(&variants.plain, variants, &pulled);
@@ -181,7 +181,7 @@ fn changes(from: &Table, to: &Table) -> Table {
     changes
 }
 
-/// Whether an environment gives a bucket that a service writes to another name: then it is the archive's.
+/// Whether an environment renames a bucket that a service writes to: then it is the archive's.
 fn renames_buckets(variants: &Variants) -> bool {
     variants.environments.iter().any(|(Names { prefix, suffix, .. }, topology)| {
         let named = |bucket: &str| topology.archive.as_ref().is_some_and(|archive| archive.bucket == bucket);
@@ -202,7 +202,7 @@ fn pulled(variants: &Variants) -> BTreeSet<&str> {
         let named = topology.services.iter().filter_map(|service| service.environment.get(PULL_SUBSCRIPTION));
         let named: Vec<&str> = named.map(|name| name.rsplit('/').next().unwrap_or_default()).collect();
         let subscriptions = topology.subscriptions.iter().map(|subscription| subscription.name.as_str());
-        // A runtime declaration names no others, and knows no service's environment.
+        // A runtime declaration names no others, and contains no service's environment.
         subscriptions.filter(move |name| topology.runtime || named.contains(&&*names.full(name)))
     })
     .collect()

@@ -1,4 +1,4 @@
-//! The sections of the file, apart from services.
+//! The sections of the file, except services.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use toml::de::DeTable;
 use super::bucket::bucket_name;
 use super::error::Log;
 use super::overlay::Names;
-use super::read::{Table, Wrong};
+use super::read::{Table, ValueError};
 use super::values::{DAY, dns_name, duration, human, label, pubsub_name};
 use super::*;
 
 const MINUTE: u64 = 60;
 
-/// Reads and checks a whole declaration, under its declared names, for a program that has the tasks `program` beside those
-/// that are declared. What is wrong goes to `log`.
+/// Reads and checks a whole declaration, under its declared names, for a program that has the tasks `program` beside
+/// those that are declared. What is wrong goes to `log`.
 pub(super) fn read<'t>(
     table: &'t DeTable<'t>,
     text: &'t str,
@@ -39,7 +39,7 @@ pub(super) fn read<'t>(
     };
     root.get("environments");
     root.finish(log);
-    // What a runtime declaration refers to was checked before it was left out; its tasks are the program's to know.
+    // What a runtime declaration refers to was checked before it was left out; its tasks are those of the program.
     if runtime {
         validate::tasks(&topology, table, program, log);
     } else {
@@ -50,13 +50,13 @@ pub(super) fn read<'t>(
 
 /// Whether the file says that it is a runtime declaration.
 fn runtime(root: &mut Table<'_>, log: &mut Log) -> bool {
-    // Not asked for otherwise: nobody writes this key, so no list of keys names it.
+    // Read without being offered: no user writes this key, so no list of keys names it.
     if !root.has(runtime::KEY) {
         return false;
     }
     let parsed = root.parsed(runtime::KEY, log, |text| match text {
         runtime::VALUE => Ok(()),
-        _ => Err(Wrong::new(format!("expected `{}`", runtime::VALUE))
+        _ => Err(ValueError::new(format!("expected `{}`", runtime::VALUE))
             .help("leave it out: it marks the copy of a declaration that an archive holds")),
     });
     parsed.is_some()
@@ -79,7 +79,7 @@ fn archive(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Option<Archive
     let format = table.parsed("format", log, |text| {
         let found = ArchiveFormat::ALL.into_iter().find(|format| format.extension() == text);
         let help = "write \"tar.gz\", which is the default, or \"zip\"";
-        found.ok_or_else(|| Wrong::new("not a format of archives").help(help))
+        found.ok_or_else(|| ValueError::new("not a format of archives").help(help))
     });
     let soft_delete = table.parsed("soft-delete", log, soft_delete);
     table.finish(log);
@@ -87,12 +87,12 @@ fn archive(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Option<Archive
 }
 
 /// <https://cloud.google.com/storage/docs/soft-delete#retention-duration>
-fn soft_delete(text: &str) -> Result<Duration, Wrong> {
+fn soft_delete(text: &str) -> Result<Duration, ValueError> {
     let kept = duration((0, 90 * DAY), "Cloud Storage")(text)?;
     if kept.is_zero() || kept.as_secs() >= 7 * DAY {
         return Ok(kept);
     }
-    Err(Wrong::new("Cloud Storage keeps deleted objects for 7d to 90d, or not at all")
+    Err(ValueError::new("Cloud Storage keeps deleted objects for 7d to 90d, or not at all")
         .help("write \"7d\", or leave the key out: deleted objects are not kept then"))
 }
 
@@ -118,7 +118,7 @@ fn service_accounts(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<S
             if text.len() <= 100 {
                 return Ok(text.to_owned());
             }
-            Err(Wrong::new("a display name has at most 100 bytes"))
+            Err(ValueError::new("a display name has at most 100 bytes"))
         });
         accounts.push(ServiceAccount { name: name.to_owned(), display_name });
         table.finish(log);
@@ -183,7 +183,7 @@ fn push(subscription: &mut Table<'_>, log: &mut Log) -> Option<Push> {
     Some(push)
 }
 
-fn endpoint(text: &str) -> Result<String, Wrong> {
+fn endpoint(text: &str) -> Result<String, ValueError> {
     let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|local| {
         let rest = text.strip_prefix(local);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
@@ -192,13 +192,13 @@ fn endpoint(text: &str) -> Result<String, Wrong> {
     if (secure || local) && !text.contains(char::is_whitespace) {
         return Ok(text.to_owned());
     }
-    Err(Wrong::new("Pub/Sub pushes to `https://` addresses, and on this machine to `http://localhost`"))
+    Err(ValueError::new("Pub/Sub pushes to `https://` addresses, and on this machine to `http://localhost`"))
 }
 
 /// The filter of a subscription or route.
 pub(super) fn filter(table: &mut Table<'_>, log: &mut Log) -> Option<Filter> {
     table.parsed("filter", log, |text| {
-        let filter = Filter::parse(text).map_err(|error| Wrong {
+        let filter = Filter::parse(text).map_err(|error| ValueError {
             label: if text.len() > Filter::MAX_BYTES {
                 format!("{} bytes, Pub/Sub allows {}", text.len(), Filter::MAX_BYTES)
             } else {
@@ -210,7 +210,7 @@ pub(super) fn filter(table: &mut Table<'_>, log: &mut Log) -> Option<Filter> {
         if filter.can_match() {
             return Ok(filter);
         }
-        Err(Wrong::new("it contradicts itself: no message passes"))
+        Err(ValueError::new("it contradicts itself: no message passes"))
     })
 }
 
@@ -235,7 +235,7 @@ pub(super) fn delivery(table: &mut Table<'_>, retention: u64, log: &mut Log) -> 
     delivery
 }
 
-fn expiry(text: &str) -> Result<Expiry, Wrong> {
+fn expiry(text: &str) -> Result<Expiry, ValueError> {
     if text == "never" {
         return Ok(Expiry::Never);
     }
@@ -254,7 +254,7 @@ fn retry(delivery: &mut Table<'_>, log: &mut Log) -> Option<Retry> {
     };
     let retry = Retry { min_backoff: backoff("min-backoff", 10), max_backoff: backoff("max-backoff", 600) };
     if retry.min_backoff > retry.max_backoff {
-        let message = format!("{} has its bounds the wrong way round", table.what);
+        let message = format!("{} has its bounds in reverse", table.what);
         let [low, high] = [retry.min_backoff, retry.max_backoff].map(|bound| human(bound.as_secs()));
         let label = format!("from {low} to {high}");
         log.add(table.at.clone(), message, label, "`min-backoff` is at most `max-backoff`".to_owned());

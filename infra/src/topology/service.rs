@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::error::Log;
 use super::overlay::Names;
-use super::read::{Table, Wrong};
+use super::read::{Table, ValueError};
 use super::sections::{delivery, filter, labels};
 use super::values::{DAY, cpu, destination, dns_name, duration, memory, secret, task_name};
 use super::{Cpu, Ledger, Memory, Route, Secret, Service, Trigger, values};
 
-/// Seconds that the subscription of an Eventarc trigger keeps messages unless told otherwise.
+/// How long the subscription of an Eventarc trigger keeps messages by default, in seconds.
 pub(super) const EVENTARC_RETENTION: u64 = DAY;
 
-/// Entries of a ledger are kept so long unless told otherwise.
+/// How long entries of a ledger are kept by default.
 pub(super) const LEDGER_RETENTION: Duration = Duration::from_secs(14 * DAY);
 
 pub(super) fn services(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Service> {
@@ -90,20 +90,20 @@ fn trigger(service: &mut Table<'_>, log: &mut Log) -> Option<Trigger> {
 }
 
 fn ledger(table: &mut Table<'_>, log: &mut Log) -> Option<Ledger> {
-    let place = table.parsed("ledger", log, values::ledger);
+    let location = table.parsed("ledger", log, values::ledger);
     let retention = table.parsed("ledger-retention", log, |text| {
         let retention = duration((DAY, 3650 * DAY), "a ledger")(text)?;
         if retention.as_secs() % DAY == 0 {
             return Ok(retention);
         }
-        Err(Wrong::new("Cloud Storage deletes after whole days").help("write a number of days, such as \"14d\""))
+        Err(ValueError::new("Cloud Storage deletes after whole days").help("write a number of days, such as \"14d\""))
     });
     if table.has("ledger-retention") && !table.has("ledger") {
         let message = format!("`ledger-retention` in {} has no effect", table.what);
         let help = "add `ledger = \"gs://BUCKET/PREFIX/\"`, or remove it".to_owned();
         log.add(table.at_key("ledger-retention"), message, "there is no ledger", help);
     }
-    let (bucket, prefix) = place?;
+    let (bucket, prefix) = location?;
     Some(Ledger { bucket, prefix, retention: retention.unwrap_or(LEDGER_RETENTION) })
 }
 
@@ -124,7 +124,7 @@ fn routes(service: &mut Table<'_>, log: &mut Log) -> Vec<Route> {
 /// The labels that `classify` chooses from.
 fn choices(table: &mut Table<'_>, log: &mut Log) -> Vec<String> {
     if let Some(value) = table.get("labels").filter(|value| value.get_ref().is_table()) {
-        let wrong = Wrong::new("expected a list of strings, the labels that `classify` chooses from");
+        let wrong = ValueError::new("expected a list of strings, the labels that `classify` chooses from");
         let wrong = wrong.help("labels of the service as a resource go to `resource-labels`");
         table.wrong("labels", value, wrong, log);
         return Vec::new();
@@ -132,10 +132,10 @@ fn choices(table: &mut Table<'_>, log: &mut Log) -> Vec<String> {
     let mut seen: Vec<&str> = Vec::new();
     table.list("labels", log, |label| {
         if label.trim().is_empty() {
-            return Err(Wrong::new("an empty label"));
+            return Err(ValueError::new("an empty label"));
         }
         if seen.contains(&label) {
-            return Err(Wrong::new("the same label twice"));
+            return Err(ValueError::new("the same label twice"));
         }
         seen.push(label);
         Ok(label.to_owned())
@@ -186,13 +186,13 @@ fn resources(service: &Service, table: &Table<'_>, log: &mut Log) {
     }
 }
 
-fn variable(name: &str) -> Result<(), Wrong> {
+fn variable(name: &str) -> Result<(), ValueError> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if name.is_empty() || !plain || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(Wrong::new("a variable's name is letters, digits and `_`, no digit first"));
+        return Err(ValueError::new("a variable's name is letters, digits and `_`, no digit first"));
     }
     if matches!(name, "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION") {
-        return Err(Wrong::new("Cloud Run sets this variable itself"));
+        return Err(ValueError::new("Cloud Run sets this variable itself"));
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
-#![allow(clippy::unwrap_used)]
-
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -79,59 +78,7 @@ fn the_shipped_routes_leave_other_messages_alone() {
     assert_eq!(service.task.as_deref(), Some("embed"));
 }
 
-/// Everything that can be written down, once.
-pub(super) const FULL: &str = r#"
-[archive]
-bucket = "{project}-code"
-[topics.entry]
-labels = { team = "search" }
-retention = "31d"
-[topics.mid]
-[topics.dead]
-[subscriptions.dead-held]
-topic = "dead"
-expiry = "31d"
-retain-acked = true
-ordering = true
-exactly-once = true
-labels = { team = "search" }
-[subscriptions.entry-high]
-topic = "entry"
-filter = 'attributes.priority = "high"'
-ack-deadline = "1m30s"
-retention = "10m"
-expiry = "never"
-retry = { max-backoff = "5m" }
-dead-letter = { topic = "dead" }
-push = { service = "second", no-wrapper = true, write-metadata = true, service-account = "caller", audience = "a" }
-[subscriptions.entry-other]
-topic = "entry"
-push = { endpoint = "https://example.com/push", service-account = "x@y.iam.gserviceaccount.com" }
-[services.second]
-timeout = "90s"
-cpu = 0.5
-concurrency = 1
-results = ["topic:mid", "gs://{project}-code/out/", "gs://other", "stdout"]
-ledger = "gs://{project}-code/done/"
-ledger-retention = "32d"
-secrets = { A = "key", B = "projects/p/secrets/key:3" }
-environment = { C = "d" }
-resource-labels = { team = "search" }
-routes = [{ filter = 'hasPrefix(attributes.priority, "h")', task = "embed" }]
-[services.first]
-timeout = "10s"
-trigger = { topic = "mid", service-account = "caller" }
-results = ["response"]
-labels = ["Billing", "Other things"]
-[service-accounts.caller]
-[environments.test]
-prefix = "t-"
-archive = { bucket = "code-{project}" }
-services.second.environment = { E = "f" }
-services.second.results = ["topic:mid", "gs://code-{project}/out/"]
-services.second.ledger = "gs://code-{project}/done/"
-subscriptions.entry-high.retry.min-backoff = "1s"
-"#;
+pub(super) const FULL: &str = include_str!("full.toml");
 
 #[test]
 fn everything_is_read() {

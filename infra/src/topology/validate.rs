@@ -1,4 +1,4 @@
-//! What can only be seen in the whole: references that lead nowhere, and mistakes that lose messages.
+//! Checks of the whole declaration: references that lead nowhere, and mistakes that lose messages.
 
 mod tasks;
 
@@ -12,13 +12,14 @@ use super::service::EVENTARC_RETENTION;
 use super::values::{DAY, human};
 use super::{ARCHIVES, Delivery, Destination, Feed, PushTarget, Service, Topology};
 
-/// What Pub/Sub gives a subscription that does not say.
+/// What Pub/Sub sets for a subscription that declares none.
 const DEFAULT_ACK_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What Cloud Run gives a service that does not say.
+/// What Cloud Run sets for a service that declares none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Notes what is wrong in `topology`, read from `root`, for a program that has the tasks `program` beside those of the project.
+/// Notes what is wrong in `topology`, read from `root`, for a program that has the tasks `program` beside those of the
+/// project.
 pub(super) fn validate(topology: &Topology, root: &DeTable<'_>, program: &[&str], log: &mut Log) {
     let mut check = Check { topology, root, program, log };
     for subscription in &topology.subscriptions {
@@ -88,7 +89,7 @@ impl Check<'_> {
         if dead_letter.topic == topic && !topic.is_empty() {
             let message = format!("dead letters of {what} go back to its own topic");
             let help = "name another topic, and a subscription that holds its messages".to_owned();
-            self.add(&path, message, "they would come round for ever", help);
+            self.add(&path, message, "they would be delivered and dead-lettered again without end", help);
         } else {
             self.dead_letter(&dead_letter.topic, what, &path);
         }
@@ -136,15 +137,16 @@ impl Check<'_> {
         path: &[&str],
         words: impl Iterator<Item = &'w str> + Clone,
     ) -> bool {
-        let known = words.clone().any(|word| word == name);
-        if !known && !name.is_empty() {
+        let declared = words.clone().any(|word| word == name);
+        if !declared && !name.is_empty() {
             let message = format!("{what} names the {one} `{name}`, which is not declared");
             self.add(path, message, format!("no such {one}"), suggest(name, many, words));
         }
-        known
+        declared
     }
 
-    /// A push that is given up before the service answers is delivered again while the first is still at work.
+    /// A push whose deadline ends before the service answers is redelivered while the first delivery is still being
+    /// processed.
     fn deadlines(&mut self, service: &Service) {
         if service.timeout.is_none() && self.given(&["services", &service.name, "timeout"]) {
             return;
@@ -219,15 +221,20 @@ impl Check<'_> {
         }
     }
 
-    /// Results, or rejected messages, that come round to the service again, noted at the first service of the round. A service with a
-    /// hop limit ends the rounds that its results are part of. What it rejects goes on to its dead-letter topic.
+    /// Finds results, or rejected messages, that reach their service again, and notes each loop once, at its first
+    /// service.
+    ///
+    /// A depth-first search from that service over the services that consume a topic. `ends` says whether a service
+    /// with a hop limit is on the path: it ends the loops that its results are part of, but what it rejects goes on to
+    /// its dead-letter topic. `seen` keeps that flag, since a service is worth a second visit if the first was on a
+    /// path that ends.
     fn cycle(&mut self, start: &Service) {
         let services = &self.topology.services;
         let index = |service: &Service| services.iter().position(|other| other.name == service.name);
         let first = index(start);
         let mut open = vec![(start, vec![&*start.name], false)];
         let mut seen: Vec<(&str, bool)> = Vec::new();
-        while let Some((service, way, ends)) = open.pop() {
+        while let Some((service, path, ends)) = open.pop() {
             let results = service.results.iter().filter_map(|result| match result {
                 Destination::Topic(topic) => Some((topic, ends || service.hop_limit.is_some())),
                 _ => None,
@@ -237,27 +244,27 @@ impl Check<'_> {
                     .iter()
                     .filter(|next| self.topology.feeds(&next.name).iter().any(|feed| feed.topic == topic));
                 for next in next {
-                    let way = [&way[..], &[&**topic, &*next.name]].concat();
+                    let path = [&path[..], &[&**topic, &*next.name]].concat();
                     if next.name == start.name && !ends {
-                        let message = format!("messages of service `{}` can go round for ever", start.name);
-                        let label = way.join(" → ");
+                        let message = format!("messages of service `{}` can loop without end", start.name);
+                        let label = path.join(" → ");
                         let help = match start.hop_limit {
-                            None => "add `hop-limit = 5` to a service of the round, or break it",
-                            Some(_) => "break the round: rejected messages go on in it whatever the hop limit",
+                            None => "add `hop-limit = 5` to a service of the loop, or break the loop",
+                            Some(_) => "break the loop: rejected messages stay in it whatever the hop limit",
                         };
                         return self.add(&["services", &start.name], message, label, help.to_owned());
                     }
-                    // A round is noted once: from its first service.
+                    // A loop is noted once: from its first service.
                     if index(next) > first && !seen.contains(&(&*next.name, ends)) {
                         seen.push((&next.name, ends));
-                        open.push((next, way, ends));
+                        open.push((next, path, ends));
                     }
                 }
             }
         }
     }
 
-    /// A ledger that forgets too early, or whose expiry would take what is not its own.
+    /// A ledger that forgets too early, or whose expiry would delete objects that are not its own.
     fn ledger(&mut self, service: &Service) {
         let Some(ledger) = &service.ledger else { return };
         let what = format!("the ledger of service `{}`", service.name);
@@ -298,7 +305,7 @@ impl Check<'_> {
         if let Some(other) = std::iter::once(ARCHIVES).chain(results).find(meets) {
             let label = format!("`{other}` of the same bucket would be deleted with old entries, or taken for them");
             let help = "give the ledger a prefix of its own, such as `ledger/`".to_owned();
-            self.add(&path, format!("{what} is not apart"), label, help);
+            self.add(&path, format!("{what} shares its prefix with other objects"), label, help);
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::bucket::bucket_name;
-use super::read::Wrong;
+use super::read::ValueError;
 use crate::nearest;
 
 /// Processor time of a container.
@@ -91,15 +91,15 @@ pub(super) const DAY: u64 = 86_400;
 pub const PROJECT: &str = "{project}";
 
 /// `90s`, `10m`, `1h30m`, `7d`, within bounds (in seconds) that `who` sets.
-pub(super) fn duration((low, high): (u64, u64), who: &str) -> impl Fn(&str) -> Result<Duration, Wrong> {
+pub(super) fn duration((low, high): (u64, u64), who: &str) -> impl Fn(&str) -> Result<Duration, ValueError> {
     move |text| {
         let Some(seconds) = seconds(text) else {
-            return Err(Wrong::new("not a duration")
+            return Err(ValueError::new("not a duration")
                 .help("write a whole number and `s`, `m`, `h` or `d`, such as \"60s\" or \"7d\""));
         };
         if !(low..=high).contains(&seconds) {
             let low = human(low);
-            return Err(Wrong::new(match high {
+            return Err(ValueError::new(match high {
                 u64::MAX => format!("{who} allows {low} and more"),
                 high => format!("{who} allows {low} to {}", human(high)),
             }));
@@ -138,17 +138,19 @@ pub fn human(seconds: u64) -> String {
     }
 }
 
-pub(super) fn memory(text: &str) -> Result<Memory, Wrong> {
+pub(super) fn memory(text: &str) -> Result<Memory, ValueError> {
     let number = |unit: &str, factor: u32| text.strip_suffix(unit)?.parse::<u32>().ok()?.checked_mul(factor);
     match number("Mi", 1).or_else(|| number("Gi", 1024)) {
-        None => Err(Wrong::new("not a size").help("write a whole number and `Mi` or `Gi`, such as \"512Mi\"")),
-        Some(mebibytes) if !(128..=32 * 1024).contains(&mebibytes) => Err(Wrong::new("Cloud Run allows 128Mi to 32Gi")),
+        None => Err(ValueError::new("not a size").help("write a whole number and `Mi` or `Gi`, such as \"512Mi\"")),
+        Some(mebibytes) if !(128..=32 * 1024).contains(&mebibytes) => {
+            Err(ValueError::new("Cloud Run allows 128Mi to 32Gi"))
+        }
         Some(mebibytes) => Ok(Memory { mebibytes }),
     }
 }
 
 /// `1`, `0.5` or `500m`.
-pub(super) fn cpu(text: &str) -> Result<Cpu, Wrong> {
+pub(super) fn cpu(text: &str) -> Result<Cpu, ValueError> {
     let millis = match text.strip_suffix('m') {
         Some(millis) => millis.parse::<u32>().ok(),
         None => {
@@ -160,12 +162,12 @@ pub(super) fn cpu(text: &str) -> Result<Cpu, Wrong> {
     };
     match millis {
         Some(millis @ (80..=1000 | 2000 | 4000 | 6000 | 8000)) => Ok(Cpu { millis }),
-        _ => Err(Wrong::new("Cloud Run allows 0.08 to 1, 2, 4, 6 or 8 processors")),
+        _ => Err(ValueError::new("Cloud Run allows 0.08 to 1, 2, 4, 6 or 8 processors")),
     }
 }
 
 /// Pub/Sub's rule for the names of topics and subscriptions.
-pub(super) fn pubsub_name(name: &str) -> Result<(), Wrong> {
+pub(super) fn pubsub_name(name: &str) -> Result<(), ValueError> {
     let rule = if !(3..=255).contains(&name.len()) {
         "Pub/Sub allows 3 to 255 characters"
     } else if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
@@ -177,11 +179,11 @@ pub(super) fn pubsub_name(name: &str) -> Result<(), Wrong> {
     } else {
         return Ok(());
     };
-    Err(Wrong::new(rule))
+    Err(ValueError::new(rule))
 }
 
 /// Lower case, digits and `-`, from a letter to a letter or digit: services, service accounts, environments.
-pub(super) fn dns_name((low, high): (usize, usize), who: &'static str) -> impl Fn(&str) -> Result<(), Wrong> {
+pub(super) fn dns_name((low, high): (usize, usize), who: &'static str) -> impl Fn(&str) -> Result<(), ValueError> {
     move |name| {
         let rule = if !(low..=high).contains(&name.len()) {
             format!("{who} allows {low} to {high} characters")
@@ -194,12 +196,12 @@ pub(super) fn dns_name((low, high): (usize, usize), who: &'static str) -> impl F
         } else {
             return Ok(());
         };
-        Err(Wrong::new(rule))
+        Err(ValueError::new(rule))
     }
 }
 
 /// Google's rule for resource labels; `true` with the value's error.
-pub(super) fn label(key: &str, value: &str) -> Result<String, (bool, Wrong)> {
+pub(super) fn label(key: &str, value: &str) -> Result<String, (bool, ValueError)> {
     let fits = |text: &str| {
         text.chars().count() <= 63
             && text.chars().all(|c| c.is_numeric() || c == '-' || c == '_' || (c.is_alphabetic() && !c.is_uppercase()))
@@ -207,29 +209,29 @@ pub(super) fn label(key: &str, value: &str) -> Result<String, (bool, Wrong)> {
     let begins = |c: char| c.is_alphabetic() && !c.is_uppercase();
     if !key.starts_with(begins) || !fits(key) {
         let rule = "a label is 1 to 63 lower-case letters, digits, `-` and `_`, a letter first";
-        return Err((false, Wrong::new(rule)));
+        return Err((false, ValueError::new(rule)));
     }
     if !fits(value) {
         let rule = "a label's value is at most 63 lower-case letters, digits, `-` and `_`";
-        return Err((true, Wrong::new(rule)));
+        return Err((true, ValueError::new(rule)));
     }
     Ok(value.to_owned())
 }
 
 /// `[a-z][a-z0-9-]*`; which tasks there are is known to the function alone.
-pub(super) fn task_name(name: &str) -> Result<String, Wrong> {
+pub(super) fn task_name(name: &str) -> Result<String, ValueError> {
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if plain && name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Ok(name.to_owned());
     }
-    let wrong = Wrong::new("a task's name is lower-case letters, digits and `-`, a letter first");
+    let wrong = ValueError::new("a task's name is lower-case letters, digits and `-`, a letter first");
     Err(match nearest(name.trim(), &super::TASKS) {
         Some(nearest) => wrong.help(format!("did you mean `{nearest}`?")),
         None => wrong,
     })
 }
 
-pub(super) fn destination(text: &str) -> Result<Destination, Wrong> {
+pub(super) fn destination(text: &str) -> Result<Destination, ValueError> {
     let forms = "write `response`, `stdout`, `topic:NAME` or `gs://BUCKET/PREFIX/`";
     match text {
         "response" => return Ok(Destination::Response),
@@ -242,34 +244,34 @@ pub(super) fn destination(text: &str) -> Result<Destination, Wrong> {
     let Some(path) = text.strip_prefix("gs://") else {
         let named = text.rsplit_once("/topics/").map(|(_, topic)| topic);
         return Err(match named {
-            Some(topic) => Wrong::new("a declaration names no project").help(format!("write `topic:{topic}`")),
-            None => Wrong::new("not a destination").help(forms),
+            Some(topic) => ValueError::new("a declaration names no project").help(format!("write `topic:{topic}`")),
+            None => ValueError::new("not a destination").help(forms),
         });
     };
     let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
     bucket_name(bucket)?;
     if !prefix.is_empty() && !prefix.ends_with('/') {
-        return Err(Wrong::new("a prefix ends with `/`").help(format!("write `{text}/`")));
+        return Err(ValueError::new("a prefix ends with `/`").help(format!("write `{text}/`")));
     }
     Ok(Destination::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
 /// `gs://BUCKET/PREFIX/`: bucket and prefix.
-pub(super) fn ledger(text: &str) -> Result<(String, String), Wrong> {
+pub(super) fn ledger(text: &str) -> Result<(String, String), ValueError> {
     if text.starts_with("gs://")
         && let Destination::Bucket { bucket, prefix } = destination(text)?
     {
         return match prefix.len() {
             ..=384 => Ok((bucket, prefix)),
-            _ => Err(Wrong::new("a prefix of a ledger has at most 384 bytes")),
+            _ => Err(ValueError::new("a prefix of a ledger has at most 384 bytes")),
         };
     }
-    Err(Wrong::new("not a place for a ledger")
+    Err(ValueError::new("not a location for a ledger")
         .help("write `gs://BUCKET/PREFIX/`, such as \"gs://{project}-NAME/ledger/\""))
 }
 
 /// `NAME`, `NAME:VERSION`, or the same after `projects/P/secrets/`.
-pub(super) fn secret(text: &str) -> Result<Secret, Wrong> {
+pub(super) fn secret(text: &str) -> Result<Secret, ValueError> {
     let (secret, version) = text.rsplit_once(':').unwrap_or((text, "latest"));
     let name = match secret.strip_prefix("projects/") {
         Some(rest) => rest.split_once("/secrets/").map_or("", |(_, name)| name),
@@ -281,6 +283,6 @@ pub(super) fn secret(text: &str) -> Result<Secret, Wrong> {
     if named && numbered {
         return Ok(Secret { secret: secret.to_owned(), version: version.to_owned() });
     }
-    Err(Wrong::new("not a reference to a secret")
+    Err(ValueError::new("not a reference to a secret")
         .help("write `NAME` or `NAME:VERSION`: the secret's name in Secret Manager, never its value"))
 }

@@ -249,3 +249,11 @@ async fn a_thousand_messages_of_mixed_tasks_are_results_or_dead_letters(pubsub: 
     keys.dedup();
     assert_eq!(keys.len(), 1000);
 }
+
+#[tokio::test]
+async fn a_host_of_the_environment_that_is_no_address_is_ignored() {
+    let function = Function::start(&[("HOST", "x86_64-conda-linux-gnu")]).await;
+    assert!(function.url("/").starts_with("http://127.0.0.1:"), "{}", function.url("/"));
+    let refused = command(&[("HOST", "127.0.0.1")]).arg("--host=x86_64-conda-linux-gnu").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+}

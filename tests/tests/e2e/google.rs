@@ -25,7 +25,7 @@ fn rig() -> Option<Rig> {
 
 fn rig_as(behaviour: Behaviour) -> Option<Rig> {
     let google = Google::start_as(Emulator::shared()?.host(), Storage::shared()?.host(), behaviour)?;
-    ::function::cloud::use_ring();
+    ::function::clients::use_ring();
     Some(Rig { google, client: reqwest::Client::builder().no_proxy().build().unwrap() })
 }
 

@@ -251,6 +251,39 @@ fn contains(body: &[u8], text: &str) -> bool {
 }
 
 #[tokio::test]
+async fn a_rule_that_is_not_documented_keeps_no_message_from_its_letter() {
+    // An attribute of this name and an ordering key, as fields of the encoded message, and a size. Either may stand in another
+    // attribute's value.
+    let (name, key) = ("\n\x06poison\x12", "\x2a\x05*key*");
+    let takes = move |body: &[u8]| !contains(body, name) && !contains(body, key) && body.len() <= 10_000_300;
+    let (host, requests) = fussy::start(takes).await;
+    let variables = [("PUBSUB_EMULATOR_HOST", &*host), ("DEAD_LETTER_TOPIC", "projects/p/topics/dead")];
+    let function = Function::start(&variables).await;
+    let sent = |name: &str, ordering_key: &str, length: usize| {
+        let attributes = [("task".to_owned(), "nobody-s".to_owned()), (name.to_owned(), "v".to_owned())];
+        let message =
+            Sent { attributes: attributes.into(), ordering_key: ordering_key.into(), data: vec![b'.'; length] };
+        message.push(1).to_string()
+    };
+    for (body, tries) in [
+        (sent("harmless", "", 1), 1),
+        (sent("poison", "", 1), 2),
+        (sent("harmless", "*key*", 1), 2),
+        (sent("harmless", "", 10_000_000), 3),
+        (sent("poison", "*key*", 10_000_000), 4),
+    ] {
+        let answer = function.post(&[("content-type", "application/json")], body).await;
+        assert_eq!(answer.status(), 200, "after {tries} tries: {}", answer.text().await.unwrap());
+        let all = std::mem::take(&mut *requests.lock().unwrap());
+        let taken: Vec<bool> = all.iter().map(|(_, taken)| *taken).collect();
+        assert_eq!(taken, [vec![false; tries - 1], vec![true]].concat());
+        let (last, _) = &all[tries - 1];
+        assert_eq!(contains(last, "dead-letter-left-out"), tries > 1);
+        assert!(contains(last, "poison") || tries == 1 || !contains(&all[0].0, "poison"));
+    }
+}
+
+#[tokio::test]
 async fn a_dead_letter_topic_that_takes_nothing_leaves_the_message_with_its_sender() {
     let (host, requests) = fussy::start(|_| false).await;
     let variables = [("PUBSUB_EMULATOR_HOST", &*host), ("DEAD_LETTER_TOPIC", "projects/p/topics/dead")];

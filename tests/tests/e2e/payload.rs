@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use function::cloud::{Clients, Cloud};
+use function::clients::{Clients, Cloud};
 use function::{Message, Outcome, Payloads};
 use sha2::{Digest, Sha256};
 use tests::{Storage, free_port, unique};

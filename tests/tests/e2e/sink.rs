@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use function::cloud::{Clients, Cloud};
+use function::clients::{Clients, Cloud};
 use function::{DeadLetter, Destination, Message, SinkError, Sinks, TaskResult};
 use pubsub::Limits;
 use tests::{Bus, Emulator, PubSub, Storage, free_port, unique};

@@ -215,7 +215,7 @@ impl Target {
         let host = authority.host();
         let address = format!("{host}:{}", authority.port_u16().unwrap_or(80));
         let secure = if scheme == "https" {
-            function::cloud::use_ring();
+            function::clients::use_ring();
             Some(reqwest::Client::builder().http1_only().build().context("making an HTTPS client")?)
         } else {
             headers.insert(header::HOST, HeaderValue::from_str(authority.as_str())?);

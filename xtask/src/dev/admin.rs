@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use deploy::plan::{self, Action, Resource};
+use deploy::plan::{self, Action};
+use deploy::resources::Resource;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::NeverRetry;
@@ -11,7 +12,7 @@ use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::{SubscriptionAdmin, TopicAdmin};
 use google_cloud_pubsub::model::{ExpirationPolicy, PushConfig, Subscription, Topic};
 use google_cloud_wkt::FieldMask;
-use infra::causes;
+use infra::error_chain;
 use pubsub::Handle;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -33,7 +34,7 @@ pub(super) struct Admin {
 
 impl Admin {
     pub(super) async fn connect(address: &str, local: Option<Handle>) -> Result<Self> {
-        function::cloud::use_ring();
+        function::clients::use_ring();
         let reached = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
         let why = match reached {
             Ok(Ok(_)) => None,
@@ -186,7 +187,7 @@ impl Admin {
     }
 
     fn failed(&self, what: &str, name: &str, error: &Error) -> anyhow::Error {
-        anyhow::anyhow!("{what} {name} at {}: {}", self.address, causes(error))
+        anyhow::anyhow!("{what} {name} at {}: {}", self.address, error_chain(error))
     }
 }
 
@@ -231,14 +232,13 @@ fn missing(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use deploy::plan::{Id, Kind};
+    use deploy::resources::{Id, Kind};
     use serde_json::json;
 
     use super::*;
 
     fn resource(body: Value) -> Resource {
-        let id = Id::new(Kind::Subscription, "projects/p/subscriptions/s");
-        Resource { id, body, creation: json!({}), needs: Vec::new() }
+        Resource::new(Id::new(Kind::Subscription, "projects/p/subscriptions/s"), body)
     }
 
     #[test]

@@ -1,17 +1,12 @@
-//! The declared topics and subscriptions as they are made here.
+//! The declared topics and subscriptions as they are created here.
 //!
-//! They are what a deployment would make, with two differences: an Eventarc trigger is a push subscription, and where a service is
-//! depends on its process, so no subscription has an endpoint of its own.
+//! They are the resources of a deployment, with the same bodies; [`localized`] has what differs.
 
 use std::collections::BTreeMap;
 
-use deploy::plan::{self, Context, Id, Kind, Resource};
-use infra::topology::{Push, PushTarget, Service, Topology};
+use deploy::resources::{self, Context, Id, Kind, Resource};
+use infra::topology::{self, PushTarget, Topology, Trigger};
 use serde_json::{Map, Value, json};
-
-/// What an Eventarc trigger's subscription has unless it is declared otherwise.
-/// <https://cloud.google.com/eventarc/docs/retry-events>
-const EVENTARC: [(&str, &str); 1] = [("messageRetentionDuration", "86400s")];
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Declared {
@@ -71,20 +66,22 @@ impl Declared {
         if tokens {
             declared.identities(topology, context, &takes);
         }
-        for mut resource in plan::declared(topology, context) {
-            resource.needs.retain(|need| need.kind == Kind::Topic);
-            match resource.id.kind {
+        for resource in resources::declared(topology, context) {
+            let (id, name) = (resource.id.clone(), resource.id.short());
+            match id.kind {
                 Kind::Topic => declared.topics.push(resource),
                 Kind::Subscription => {
-                    let found = topology.subscription(resource.id.short());
-                    let Some(found) = found else { continue };
-                    let push = found.push.as_ref();
-                    declared.subscription(resource, push, &takes);
+                    let Some(subscription) = topology.subscription(name) else { continue };
+                    let Some(feeds) = declared.feeds(subscription, &takes) else { continue };
+                    declared.subscription(resource, None, feeds, context);
                 }
                 Kind::TriggerSubscription => {
-                    let service = topology.service(resource.id.short());
-                    let Some(service) = service.filter(|service| takes(&service.name)) else { continue };
-                    declared.trigger(resource, service, context);
+                    let service = topology.service(name).filter(|service| takes(&service.name));
+                    let Some((service, trigger)) = service.zip(service.and_then(|service| service.trigger.as_ref()))
+                    else {
+                        continue;
+                    };
+                    declared.subscription(resource, Some(trigger), Feeds::Service(service.name.clone()), context);
                 }
                 _ => {}
             }
@@ -98,69 +95,44 @@ impl Declared {
         declared
     }
 
-    fn subscription(&mut self, mut resource: Resource, push: Option<&Push>, takes: impl Fn(&str) -> bool) {
-        let mut settings = match resource.body.as_object_mut().and_then(|body| body.remove("pushConfig")) {
-            Some(Value::Object(settings)) => settings,
-            _ => Map::new(),
-        };
-        settings.remove("pushEndpoint");
-        let feeds = match push.map(|push| &push.target) {
-            None => Feeds::Pull,
-            Some(PushTarget::Service(service)) if !takes(service) => return,
-            Some(PushTarget::Service(service)) => Feeds::Service(service.clone()),
+    /// What gets a subscription's messages; `None` if it is a service that is not part of this run.
+    fn feeds(&mut self, subscription: &topology::Subscription, takes: impl Fn(&str) -> bool) -> Option<Feeds> {
+        match subscription.push.as_ref().map(|push| &push.target) {
+            None => Some(Feeds::Pull),
+            Some(PushTarget::Service(service)) => takes(service).then(|| Feeds::Service(service.clone())),
             Some(PushTarget::Endpoint(endpoint)) if endpoint.starts_with("http://") => {
-                Feeds::Endpoint(endpoint.clone())
+                Some(Feeds::Endpoint(endpoint.clone()))
             }
             Some(PushTarget::Endpoint(endpoint)) => {
-                let name = resource.id.short();
+                let name = &subscription.name;
                 self.notes.push(format!("subscription `{name}` does not push to {endpoint} here; its messages wait"));
-                Feeds::Pull
+                Some(Feeds::Pull)
             }
-        };
+        }
+    }
+
+    /// Adds a subscription, or the one of a trigger.
+    fn subscription(&mut self, resource: Resource, trigger: Option<&Trigger>, feeds: Feeds, context: &Context) {
+        let (resource, mut push) = localized(resource, trigger, context);
         match &feeds {
-            Feeds::Service(service) => self.authenticate(&mut settings, service, None),
-            _ => drop(settings.remove("oidcToken")),
+            Feeds::Service(service) => self.authenticate(&mut push, service),
+            Feeds::Pull | Feeds::Endpoint(_) => drop(push.remove("oidcToken")),
         }
-        self.add(resource, false, feeds, settings);
-    }
-
-    fn trigger(&mut self, resource: Resource, service: &Service, context: &Context) {
-        let Some(trigger) = &service.trigger else { return };
-        let name = context.subscription(&format!("eventarc-local-{}-sub", service.name));
-        let topic = context.topic(&trigger.topic);
-        let mut body = resource.body;
-        body["topic"] = json!(topic);
-        for (key, value) in EVENTARC {
-            if body[key].is_null() {
-                body[key] = json!(value);
-            }
-        }
-        if body["retryPolicy"].is_null() {
-            body["retryPolicy"] = json!({"minimumBackoff": "10s", "maximumBackoff": "600s"});
-        }
-        let mut settings = Map::new();
-        let account = trigger.service_account.as_ref().map(|account| context.email(account));
-        self.authenticate(&mut settings, &service.name, account);
-        let resource = Resource { id: Id::new(Kind::Subscription, name), body, ..resource };
-        self.add(resource, true, Feeds::Service(service.name.clone()), settings);
-    }
-
-    fn add(&mut self, resource: Resource, eventarc: bool, feeds: Feeds, push: Map<String, Value>) {
         let text = |key: &str| resource.body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let (topic, filter) = (text("topic").unwrap_or_default(), text("filter"));
         if let Some(topic) = resource.body["deadLetterPolicy"]["deadLetterTopic"].as_str() {
             self.dead_letters.push(topic.to_owned());
         }
+        let eventarc = trigger.is_some();
         self.subscriptions.push(Subscription { resource, topic, filter, eventarc, feeds, push });
     }
 
     /// The token that pushes to a service carry: the service checks one audience, so all have the same.
-    fn authenticate(&self, settings: &mut Map<String, Value>, service: &str, account: Option<String>) {
-        let declared = settings.remove("oidcToken");
-        let declared = declared.and_then(|token| Some(token["serviceAccountEmail"].as_str()?.to_owned()));
-        if let (Some(identity), Some(email)) = (self.identities.get(service), account.or(declared)) {
-            let token = json!({"serviceAccountEmail": email, "audience": identity.audience});
-            settings.insert("oidcToken".to_owned(), token);
+    fn authenticate(&self, push: &mut Map<String, Value>, service: &str) {
+        let Some(token) = push.remove("oidcToken") else { return };
+        if let Some(identity) = self.identities.get(service) {
+            let email = &token["serviceAccountEmail"];
+            push.insert("oidcToken".to_owned(), json!({"serviceAccountEmail": email, "audience": identity.audience}));
         }
     }
 
@@ -200,10 +172,48 @@ impl Declared {
     }
 }
 
+/// A subscription as it is created here, and its push settings without the endpoint. This is all in which the local run
+/// differs from a deployment:
+///
+/// - The address of a service is that of its process, so a subscription is created without push settings and gets them
+///   when a process listens.
+/// - The subscription of an Eventarc trigger is created here, not by Eventarc, with what Eventarc would declare for it.
+fn localized(resource: Resource, trigger: Option<&Trigger>, context: &Context) -> (Resource, Map<String, Value>) {
+    let mut resource = resource;
+    resource.needs.retain(|need| need.kind == Kind::Topic);
+    let body = &mut resource.body;
+    let mut push = match body.as_object_mut().and_then(|body| body.remove("pushConfig")) {
+        Some(Value::Object(push)) => push,
+        _ => Map::new(),
+    };
+    push.remove("pushEndpoint");
+    if let Some(trigger) = trigger {
+        body["topic"] = json!(context.topic(&trigger.topic));
+        for (key, value) in eventarc_defaults() {
+            if body[key].is_null() {
+                body[key] = value;
+            }
+        }
+        if let Some(account) = &trigger.service_account {
+            push.insert("oidcToken".to_owned(), json!({"serviceAccountEmail": context.email(account)}));
+        }
+        let name = context.subscription(&format!("eventarc-local-{}-sub", resource.id.short()));
+        resource.id = Id::new(Kind::Subscription, name);
+    }
+    (resource, push)
+}
+
+/// What an Eventarc trigger's subscription has unless it is declared otherwise.
+/// <https://cloud.google.com/eventarc/docs/retry-events>
+fn eventarc_defaults() -> [(&'static str, Value); 2] {
+    [
+        ("messageRetentionDuration", json!("86400s")),
+        ("retryPolicy", json!({"minimumBackoff": "10s", "maximumBackoff": "600s"})),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn declared(text: &str, tokens: bool, only: Option<&str>) -> Declared {

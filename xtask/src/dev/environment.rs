@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use deploy::plan::Context;
+use deploy::resources::Context;
 use infra::topology::{Destination, Service, Topology};
 
 use super::declared::Identity;
@@ -107,7 +107,8 @@ fn results(service: &Service, place: &Surroundings<'_>, notes: &mut Vec<String>)
         let setting = match result {
             Destination::Bucket { .. } if !place.storage => {
                 notes.push(format!(
-                    "service `{}`: results for {} are shown here only; set STORAGE_EMULATOR_HOST to a stand-in for Cloud Storage",
+                    "service `{}`: results for {} are shown here only; set STORAGE_EMULATOR_HOST to a stand-in for \
+                        Cloud Storage",
                     service.name,
                     result.setting(&place.context.project)
                 ));
@@ -128,8 +129,6 @@ fn results(service: &Service, place: &Surroundings<'_>, notes: &mut Vec<String>)
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn variables(service: &str, storage: bool) -> (BTreeMap<String, String>, Vec<String>) {

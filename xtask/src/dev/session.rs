@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use deploy::plan::Context;
+use deploy::resources::Context;
 use infra::topology::Topology;
 use pubsub::{Event, Limits};
 use serde_json::json;

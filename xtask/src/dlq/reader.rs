@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::dead_letter::{DeadLetter, RestMessage};
-use crate::pubsub_client::{PubSubClient, RestClient};
+use crate::pubsub_client::{PubSubClient, RetryingRestClient};
 
 /// The most dead letters that are leased at a time.
 const MAX_LEASED: usize = 10_000;
@@ -47,7 +47,7 @@ pub(super) struct Reader {
 }
 
 struct Requests {
-    rest: RestClient,
+    rest: RetryingRestClient,
     /// `projects/P/subscriptions/S`
     subscription: String,
     /// Acknowledgement ids of all dead letters that are pulled and not acknowledged, and when each lease is to be

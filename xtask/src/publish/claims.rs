@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use function::clients::{generation, write_once};
 use function::payload;
-use google_cloud_gax::error::rpc::Code;
-use google_cloud_storage::Error;
 use google_cloud_storage::client::Storage;
 use infra::topology::Destination;
 
@@ -34,7 +33,7 @@ impl<'a> Claims<'a> {
         let object = format!("payloads/{digest}");
         let uri = format!("gs://{bucket}/{object}");
         let bytes = item.data.len();
-        let generation = write(storage, &format!("projects/_/buckets/{bucket}"), &object, item.data).await;
+        let generation = write(storage, &bucket, &object, item.data).await;
         let generation =
             generation.with_context(|| format!("writing {bytes} bytes, too many for a message, to {uri}"))?;
         let mut attributes = item.attributes;
@@ -66,25 +65,9 @@ impl<'a> Claims<'a> {
 
 /// Writes an object named by its content, unless it exists; returns its generation.
 async fn write(storage: &Storage, bucket: &str, object: &str, data: Bytes) -> Result<i64> {
-    let written = storage
-        .write_object(bucket, object, data.clone())
-        .set_if_generation_match(0_i64)
-        .with_known_crc32c(crc32c::crc32c(&data))
-        .set_content_type("application/octet-stream")
-        .send_unbuffered()
-        .await;
-    match written {
-        Ok(object) => Ok(object.generation),
-        Err(error) if exists(&error) => {
-            let found = storage.read_object(bucket, object).send().await.context("it exists and cannot be read")?;
-            Ok(found.object().generation)
-        }
+    match write_once(storage, bucket, object, data, "application/octet-stream").await {
+        Ok(Some(written)) => Ok(written),
+        Ok(None) => generation(storage, bucket, object).await.context("it exists and cannot be read"),
         Err(error) => Err(error).context("check that the bucket exists and that you may write to it"),
     }
-}
-
-/// The precondition "no such object yet" failed.
-fn exists(error: &Error) -> bool {
-    error.http_status_code() == Some(412)
-        || error.status().is_some_and(|status| status.code == Code::FailedPrecondition)
 }

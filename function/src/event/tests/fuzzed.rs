@@ -68,8 +68,8 @@ const NAMES: [&str; 14] = [
 const VALUES: [&str; 8] =
     [STRUCTURED, BATCH, "application/cloudevents", PUBSUB_TYPE, "1.0", "%E2%80%AE%00", "\"quo\\ted\"", "\u{e9}"];
 
-/// A real request's headers with damage to two of their values and up to two more headers, and a real request's body, not always
-/// the same one's.
+/// A real request's headers with damage to two of their values and up to two more headers, and a real request's body,
+/// not always the same one's.
 type Damage = (u8, [Option<(u8, Hits)>; 2], [Option<(u8, Damaged)>; 2], Damaged);
 
 #[test]

@@ -1,5 +1,4 @@
 //! The protocol under random interleavings of its calls, on a store in memory: without network, clock or runtime.
-#![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,16 +13,16 @@ use super::*;
 
 const STALE: Duration = Duration::from_secs(600);
 
-/// Objects, the store's clock in seconds, and what came of the work.
+/// The objects, the store's clock in seconds, and what was published.
 #[derive(Default)]
 struct World {
     objects: RefCell<HashMap<String, (i64, String, u64)>>,
     generation: Cell<i64>,
     now: Cell<u64>,
-    /// How many calls from now an answer is lost and the call made again.
+    /// In how many calls from now a response is lost and the call is made again.
     lost: Cell<usize>,
     published: Cell<usize>,
-    /// Processes between publish and completion.
+    /// Processes that are between publish and completion.
     published_only: Cell<usize>,
 }
 
@@ -31,9 +30,10 @@ struct World {
 #[derive(Clone)]
 struct Memory(Rc<World>);
 
-async fn elsewhere() {
-    let mut been = false;
-    poll_fn(|_| if std::mem::replace(&mut been, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+/// Lets the simulation run another process.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|_| if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 impl World {
@@ -58,32 +58,32 @@ impl World {
 }
 
 impl Store for Memory {
-    async fn write(&self, name: &str, over: i64, claim: &str, _: Bytes) -> Result<Option<i64>, Fault> {
-        elsewhere().await;
+    async fn write(&self, name: &str, over: i64, claim: &str, _: Bytes) -> Result<Option<i64>, StoreError> {
+        yield_now().await;
         let mut written = self.0.write(name, over, claim);
         if self.0.is_lost() {
-            elsewhere().await;
+            yield_now().await;
             written = self.0.write(name, over, claim);
         }
-        elsewhere().await;
+        yield_now().await;
         Ok(written)
     }
 
-    async fn read(&self, name: &str) -> Result<Option<Found>, Fault> {
-        elsewhere().await;
+    async fn read(&self, name: &str) -> Result<Option<Found>, StoreError> {
+        yield_now().await;
         let found = self.0.objects.borrow().get(name).map(|(generation, claim, written)| Found {
             generation: *generation,
             claim: claim.clone(),
             age: Duration::from_secs(self.0.now.get() - written),
         });
-        elsewhere().await;
+        yield_now().await;
         Ok(found)
     }
 
-    async fn delete(&self, name: &str, generation: i64) -> Result<(), Fault> {
-        elsewhere().await;
+    async fn delete(&self, name: &str, generation: i64) -> Result<(), StoreError> {
+        yield_now().await;
         self.0.objects.borrow_mut().retain(|other, found| other != name || found.0 != generation);
-        elsewhere().await;
+        yield_now().await;
         Ok(())
     }
 }
@@ -103,20 +103,21 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// One delivery, as a turn takes it; `fails` is work that ends without a result. Whether it was acknowledged.
+/// One delivery, as a `WorkPermit` handles it; `fails` is work that ends without a result. Returns whether the
+/// message is acknowledged.
 async fn deliver(world: Rc<World>, id: String, fails: bool) -> bool {
     let store = Memory(Rc::clone(&world));
     let names = Names { claim: "claim".to_owned(), done: "done".to_owned() };
     let done_before = world.is_done();
     match claim(&store, &names, &id, &Bytes::new(), STALE).await.unwrap() {
         Claimed::Done => true,
-        Claimed::Elsewhere(after) => {
+        Claimed::Busy(after) => {
             assert!(after >= Duration::from_secs(1) && after <= STALE);
             false
         }
         Claimed::Ours { generation, taken_over } => {
             assert!(!done_before, "the work of a message that is done was begun again");
-            elsewhere().await;
+            yield_now().await;
             if fails {
                 if !taken_over {
                     store.delete(&names.claim, generation).await.unwrap();
@@ -125,7 +126,7 @@ async fn deliver(world: Rc<World>, id: String, fails: bool) -> bool {
             }
             world.published.set(world.published.get() + 1);
             let _published_only = Counted::new(&world.published_only);
-            elsewhere().await;
+            yield_now().await;
             complete(&store, &names, &id, Bytes::new()).await.unwrap();
             true
         }
@@ -136,13 +137,13 @@ type Delivery = Pin<Box<dyn Future<Output = bool>>>;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// One process goes on to its next call.
+    /// A process runs until its next call.
     Poll(prop::sample::Index),
-    /// It is killed.
+    /// A process is killed.
     Kill(prop::sample::Index),
-    /// Claims of the dead get stale.
+    /// Claims of killed processes become stale.
     Wait,
-    /// The answer of one of the next calls is lost.
+    /// The response of one of the next calls is lost.
     Lose(usize),
 }
 
@@ -156,8 +157,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..200)
 }
 
-/// Runs deliveries in this order of steps and then to their end; `slow` lets time pass for those at work, too. Returns the
-/// world and how many were killed between publish and completion.
+/// Runs deliveries in this order of steps and then to their end; with `slow` time passes for the process that works,
+/// too. Returns the world, and how many processes were killed between publish and completion.
 fn simulate(deliveries: &[bool], steps: &[Step], slow: bool) -> (Rc<World>, usize) {
     let world = Rc::new(World::default());
     let mut left: Vec<(String, Delivery)> = Vec::new();
@@ -210,8 +211,8 @@ fn again(world: &Rc<World>) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Whatever dies or fails: at most one result is out for each process that died between publish and completion, and one
-    /// more; and a message that is delivered again once claims are stale is done.
+    /// Whichever processes die or fail: at most one result is published for each process that died between publish and
+    /// completion, and one more; and a message that is redelivered once claims are stale is done.
     #[test]
     fn one_result_and_none_lost(deliveries in prop::collection::vec(any::<bool>(), 1..9), steps in steps()) {
         let (world, killed) = simulate(&deliveries, &steps, false);
@@ -220,14 +221,14 @@ proptest! {
         prop_assert!(again(&world));
         prop_assert!(world.is_done());
         prop_assert!((1..=1 + killed).contains(&world.published.get()));
-        // And never again, however late.
+        // And is not done again, however late a duplicate comes.
         let published = world.published.get();
         world.now.set(world.now.get() + 10 * STALE.as_secs());
         prop_assert!(again(&world));
         prop_assert_eq!(world.published.get(), published);
     }
 
-    /// Also where work outlasts its claim, what is done is not begun again: `deliver` asserts it.
+    /// Even if work outlasts its claim, work that is done is not begun again: `deliver` asserts it.
     #[test]
     fn what_is_done_stays_done(deliveries in prop::collection::vec(any::<bool>(), 1..9), steps in steps()) {
         let (world, _) = simulate(&deliveries, &steps, true);
@@ -238,14 +239,14 @@ proptest! {
     #[test]
     fn a_claim_is_waited_for_while_it_is_fresh_and_no_longer(age in 0_u64..2000) {
         let found = Found { generation: 1, claim: "other".into(), age: Duration::from_secs(age) };
-        match found.means("own", STALE) {
-            Means::Stale => prop_assert!(found.age > STALE),
-            Means::Fresh(after) => {
+        match found.state("own", STALE) {
+            ClaimState::Stale => prop_assert!(found.age > STALE),
+            ClaimState::Fresh(after) => {
                 prop_assert!(found.age <= STALE);
                 prop_assert!(after >= Duration::from_secs(1) && after <= Duration::from_secs(30));
             }
-            Means::Ours => prop_assert!(false),
+            ClaimState::Ours => prop_assert!(false),
         }
-        prop_assert_eq!(found.means("other", STALE), Means::Ours);
+        prop_assert_eq!(found.state("other", STALE), ClaimState::Ours);
     }
 }

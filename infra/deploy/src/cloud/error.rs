@@ -1,4 +1,4 @@
-//! What went wrong with a call, and whether trying again helps.
+//! What went wrong with a call, and whether another attempt helps.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::Code;
 
 use super::obstacle::Obstacle;
-use crate::plan::Context;
+use crate::resources::Context;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// There is no such thing, or not yet.
+    /// There is no such resource, or not yet.
     Missing,
     /// It is there already.
     Exists,
     /// Someone else changed it in between.
     Conflict,
-    /// The service or the connection to it; it may work in a moment.
+    /// The service failed, or the connection to it; another attempt may succeed in a moment.
     Passing,
     /// The service is out of capacity, or a limit of calls in a time is reached: `RESOURCE_EXHAUSTED`, `UNAVAILABLE`.
     Busy,
@@ -28,11 +28,11 @@ pub enum Fault {
     Disabled,
     /// The endpoint, a stand-in, cannot do it.
     Unsupported,
-    /// Someone has to provide something first, or declare it differently; the message says what.
+    /// Something has to be provided first, or declared differently; the message says what.
     Required,
-    /// Something outside of the topology has to be put right first.
+    /// Something outside of the topology has to be corrected first.
     Setup(Obstacle),
-    /// The request itself.
+    /// The request is wrong.
     Wrong,
 }
 
@@ -49,12 +49,13 @@ pub struct CloudError {
 }
 
 impl CloudError {
-    /// A failure that is known without the service.
+    /// A failure that was found without a call.
     pub(crate) fn new(fault: Fault, message: impl Into<String>) -> Self {
         Self { fault, message: message.into(), retry_after: None }
     }
 
-    /// With what to do, where that is known of the cause, in this project and region.
+    /// The same error with what to do about it in this project and region, where its cause is a recognised
+    /// [`Obstacle`].
     pub(crate) fn explained(self, context: &Context) -> Self {
         match self.fault {
             Fault::Setup(obstacle) if !self.message.contains("\n  help: ") => {
@@ -65,7 +66,7 @@ impl CloudError {
         }
     }
 
-    /// By the status of an HTTP answer, and Google's own message in it.
+    /// A failure by the status of an HTTP response and Google's message in it.
     pub(super) fn http(status: u16, message: String) -> Self {
         Self::new(fault_of(Some(status), None, &message), message)
     }
@@ -80,11 +81,13 @@ impl From<Error> for CloudError {
             _ => error.to_string(),
         };
         let mut source = error.source();
+        let mut innermost = String::new();
         while let Some(cause) = source {
             let text = cause.to_string();
             if !message.contains(&text) && error.status().is_none() {
                 message = format!("{message}: {text}");
             }
+            innermost = format!(" ({text})");
             source = cause.source();
         }
         let details = error.status().map(|status| format!("{:?}", status.details)).unwrap_or_default();
@@ -95,6 +98,13 @@ impl From<Error> for CloudError {
             (None, None) if error.is_authentication() => Obstacle::of(&message).map_or(Fault::Denied, Fault::Setup),
             _ => fault_of(status, code, &format!("{message} {details}")),
         };
+        if fault == Fault::Setup(Obstacle::NoCredentials) {
+            // The client's own text is a paragraph of guesses; the innermost cause says why there is no metadata server.
+            message = format!(
+                "there are no Application Default Credentials, and this machine has no service account of Google \
+                    Cloud{innermost}"
+            );
+        }
         let retry_after = error.http_headers().and_then(|headers| {
             let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
             Some(Duration::from_secs(seconds))
@@ -103,7 +113,7 @@ impl From<Error> for CloudError {
     }
 }
 
-/// <https://cloud.google.com/apis/design/errors>. No status at all is a connection that failed.
+/// <https://cloud.google.com/apis/design/errors>. An error without a status is a connection that failed.
 fn fault_of(status: Option<u16>, code: Option<Code>, message: &str) -> Fault {
     if let Some(obstacle) = Obstacle::of(message) {
         return Fault::Setup(obstacle);

@@ -1,59 +1,72 @@
 //! Service accounts, and who may act as them.
 
-use google_cloud_gax::retry_policy::NeverRetry;
-use google_cloud_iam_admin_v1::client::Iam as Client;
+use futures_util::FutureExt;
+use google_cloud_iam_admin_v1::client::Iam;
 use google_cloud_iam_admin_v1::model::ServiceAccount;
 use google_cloud_iam_v1::model::Policy;
 use serde_json::Value;
 
-use super::error::{CloudError, Fault};
-use super::google::{all, install, mask, model, requested_version, value};
-use super::settings::{Api, Settings};
-use crate::plan::Change;
+use super::calls::{Call, Calls, Update};
+use super::client::{build_client, collect_pages, mask, model, requested_version, split, value};
+use super::error::CloudError;
+use super::settings::Settings;
+use crate::resources::{Api, Context};
 
 #[derive(Debug)]
-pub(super) struct Iam {
-    client: Client,
+pub(super) struct ServiceAccounts {
+    client: Iam,
 }
 
-impl Iam {
+impl ServiceAccounts {
     pub(super) async fn new(settings: &Settings) -> Result<Self, CloudError> {
-        Ok(Self { client: install!(Client, settings, Api::Iam) })
+        Ok(Self { client: build_client!(Iam, settings, Api::Iam) })
+    }
+}
+
+impl Calls for ServiceAccounts {
+    fn read<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        async move { value(&self.client.get_service_account().set_name(name).send().await?) }.boxed()
     }
 
-    pub(super) async fn read(&self, name: &str) -> Result<Value, CloudError> {
-        value(&self.client.get_service_account().set_name(name).send().await?)
+    fn list<'a>(&'a self, at: &'a Context) -> Call<'a, Vec<Value>> {
+        let request = self.client.list_service_accounts().set_name(at.parent());
+        async move { collect_pages!(request.by_item(), value) }.boxed()
     }
 
-    pub(super) async fn list(&self, parent: &str) -> Result<Vec<Value>, CloudError> {
-        all!(self.client.list_service_accounts().set_name(parent).by_item(), value)
+    fn create<'a>(&'a self, _: &'a Context, name: &'a str, body: Value) -> Call<'a, ()> {
+        async move {
+            let (project, email) = split(name, "/serviceAccounts/", "service account")?;
+            let account = email.split('@').next().unwrap_or(email);
+            let request = self.client.create_service_account().set_name(project).set_account_id(account);
+            request.set_service_account(model::<ServiceAccount>(body)?).send().await?;
+            Ok(())
+        }
+        .boxed()
     }
 
-    pub(super) async fn create(&self, name: &str, body: &Value) -> Result<(), CloudError> {
-        let wrong = || CloudError::new(Fault::Wrong, format!("`{name}` is no name of a service account"));
-        let (project, email) = name.split_once("/serviceAccounts/").ok_or_else(wrong)?;
-        let account = email.split('@').next().unwrap_or(email);
-        let request = self.client.create_service_account().set_name(project).set_account_id(account);
-        request.set_service_account(model::<ServiceAccount>(body.clone())?).send().await?;
-        Ok(())
+    fn update<'a>(&'a self, _: &'a Context, update: Update<'a>) -> Call<'a, ()> {
+        async move {
+            let request = self.client.patch_service_account().set_update_mask(mask(update.changes));
+            request.set_service_account(model::<ServiceAccount>(update.body)?).send().await?;
+            Ok(())
+        }
+        .boxed()
     }
 
-    pub(super) async fn update(&self, body: &Value, changes: &[Change]) -> Result<(), CloudError> {
-        let account: ServiceAccount = model(body.clone())?;
-        self.client.patch_service_account().set_service_account(account).set_update_mask(mask(changes)).send().await?;
-        Ok(())
+    fn delete<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
+        async move { Ok(self.client.delete_service_account().set_name(name).send().await?) }.boxed()
     }
 
-    pub(super) async fn delete(&self, name: &str) -> Result<(), CloudError> {
-        Ok(self.client.delete_service_account().set_name(name).send().await?)
-    }
-    /// With conditions, which version 3 of policies has: <https://cloud.google.com/iam/docs/policies#versions>.
-    pub(super) async fn read_policy(&self, name: &str) -> Result<Value, CloudError> {
-        value(&self.client.get_iam_policy().set_resource(name).set_options(requested_version()).send().await?)
+    fn read_policy<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        let request = self.client.get_iam_policy().set_resource(name).set_options(requested_version());
+        async move { value(&request.send().await?) }.boxed()
     }
 
-    pub(super) async fn write_policy(&self, name: &str, body: Value) -> Result<(), CloudError> {
-        self.client.set_iam_policy().set_resource(name).set_policy(model::<Policy>(body)?).send().await?;
-        Ok(())
+    fn write_policy<'a>(&'a self, _: &'a Context, name: &'a str, policy: Value) -> Call<'a, ()> {
+        async move {
+            self.client.set_iam_policy().set_resource(name).set_policy(model::<Policy>(policy)?).send().await?;
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -1,4 +1,5 @@
-//! What is worth waiting for, and for how long: one table from cause to patience, and the pauses between attempts.
+//! What is worth waiting for, and for how long: one table from cause to patience, and the pauses between attempts,
+//! which are the one retry loop's of this crate.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use google_cloud_gax::exponential_backoff::{ExponentialBackoff, ExponentialBacko
 use google_cloud_gax::retry_state::RetryState;
 
 use super::error::{CloudError, Fault};
-use super::settings::Api;
+use crate::resources::Api;
 
 /// Why an attempt that failed may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +19,16 @@ pub enum Cause {
     Busy,
     /// Cloud Run takes few deployments of archives at once, and is out of capacity for minutes.
     RunCapacity,
-    /// An account, a service agent, an API or a grant was just created, and not every service knows it yet. Google says two
-    /// minutes and more: <https://cloud.google.com/iam/docs/access-change-propagation>.
+    /// An account, a service agent, an API or a grant was just created, and not every service knows it yet. Google says
+    /// two minutes and more: <https://cloud.google.com/iam/docs/access-change-propagation>.
     Propagation,
-    /// Eventarc's service agent has no permissions yet: it gets them in the first minutes after a project's first trigger.
-    /// <https://cloud.google.com/eventarc/docs/troubleshooting>
+    /// Eventarc's service agent has no permissions yet: it gets them in the first minutes after a project's first
+    /// trigger. <https://cloud.google.com/eventarc/docs/troubleshooting>
     EventarcAgent,
 }
 
-/// How long each cause is waited for, counted from the first failure, and what a person is told.
-const TABLE: [(Cause, Duration, &str); 5] = [
+/// How long each cause is waited for, counted from the first failure, and what people read meanwhile.
+const PATIENCE: [(Cause, Duration, &str); 5] = [
     (Cause::Read, Duration::from_secs(30), "the service to answer"),
     (Cause::Busy, Duration::from_secs(60), "the service to take the request"),
     (Cause::RunCapacity, Duration::from_secs(300), "Cloud Run to have capacity for the deployment"),
@@ -39,13 +40,13 @@ const TABLE: [(Cause, Duration, &str); 5] = [
     ),
 ];
 
-/// What a service answers while something new is unknown to it.
-const UNKNOWN: [&str; 6] =
+/// What a service answers while something that was just created is unknown to it.
+const NOT_PROPAGATED: [&str; 6] =
     ["does not exist", "not found", "not exist", "is not ready", "propagat", "Permission denied on secret"];
 
 impl Cause {
-    /// Why trying again may help; `None` if it does not. `created` says whether what the request needs was just
-    /// created, `api` what it was sent to.
+    /// Why another attempt may help; `None` if it cannot. `created` says whether what the request needs was just
+    /// created, `api` where it was sent to.
     pub fn of(error: &CloudError, created: bool, api: Api) -> Option<Self> {
         let says = |words: &&str| error.message.contains(*words);
         if matches!(error.fault, Fault::Denied | Fault::Wrong) && error.message.contains("Eventarc Service Agent") {
@@ -55,7 +56,7 @@ impl Cause {
             Fault::Busy if api == Api::Run => Some(Self::RunCapacity),
             Fault::Busy | Fault::Passing | Fault::Conflict | Fault::Exists => Some(Self::Busy),
             Fault::Disabled | Fault::Missing if created => Some(Self::Propagation),
-            Fault::Denied | Fault::Wrong if created && UNKNOWN.iter().any(says) => Some(Self::Propagation),
+            Fault::Denied | Fault::Wrong if created && NOT_PROPAGATED.iter().any(says) => Some(Self::Propagation),
             _ => None,
         }
     }
@@ -71,7 +72,7 @@ impl Cause {
     }
 
     fn row(self) -> (Self, Duration, &'static str) {
-        TABLE.into_iter().find(|(cause, ..)| *cause == self).unwrap_or(TABLE[0])
+        PATIENCE.into_iter().find(|(cause, ..)| *cause == self).unwrap_or(PATIENCE[0])
     }
 }
 
@@ -85,15 +86,15 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    /// With pauses from about `shortest` to about `longest`, which are drawn, so that several callers do not come back
-    /// at once.
-    pub(crate) fn new(shortest: Duration, longest: Duration) -> Self {
-        let backoff = ExponentialBackoffBuilder::new().with_initial_delay(shortest).with_maximum_delay(longest);
+    /// Exponential backoff with pauses from about `min` to about `max`. They have jitter, so that several callers do
+    /// not come back at once.
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
+        let backoff = ExponentialBackoffBuilder::new().with_initial_delay(min).with_maximum_delay(max);
         Self { backoff: backoff.build().unwrap_or_default(), failures: 0, first: Vec::new() }
     }
 
-    /// Counts a failure; how long to wait before the next attempt, which is at least what the service asks for, or
-    /// `None` if that would be longer after the cause's first failure than its patience.
+    /// Counts a failure, and returns how long to wait before the next attempt: at least what the service asks for.
+    /// `None` if that attempt would come later after the cause's first failure than its patience.
     pub(crate) fn pause(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) -> Option<Duration> {
         self.failures += 1;
         let first = match self.first.iter().find(|(other, _)| *other == cause) {
@@ -103,8 +104,8 @@ impl Retry {
                 now
             }
         };
-        let drawn = self.backoff.on_failure(&RetryState::new(true).set_attempt_count(self.failures));
-        let pause = asked.unwrap_or_default() + drawn;
+        let jittered = self.backoff.on_failure(&RetryState::new(true).set_attempt_count(self.failures));
+        let pause = asked.unwrap_or_default() + jittered;
         (now.duration_since(first) + pause <= cause.patience()).then_some(pause)
     }
 }

@@ -1,14 +1,17 @@
 //! The project: its number (Resource Manager) and its APIs (Service Usage).
 
+use futures_util::FutureExt;
 use google_cloud_api_serviceusage_v1::client::ServiceUsage;
 use google_cloud_api_serviceusage_v1::model::State;
-use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_lro::Poller;
 use google_cloud_resourcemanager_v3::client::Projects;
+use serde_json::{Value, json};
 
+use super::calls::{Call, Calls, missing};
+use super::client::build_client;
 use super::error::{CloudError, Fault};
-use super::google::install;
-use super::settings::{Api, Settings};
+use super::settings::Settings;
+use crate::resources::{Api, Context};
 
 #[derive(Debug)]
 pub(super) struct Project {
@@ -21,12 +24,12 @@ impl Project {
     pub(super) async fn new(settings: &Settings, id: &str) -> Result<Self, CloudError> {
         Ok(Self {
             id: id.to_owned(),
-            projects: install!(Projects, settings, Api::ResourceManager),
-            usage: install!(ServiceUsage, settings, Api::ServiceUsage),
+            projects: build_client!(Projects, settings, Api::ResourceManager),
+            usage: build_client!(ServiceUsage, settings, Api::ServiceUsage),
         })
     }
 
-    /// The project's number: Resource Manager knows it, and where that is not enabled yet Service Usage does too.
+    /// The project's number, from Resource Manager, or from Service Usage where Resource Manager is not enabled yet.
     pub(super) async fn number(&self) -> Result<String, CloudError> {
         let name = format!("projects/{}", self.id);
         let answer = self.projects.get_project().set_name(&name).send().await.map_err(CloudError::from);
@@ -66,10 +69,26 @@ impl Project {
         let held = request.set_permissions(permissions.iter().copied()).send().await?.permissions;
         Ok(permissions.iter().copied().filter(|permission| !held.iter().any(|held| held == permission)).collect())
     }
+}
 
-    pub(super) async fn enable(&self, api: &str) -> Result<(), CloudError> {
-        let name = format!("projects/{}/services/{api}", self.id);
-        self.usage.enable_service().set_name(name).poller().until_done().await?;
-        Ok(())
+/// The APIs. None is disabled again, since others may use it.
+impl Calls for Project {
+    fn read<'a>(&'a self, _: &'a Context, api: &'a str) -> Call<'a, Value> {
+        async move {
+            match self.enabled(&[api]).await?.is_empty() {
+                true => missing(api).await,
+                false => Ok(json!({"state": "ENABLED"})),
+            }
+        }
+        .boxed()
+    }
+
+    fn create<'a>(&'a self, _: &'a Context, api: &'a str, _: Value) -> Call<'a, ()> {
+        async move {
+            let name = format!("projects/{}/services/{api}", self.id);
+            self.usage.enable_service().set_name(name).poller().until_done().await?;
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -1,91 +1,142 @@
 //! Topics and subscriptions, and who may use them.
 
-use google_cloud_gax::retry_policy::NeverRetry;
+use futures_util::FutureExt;
 use google_cloud_iam_v1::model::Policy;
 use google_cloud_pubsub::client::{SchemaService, SubscriptionAdmin, TopicAdmin};
 use google_cloud_pubsub::model::{Subscription, Topic};
 use serde_json::Value;
 
+use super::calls::{Call, Calls, Update};
+use super::client::{build_client, collect_pages, mask, model, requested_version, value};
 use super::error::CloudError;
-use super::google::{all, install, mask, model, requested_version, value};
-use super::settings::{Api, Settings};
-use crate::plan::Change;
+use super::settings::Settings;
+use crate::resources::{Api, Context};
 
-#[derive(Debug)]
-pub(super) struct PubSub {
-    topics: TopicAdmin,
-    subscriptions: SubscriptionAdmin,
-    /// The one client of the crate that has the IAM calls; they take every resource of Pub/Sub.
-    policies: SchemaService,
+/// The IAM calls of Pub/Sub, which take all of its resources. The client for schemas is the one of its crate that has
+/// them.
+#[derive(Clone, Debug)]
+pub(super) struct Policies {
+    client: SchemaService,
 }
 
-impl PubSub {
+impl Policies {
     pub(super) async fn new(settings: &Settings) -> Result<Self, CloudError> {
-        Ok(Self {
-            topics: install!(TopicAdmin, settings, Api::PubSub),
-            subscriptions: install!(SubscriptionAdmin, settings, Api::PubSub),
-            policies: install!(SchemaService, settings, Api::PubSub),
-        })
+        Ok(Self { client: build_client!(SchemaService, settings, Api::PubSub) })
     }
 
-    pub(super) async fn read_topic(&self, name: &str) -> Result<Value, CloudError> {
-        value(&self.topics.get_topic().set_topic(name).send().await?)
-    }
-
-    pub(super) async fn list_topics(&self, project: &str) -> Result<Vec<Value>, CloudError> {
-        all!(self.topics.list_topics().set_project(project).by_item(), value)
-    }
-
-    pub(super) async fn create_topic(&self, name: &str, body: &Value) -> Result<(), CloudError> {
-        let topic = model::<Topic>(body.clone())?.set_name(name);
-        self.topics.create_topic().with_request(topic).send().await?;
-        Ok(())
-    }
-
-    /// `body` is what was found, its name included, with the changes in it.
-    pub(super) async fn update_topic(&self, body: &Value, changes: &[Change]) -> Result<(), CloudError> {
-        let topic: Topic = model(body.clone())?;
-        self.topics.update_topic().set_topic(topic).set_update_mask(mask(changes)).send().await?;
-        Ok(())
-    }
-
-    pub(super) async fn delete_topic(&self, name: &str) -> Result<(), CloudError> {
-        Ok(self.topics.delete_topic().set_topic(name).send().await?)
-    }
-
-    pub(super) async fn read_subscription(&self, name: &str) -> Result<Value, CloudError> {
-        value(&self.subscriptions.get_subscription().set_subscription(name).send().await?)
-    }
-
-    pub(super) async fn list_subscriptions(&self, project: &str) -> Result<Vec<Value>, CloudError> {
-        all!(self.subscriptions.list_subscriptions().set_project(project).by_item(), value)
-    }
-
-    pub(super) async fn create_subscription(&self, name: &str, body: &Value) -> Result<(), CloudError> {
-        let subscription = model::<Subscription>(body.clone())?.set_name(name);
-        self.subscriptions.create_subscription().with_request(subscription).send().await?;
-        Ok(())
-    }
-
-    /// `body` is what was found, its name included, with the changes in it.
-    pub(super) async fn update_subscription(&self, body: &Value, changes: &[Change]) -> Result<(), CloudError> {
-        let subscription: Subscription = model(body.clone())?;
-        let request = self.subscriptions.update_subscription().set_subscription(subscription);
-        request.set_update_mask(mask(changes)).send().await?;
-        Ok(())
-    }
-
-    pub(super) async fn delete_subscription(&self, name: &str) -> Result<(), CloudError> {
-        Ok(self.subscriptions.delete_subscription().set_subscription(name).send().await?)
-    }
-
-    pub(super) async fn read_policy(&self, resource: &str) -> Result<Value, CloudError> {
-        let request = self.policies.get_iam_policy().set_resource(resource).set_options(requested_version());
+    async fn read(&self, resource: &str) -> Result<Value, CloudError> {
+        let request = self.client.get_iam_policy().set_resource(resource).set_options(requested_version());
         value(&request.send().await?)
     }
 
-    pub(super) async fn write_policy(&self, resource: &str, body: Value) -> Result<(), CloudError> {
-        self.policies.set_iam_policy().set_resource(resource).set_policy(model::<Policy>(body)?).send().await?;
+    async fn write(&self, resource: &str, policy: Value) -> Result<(), CloudError> {
+        self.client.set_iam_policy().set_resource(resource).set_policy(model::<Policy>(policy)?).send().await?;
         Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Topics {
+    client: TopicAdmin,
+    policies: Policies,
+}
+
+impl Topics {
+    pub(super) async fn new(settings: &Settings, policies: Policies) -> Result<Self, CloudError> {
+        Ok(Self { client: build_client!(TopicAdmin, settings, Api::PubSub), policies })
+    }
+}
+
+impl Calls for Topics {
+    fn read<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        async move { value(&self.client.get_topic().set_topic(name).send().await?) }.boxed()
+    }
+
+    fn list<'a>(&'a self, at: &'a Context) -> Call<'a, Vec<Value>> {
+        let request = self.client.list_topics().set_project(at.parent());
+        async move { collect_pages!(request.by_item(), value) }.boxed()
+    }
+
+    fn create<'a>(&'a self, _: &'a Context, name: &'a str, body: Value) -> Call<'a, ()> {
+        async move {
+            let topic = model::<Topic>(body)?.set_name(name);
+            self.client.create_topic().with_request(topic).send().await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn update<'a>(&'a self, _: &'a Context, update: Update<'a>) -> Call<'a, ()> {
+        async move {
+            let request = self.client.update_topic().set_topic(model::<Topic>(update.body)?);
+            request.set_update_mask(mask(update.changes)).send().await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
+        async move { Ok(self.client.delete_topic().set_topic(name).send().await?) }.boxed()
+    }
+
+    fn read_policy<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        self.policies.read(name).boxed()
+    }
+
+    fn write_policy<'a>(&'a self, _: &'a Context, name: &'a str, policy: Value) -> Call<'a, ()> {
+        self.policies.write(name, policy).boxed()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Subscriptions {
+    client: SubscriptionAdmin,
+    policies: Policies,
+}
+
+impl Subscriptions {
+    pub(super) async fn new(settings: &Settings, policies: Policies) -> Result<Self, CloudError> {
+        Ok(Self { client: build_client!(SubscriptionAdmin, settings, Api::PubSub), policies })
+    }
+}
+
+impl Calls for Subscriptions {
+    fn read<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        async move { value(&self.client.get_subscription().set_subscription(name).send().await?) }.boxed()
+    }
+
+    fn list<'a>(&'a self, at: &'a Context) -> Call<'a, Vec<Value>> {
+        let request = self.client.list_subscriptions().set_project(at.parent());
+        async move { collect_pages!(request.by_item(), value) }.boxed()
+    }
+
+    fn create<'a>(&'a self, _: &'a Context, name: &'a str, body: Value) -> Call<'a, ()> {
+        async move {
+            let subscription = model::<Subscription>(body)?.set_name(name);
+            self.client.create_subscription().with_request(subscription).send().await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn update<'a>(&'a self, _: &'a Context, update: Update<'a>) -> Call<'a, ()> {
+        async move {
+            let request = self.client.update_subscription().set_subscription(model::<Subscription>(update.body)?);
+            request.set_update_mask(mask(update.changes)).send().await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
+        async move { Ok(self.client.delete_subscription().set_subscription(name).send().await?) }.boxed()
+    }
+
+    fn read_policy<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        self.policies.read(name).boxed()
+    }
+
+    fn write_policy<'a>(&'a self, _: &'a Context, name: &'a str, policy: Value) -> Call<'a, ()> {
+        self.policies.write(name, policy).boxed()
     }
 }

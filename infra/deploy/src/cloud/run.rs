@@ -1,17 +1,18 @@
 //! Cloud Run services.
 
+use futures_util::FutureExt;
 use google_cloud_gax::paginator::ItemPaginator;
-use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_v1::model::Policy;
 use google_cloud_lro::Poller;
 use google_cloud_run_v2::client::{Revisions, Services};
 use google_cloud_run_v2::model::{Revision, Service};
 use serde_json::Value;
 
-use super::error::{CloudError, Fault};
-use super::google::{all, install, mask, model, requested_version, value};
-use super::settings::{Api, Settings};
-use crate::plan::{self, Change};
+use super::calls::{Call, Calls, Update};
+use super::client::{build_client, collect_pages, mask, model, requested_version, split, value};
+use super::error::CloudError;
+use super::settings::Settings;
+use crate::resources::{self, Api, Context};
 
 /// Cloud Run, for what a plan does not say.
 #[derive(Debug)]
@@ -23,21 +24,13 @@ pub struct Run {
 impl Run {
     pub(super) async fn new(settings: &Settings) -> Result<Self, CloudError> {
         Ok(Self {
-            services: install!(Services, settings, Api::Run),
-            revisions: install!(Revisions, settings, Api::Run),
+            services: build_client!(Services, settings, Api::Run),
+            revisions: build_client!(Revisions, settings, Api::Run),
         })
     }
 
-    pub(super) async fn read(&self, name: &str) -> Result<Value, CloudError> {
-        readable(&self.services.get_service().set_name(name).send().await?)
-    }
-
-    pub(super) async fn list(&self, parent: &str) -> Result<Vec<Value>, CloudError> {
-        all!(self.services.list_services().set_parent(parent).by_item(), readable)
-    }
-
-    /// The archives that a service's revisions were made from, `BUCKET/OBJECT`; first the one that was deployed for the first time
-    /// last, so that going back to an archive does not make it newer.
+    /// The archives that a service's revisions were made from, `BUCKET/OBJECT`; first the one that was deployed for the
+    /// first time last, so that going back to an archive does not make it newer.
     ///
     /// # Errors
     /// The call failed.
@@ -46,7 +39,7 @@ impl Run {
         let mut all: Vec<(Option<google_cloud_wkt::Timestamp>, String)> = Vec::new();
         while let Some(item) = items.next().await {
             let revision: Revision = item?;
-            if let Some((bucket, object)) = plan::source(&value(&revision)?) {
+            if let Some((bucket, object)) = resources::source(&value(&revision)?) {
                 all.push((revision.create_time, format!("{bucket}/{object}")));
             }
         }
@@ -60,45 +53,67 @@ impl Run {
         archives.reverse();
         Ok(archives)
     }
+}
 
-    pub(super) async fn create(&self, name: &str, body: Value, revision: &str) -> Result<(), CloudError> {
-        let wrong = || CloudError::new(Fault::Wrong, format!("`{name}` is no name of a service"));
-        let (parent, id) = name.split_once("/services/").ok_or_else(wrong)?;
-        let mut body = body;
-        body["template"]["revision"] = revision.into();
-        let service: Service = model(body)?;
-        let request = self.services.create_service().set_parent(parent).set_service_id(id).set_service(service);
-        request.poller().until_done().await?;
-        Ok(())
+impl Calls for Run {
+    fn read<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        async move { readable(&self.services.get_service().set_name(name).send().await?) }.boxed()
     }
 
-    /// Changes the fields of these changes, and no other: with a mask that covers the template Cloud Run makes a
-    /// revision, which needs a name of its own, and without it none. `body` holds those fields as they shall be, and
-    /// the etag, which guards against others.
-    /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/patch>
-    pub(super) async fn update(&self, body: Value, changes: &[Change], revision: &str) -> Result<(), CloudError> {
-        let mut body = body;
-        if body.get("template").is_some() {
-            body["template"]["revision"] = revision.into();
+    fn list<'a>(&'a self, at: &'a Context) -> Call<'a, Vec<Value>> {
+        let request = self.services.list_services().set_parent(at.regional_parent());
+        async move { collect_pages!(request.by_item(), readable) }.boxed()
+    }
+
+    fn create<'a>(&'a self, at: &'a Context, name: &'a str, body: Value) -> Call<'a, ()> {
+        async move {
+            let (parent, id) = split(name, "/services/", "service")?;
+            let mut body = body;
+            body["template"]["revision"] = at.revision(id, 0).into();
+            let service: Service = model(body)?;
+            let request = self.services.create_service().set_parent(parent).set_service_id(id).set_service(service);
+            request.poller().until_done().await?;
+            Ok(())
         }
-        let request = self.services.update_service().set_service(model::<Service>(body)?);
-        request.set_update_mask(mask(changes)).poller().until_done().await?;
-        Ok(())
+        .boxed()
     }
 
-    pub(super) async fn delete(&self, name: &str) -> Result<(), CloudError> {
-        self.services.delete_service().set_name(name).poller().until_done().await?;
-        Ok(())
+    /// With a mask that covers the template Cloud Run makes a revision, which needs a name of its own; with another
+    /// mask it makes none. <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/patch>
+    fn update<'a>(&'a self, at: &'a Context, update: Update<'a>) -> Call<'a, ()> {
+        async move {
+            let mut body = update.body;
+            if body.get("template").is_some() {
+                let (_, id) = split(update.name, "/services/", "service")?;
+                let generation = update.found["generation"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
+                body["template"]["revision"] = at.revision(id, generation).into();
+            }
+            let request = self.services.update_service().set_service(model::<Service>(body)?);
+            request.set_update_mask(mask(update.changes)).poller().until_done().await?;
+            Ok(())
+        }
+        .boxed()
     }
 
-    pub(super) async fn read_policy(&self, name: &str) -> Result<Value, CloudError> {
+    fn delete<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
+        async move {
+            self.services.delete_service().set_name(name).poller().until_done().await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn read_policy<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
         let request = self.services.get_iam_policy().set_resource(name).set_options(requested_version());
-        value(&request.send().await?)
+        async move { value(&request.send().await?) }.boxed()
     }
 
-    pub(super) async fn write_policy(&self, name: &str, body: Value) -> Result<(), CloudError> {
-        self.services.set_iam_policy().set_resource(name).set_policy(model::<Policy>(body)?).send().await?;
-        Ok(())
+    fn write_policy<'a>(&'a self, _: &'a Context, name: &'a str, policy: Value) -> Call<'a, ()> {
+        async move {
+            self.services.set_iam_policy().set_resource(name).set_policy(model::<Policy>(policy)?).send().await?;
+            Ok(())
+        }
+        .boxed()
     }
 }
 

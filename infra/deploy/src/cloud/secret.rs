@@ -1,16 +1,20 @@
-//! Secrets: whether they are there, and who may read them. Their values are never read.
+//! Secrets: whether they exist, and who may read them. Their values are never read.
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
-use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_iam_v1::model::Policy;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use super::calls::{Call, Calls, missing, nothing};
+use super::client::{build_client, model, requested_version, value};
 use super::error::{CloudError, Fault};
-use super::google::{Google, install, model, persist, requested_version, tried, value};
-use super::settings::{Api, Settings};
-use crate::plan::{Kind, Resource};
+use super::find::{retry_read, tried};
+use super::google::Google;
+use super::settings::Settings;
+use crate::plan::no_access_control;
+use crate::resources::{Api, Context, Kind, Resource};
 
 /// Secret Manager, whose client waits for its first use: most topologies declare no secret.
 #[derive(Debug)]
@@ -26,7 +30,9 @@ impl Secrets {
 
     async fn client(&self) -> Result<&SecretManagerService, CloudError> {
         let settings = &self.settings;
-        self.client.get_or_try_init(|| async { Ok(install!(SecretManagerService, settings, Api::SecretManager)) }).await
+        self.client
+            .get_or_try_init(|| async { Ok(build_client!(SecretManagerService, settings, Api::SecretManager)) })
+            .await
     }
 
     /// Checks that a secret, `projects/P/secrets/S`, has this version.
@@ -39,21 +45,43 @@ impl Secrets {
         let request = client.get_secret_version().set_name(format!("{name}/versions/{version}"));
         match request.send().await.map_err(CloudError::from) {
             Err(error) if error.fault == Fault::Missing => Err(no_version(name, version)),
-            // Who may grant a secret need not be allowed to look at its versions.
+            // An account that may grant a secret need not be allowed to see its versions.
             Err(error) if error.fault == Fault::Denied => Ok(()),
             answer => answer.map(drop),
         }
     }
+}
 
-    pub(super) async fn read_policy(&self, name: &str) -> Result<Value, CloudError> {
-        let request = self.client().await?.get_iam_policy().set_resource(name).set_options(requested_version());
-        value(&request.send().await?)
+/// A deployment grants secrets and creates none. Whether they exist is told by [`Google::missing_secrets`], not by a
+/// plan.
+impl Calls for Secrets {
+    fn read<'a>(&'a self, _: &'a Context, name: &'a str) -> Call<'a, Value> {
+        missing(name)
     }
 
-    pub(super) async fn write_policy(&self, name: &str, body: Value) -> Result<(), CloudError> {
-        let request = self.client().await?.set_iam_policy().set_resource(name);
-        request.set_policy(model::<Policy>(body)?).send().await.map_err(|error| absent(name, error.into()))?;
-        Ok(())
+    fn create<'a>(&'a self, _: &'a Context, _: &'a str, _: Value) -> Call<'a, ()> {
+        nothing()
+    }
+
+    fn read_policy<'a>(&'a self, at: &'a Context, name: &'a str) -> Call<'a, Value> {
+        async move {
+            let request = self.client().await?.get_iam_policy().set_resource(name).set_options(requested_version());
+            match request.send().await.map_err(CloudError::from) {
+                // Its owner may have granted it, which cannot be seen from here.
+                Err(error) if error.fault == Fault::Denied && !at.is_own(name) => Ok(no_access_control()),
+                answer => value(&answer?),
+            }
+        }
+        .boxed()
+    }
+
+    fn write_policy<'a>(&'a self, _: &'a Context, name: &'a str, policy: Value) -> Call<'a, ()> {
+        async move {
+            let request = self.client().await?.set_iam_policy().set_resource(name);
+            request.set_policy(model::<Policy>(policy)?).send().await.map_err(|error| absent(name, error.into()))?;
+            Ok(())
+        }
+        .boxed()
     }
 }
 
@@ -73,7 +101,7 @@ impl Google {
             versions.map(|version| (&secret.id, version))
         });
         let checks =
-            checks.map(|(id, version)| async move { (id, persist(|| self.secrets.check(&id.name, version)).await) });
+            checks.map(|(id, version)| async move { (id, retry_read(|| self.secrets.check(&id.name, version)).await) });
         let mut missing = Vec::new();
         for (id, answer) in join_all(checks).await {
             match answer {

@@ -1,8 +1,9 @@
 //! Project, region, endpoints and credentials, found as Google's own tools find them.
 //!
-//! In this order, the first that is set wins: the command line; the environment (`GOOGLE_CLOUD_PROJECT`, `CLOUDSDK_CORE_PROJECT`;
-//! `CLOUDSDK_RUN_REGION`, `CLOUDSDK_COMPUTE_REGION`); gcloud's active configuration (`core/project`; `run/region`, `compute/region`),
-//! whose folder `CLOUDSDK_CONFIG` may name. See <https://cloud.google.com/sdk/docs/properties>.
+//! In this order, the first that is set wins: the command line; the environment (`GOOGLE_CLOUD_PROJECT`,
+//! `CLOUDSDK_CORE_PROJECT`; `CLOUDSDK_RUN_REGION`, `CLOUDSDK_COMPUTE_REGION`); gcloud's active configuration
+//! (`core/project`; `run/region`, `compute/region`), whose folder `CLOUDSDK_CONFIG` may name. See
+//! <https://cloud.google.com/sdk/docs/properties>.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,26 +16,7 @@ use google_cloud_auth::errors::CredentialsError;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use infra::text;
 
-/// A Google API that a deployment calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Api {
-    /// Cloud Run Admin API v2.
-    Run,
-    /// Eventarc v1.
-    Eventarc,
-    /// Pub/Sub v1.
-    PubSub,
-    /// Cloud Storage, JSON API v1.
-    Storage,
-    /// IAM v1: service accounts.
-    Iam,
-    /// Resource Manager v3: the project.
-    ResourceManager,
-    /// Service Usage v1: which APIs are enabled; v1beta1: service agents.
-    ServiceUsage,
-    /// Secret Manager v1: needed only where a topology declares secrets.
-    SecretManager,
-}
+use crate::resources::Api;
 
 /// A value, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,15 +50,18 @@ pub struct Settings {
 pub enum SettingsError {
     /// No project was found anywhere.
     #[error(
-        "no Google Cloud project is set\n  help: pass `--project ID`, set GOOGLE_CLOUD_PROJECT, or run `gcloud config set project ID`"
+        "no Google Cloud project is set\n  \
+            help: pass `--project ID`, set GOOGLE_CLOUD_PROJECT, or run `gcloud config set project ID`"
     )]
     NoProject,
     /// No region was found anywhere.
     #[error(
-        "no Google Cloud region is set\n  help: pass `--region NAME` (europe-west1 for example), set CLOUDSDK_RUN_REGION, or run `gcloud config set run/region NAME`"
+        "no Google Cloud region is set\n  \
+            help: pass `--region NAME` (europe-west1 for example), set CLOUDSDK_RUN_REGION, or run `gcloud config set \
+            run/region NAME`"
     )]
     NoRegion,
-    /// The value is no name of its kind.
+    /// The value is no valid project or region.
     #[error("`{value}` ({source}) is no {what}", source = .found.source, value = .found.value)]
     Invalid {
         /// What it should be, and an example.
@@ -86,7 +71,9 @@ pub enum SettingsError {
     },
     /// No usable credentials.
     #[error(
-        "no credentials for Google Cloud: {cause}\n  help: run `gcloud auth application-default login`, or set CLOUDSDK_AUTH_ACCESS_TOKEN_FILE to a file with an access token"
+        "no credentials for Google Cloud: {cause}\n  \
+            help: run `gcloud auth application-default login`, or set CLOUDSDK_AUTH_ACCESS_TOKEN_FILE to a file with \
+            an access token"
     )]
     Credentials {
         /// Why they cannot be used.
@@ -94,56 +81,23 @@ pub enum SettingsError {
     },
 }
 
-impl Api {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Run,
-        Self::Eventarc,
-        Self::PubSub,
-        Self::Storage,
-        Self::Iam,
-        Self::ResourceManager,
-        Self::ServiceUsage,
-        Self::SecretManager,
-    ];
-
-    /// Those that every deployment calls.
-    pub fn always() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|api| *api != Self::SecretManager)
-    }
-
-    /// The name under which Service Usage enables it, `run.googleapis.com` for example.
-    pub fn service(self) -> &'static str {
-        match self {
-            Self::Run => "run.googleapis.com",
-            Self::Eventarc => "eventarc.googleapis.com",
-            Self::PubSub => "pubsub.googleapis.com",
-            Self::Storage => "storage.googleapis.com",
-            Self::Iam => "iam.googleapis.com",
-            Self::ResourceManager => "cloudresourcemanager.googleapis.com",
-            Self::ServiceUsage => "serviceusage.googleapis.com",
-            Self::SecretManager => "secretmanager.googleapis.com",
-        }
-    }
-
-    /// The variables that put another endpoint in its place; the first that is set wins.
-    fn variables(self) -> &'static [&'static str] {
-        match self {
-            Self::Run => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"],
-            Self::Eventarc => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_EVENTARC"],
-            Self::PubSub => &["PUBSUB_EMULATOR_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB"],
-            Self::Storage => &["STORAGE_EMULATOR_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE"],
-            Self::Iam => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM"],
-            Self::ResourceManager => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER"],
-            Self::ServiceUsage => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE"],
-            Self::SecretManager => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"],
-        }
+/// The variables that name another endpoint; the first that is set wins.
+fn variables(api: Api) -> &'static [&'static str] {
+    match api {
+        Api::Run => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"],
+        Api::Eventarc => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_EVENTARC"],
+        Api::PubSub => &["PUBSUB_EMULATOR_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB"],
+        Api::Storage => &["STORAGE_EMULATOR_HOST", "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE"],
+        Api::Iam => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_IAM"],
+        Api::ResourceManager => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER"],
+        Api::ServiceUsage => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE"],
+        Api::SecretManager => &["CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"],
     }
 }
 
 impl Settings {
-    /// Looks in the environment of this process and in gcloud's active configuration; `project` and `region` are what the
-    /// command line says.
+    /// Looks in the environment of this process and in gcloud's active configuration; `project` and `region` are what
+    /// the command line says.
     pub fn find(project: Option<&str>, region: Option<&str>) -> Self {
         Self::from_sources(project, region, &|name| std::env::var(name).ok())
     }
@@ -158,7 +112,7 @@ impl Settings {
                 .find_map(|variable| Some(Found { value: env(variable)?, source: (*variable).to_owned() }));
             flag.or(variable).or_else(|| keys.iter().find_map(|(section, key)| gcloud.as_ref()?.get(section, key)))
         };
-        let variables = Api::ALL.iter().flat_map(|api| api.variables());
+        let variables = Api::ALL.iter().flat_map(|api| variables(*api));
         Self {
             project: first(
                 project,
@@ -193,7 +147,8 @@ impl Settings {
     /// None is set, or it is no id of a project.
     pub fn project(&self) -> Result<&str, SettingsError> {
         let found = self.project.as_ref().ok_or(SettingsError::NoProject)?;
-        // Domain-scoped projects hold a colon: https://cloud.google.com/resource-manager/docs/creating-managing-projects
+        // The ids of domain-scoped projects contain a colon:
+        // https://cloud.google.com/resource-manager/docs/creating-managing-projects
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:".contains(c);
         let valid = found.value.starts_with(|c: char| c.is_ascii_lowercase())
             && found.value.len() <= 63
@@ -216,7 +171,7 @@ impl Settings {
 
     /// Where this API is.
     pub fn endpoint(&self, api: Api) -> Endpoint {
-        let set = api.variables().iter().find_map(|name| self.variables.iter().find(|(set, _)| set == name));
+        let set = variables(api).iter().find_map(|name| self.variables.iter().find(|(set, _)| set == name));
         let Some((name, value)) = set else { return Endpoint { url: None, source: None } };
         let value = value.trim_end_matches('/');
         let url = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
@@ -227,8 +182,9 @@ impl Settings {
     /// `CLOUDSDK_AUTH_ACCESS_TOKEN_FILE`, or Application Default Credentials.
     ///
     /// # Errors
-    /// There are none, or they cannot be read. They are not tried.
+    /// There are none, or they cannot be read. Whether Google accepts them is not checked.
     pub fn credentials(&self, api: Api) -> Result<Credentials, SettingsError> {
+        install_tls();
         if self.endpoint(api).is_local() {
             return Ok(anonymous::Builder::new().build());
         }
@@ -258,6 +214,12 @@ impl Endpoint {
             })
         })
     }
+}
+
+/// Makes ring the TLS provider of this process, unless there is one: neither the clients nor
+/// what fetches their tokens bring one, and all of them ask for credentials first.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// gcloud's active configuration.
@@ -329,8 +291,6 @@ impl CredentialsProvider for Token {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn settings(variables: &[(&str, &str)], project: Option<&str>) -> Settings {

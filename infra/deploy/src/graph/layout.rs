@@ -1,5 +1,6 @@
-//! Where everything goes: the layers of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical System
-//! Structures" (1981). Columns by the longest way, an order within them with few crossings, heights that keep lines straight.
+//! Where everything is drawn: the layers of Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of
+//! Hierarchical System Structures" (1981). Columns by the longest path, an order within them with few crossings,
+//! heights that keep lines straight.
 
 mod columns;
 mod heights;
@@ -7,7 +8,8 @@ mod heights;
 use super::{Edge, Graph};
 use columns::Cell;
 
-/// Between columns, between boxes of a column, between a topic and what stands beneath it, and beside a line that passes.
+/// Between columns, between boxes of a column, between a topic and what stands beneath it, and beside a line that
+/// passes.
 const COLUMN_GAP: f64 = 46.0;
 const ROW_GAP: f64 = 26.0;
 pub(super) const STACK_GAP: f64 = 22.0;
@@ -25,9 +27,9 @@ pub(super) struct Rect {
     pub(super) height: f64,
 }
 
-/// The way of an edge.
+/// The line of an edge.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Way {
+pub(super) enum EdgePath {
     /// From left to right through pairs of points, in and out: between pairs it curves.
     Forward(Vec<(f64, f64)>),
     /// Out on the right, round beneath everything at this height, and in from the left.
@@ -38,7 +40,7 @@ pub(super) struct Layout {
     /// As the nodes.
     pub(super) boxes: Vec<Rect>,
     /// As the edges.
-    pub(super) ways: Vec<Way>,
+    pub(super) paths: Vec<EdgePath>,
     pub(super) width: f64,
     pub(super) height: f64,
 }
@@ -88,14 +90,14 @@ pub(super) fn layout(graph: &Graph, sizes: &[(f64, f64)]) -> Layout {
         }
     }
     let mut height = bottom;
-    let mut ways = Vec::new();
+    let mut paths = Vec::new();
     for (index, edge) in graph.edges.iter().enumerate() {
         let block = |node: usize| tops_of(&columns, &tops, home[node].0);
         let from = (boxes[edge.from].x + boxes[edge.from].width, block(edge.from) + ports[index].0);
         let to = (boxes[edge.to].x, block(edge.to) + ports[index].1);
         if columns.back[index] {
             height += PORT_GAP;
-            ways.push(Way::Back { from, to, beneath: height });
+            paths.push(EdgePath::Back { from, to, beneath: height });
             continue;
         }
         let mut points = vec![from];
@@ -109,9 +111,9 @@ pub(super) fn layout(graph: &Graph, sizes: &[(f64, f64)]) -> Layout {
         let alone =
             |node: usize, end: fn(&Edge) -> usize| graph.edges.iter().filter(|edge| end(edge) == node).count() == 1;
         straighten(&mut points, alone(edge.from, |edge| edge.from), alone(edge.to, |edge| edge.to));
-        ways.push(Way::Forward(points));
+        paths.push(EdgePath::Forward(points));
     }
-    Layout { boxes, ways, width: (right - COLUMN_GAP).max(0.0), height: height.max(bottom) }
+    Layout { boxes, paths, width: (right - COLUMN_GAP).max(0.0), height: height.max(bottom) }
 }
 
 /// Takes small steps out of a line: between lanes, and at an end that is alone on its side of a box.
@@ -149,12 +151,12 @@ fn blocks(graph: &Graph, sizes: &[(f64, f64)]) -> Vec<Block> {
 }
 
 fn tops_of(columns: &columns::Columns, tops: &[Vec<f64>], block: usize) -> f64 {
-    let (column, row) = columns.place(Cell::Block(block));
+    let (column, row) = columns.position(Cell::Block(block));
     tops[column][row]
 }
 
-/// Where each edge leaves and enters, from the top of the block: around the middle of the node's side, sorted by where the
-/// line comes from or goes to.
+/// Where each edge leaves and enters, from the top of the block: around the middle of the node's side, sorted by where
+/// the line comes from or goes to.
 fn spread(
     graph: &Graph,
     sizes: &[(f64, f64)],
@@ -163,8 +165,8 @@ fn spread(
     tops: &[Vec<f64>],
 ) -> Vec<(f64, f64)> {
     let middle = |node: usize| tops_of(columns, tops, home[node].0) + home[node].1;
-    let lane = |place: Option<&(usize, usize)>, other: usize| {
-        place.map_or_else(|| middle(other), |(column, row)| tops[*column][*row] + LANE / 2.0)
+    let lane = |position: Option<&(usize, usize)>, other: usize| {
+        position.map_or_else(|| middle(other), |(column, row)| tops[*column][*row] + LANE / 2.0)
     };
     let mut ports = vec![(0.0, 0.0); graph.edges.len()];
     for (node, size) in sizes.iter().enumerate() {
@@ -181,8 +183,8 @@ fn spread(
             ends.sort_by(|a, b| a.0.total_cmp(&b.0));
             let count = ends.len();
             let gap = PORT_GAP.min((size.1 - 20.0) / count.max(1) as f64);
-            for (place, (_, index)) in ends.into_iter().enumerate() {
-                let offset = home[node].1 + (place as f64 - (count as f64 - 1.0) / 2.0) * gap;
+            for (port, (_, index)) in ends.into_iter().enumerate() {
+                let offset = home[node].1 + (port as f64 - (count as f64 - 1.0) / 2.0) * gap;
                 if outgoing {
                     ports[index].0 = offset;
                 } else {

@@ -67,7 +67,8 @@ fn class(node: &Node) -> &'static str {
     }
 }
 
-/// As a quoted label takes it: entities begin with `#`, <https://mermaid.js.org/syntax/flowchart.html#entity-codes-to-escape-characters>.
+/// As a quoted label takes it: entities begin with `#`,
+/// <https://mermaid.js.org/syntax/flowchart.html#entity-codes-to-escape-characters>.
 fn escape(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{Layout, Rect, STACK_GAP, Way, layout};
+use super::layout::{EdgePath, Layout, Rect, STACK_GAP, layout};
 use super::text::{width, wrap};
 use super::{Graph, Kind, Line, Node};
 
@@ -55,8 +55,8 @@ pub(super) fn draw(graph: &Graph) -> String {
     ));
     out.line(&format!(r#"<g transform="translate({} {MARGIN})">"#, (right - layout.width) / 2.0));
     out.lines(graph, &layout);
-    for (drawn, place) in nodes.iter().zip(&layout.boxes) {
-        out.node(drawn, *place);
+    for (drawn, rect) in nodes.iter().zip(&layout.boxes) {
+        out.node(drawn, *rect);
     }
     out.line("</g>");
     out.footer(bottom - FOOTER / 2.0 - 6.0, right, &notes);
@@ -140,25 +140,25 @@ impl Svg {
     fn lines(&mut self, graph: &Graph, layout: &Layout) {
         // Dead letters below the rest.
         for dead in [true, false] {
-            for (edge, way) in graph.edges.iter().zip(&layout.ways).filter(|(edge, _)| edge.dead == dead) {
-                self.way(&path(way), edge.dead);
+            for (edge, path) in graph.edges.iter().zip(&layout.paths).filter(|(edge, _)| edge.dead == dead) {
+                self.edge(&path_data(path), edge.dead);
             }
         }
-        for (node, place) in graph.nodes.iter().zip(&layout.boxes) {
+        for (node, rect) in graph.nodes.iter().zip(&layout.boxes) {
             if node.beneath.is_some() {
-                let (x, y) = (place.x + 24.0, place.y - STACK_GAP);
-                self.way(&format!("M{x:.1} {y:.1}V{:.1}", place.y - 1.0), false);
+                let (x, y) = (rect.x + 24.0, rect.y - STACK_GAP);
+                self.edge(&format!("M{x:.1} {y:.1}V{:.1}", rect.y - 1.0), false);
             }
         }
     }
 
-    fn way(&mut self, path: &str, dead: bool) {
+    fn edge(&mut self, path: &str, dead: bool) {
         let (class, arrow) = if dead { ("way dead", "arrow-dead") } else { ("way", "arrow") };
         self.line(&format!(r#"<path class="{class}" d="{path}" marker-end="url(#{arrow})"/>"#));
     }
 
-    fn node(&mut self, drawn: &Drawn<'_>, place: Rect) {
-        let Rect { x, y, width, height } = place;
+    fn node(&mut self, drawn: &Drawn<'_>, rect: Rect) {
+        let Rect { x, y, width, height } = rect;
         let kind = drawn.node.kind;
         let class = if drawn.node.dead { "dead" } else { class(kind) };
         self.line(&format!(r#"<g class="{class}">"#));
@@ -208,7 +208,7 @@ impl Svg {
 
     fn footer(&mut self, y: f64, right: f64, notes: &str) {
         for (x, dead, text) in [(MARGIN, false, "messages"), (MARGIN + 110.0, true, "dead letters")] {
-            self.way(&format!("M{x:.1} {y:.1}h28"), dead);
+            self.edge(&format!("M{x:.1} {y:.1}h28"), dead);
             self.text("plain", x + 36.0, y + 4.0, text);
         }
         self.text("plain end", right - MARGIN, y + 4.0, notes);
@@ -239,35 +239,35 @@ fn icon(kind: Kind) -> &'static str {
     }
 }
 
-fn path(way: &Way) -> String {
-    let mut path = String::new();
-    match way {
-        Way::Forward(points) => {
+fn path_data(path: &EdgePath) -> String {
+    let mut data = String::new();
+    match path {
+        EdgePath::Forward(points) => {
             if let Some((x, y)) = points.first() {
-                write!(path, "M{x:.1} {y:.1}").ok();
+                write!(data, "M{x:.1} {y:.1}").ok();
             }
             for (index, pair) in points.windows(2).enumerate() {
                 let ((x, y), (right, end)) = (pair[0], pair[1]);
                 let last = index + 2 == points.len();
                 let right = if last { right - 1.0 } else { right };
                 if (y - end).abs() < 0.05 {
-                    write!(path, "H{right:.1}").ok();
+                    write!(data, "H{right:.1}").ok();
                 } else {
                     let middle = (x + right) / 2.0;
-                    write!(path, "C{middle:.1} {y:.1} {middle:.1} {end:.1} {right:.1} {end:.1}").ok();
+                    write!(data, "C{middle:.1} {y:.1} {middle:.1} {end:.1} {right:.1} {end:.1}").ok();
                 }
             }
         }
-        Way::Back { from, to, beneath } => {
+        EdgePath::Back { from, to, beneath } => {
             let (out, into) = (from.0 + 16.0, to.0 - 18.0);
-            write!(path, "M{:.1} {:.1}H{:.1}", from.0, from.1, out - 8.0).ok();
-            write!(path, "Q{out:.1} {:.1} {out:.1} {:.1}V{:.1}", from.1, from.1 + 8.0, beneath - 8.0).ok();
-            write!(path, "Q{out:.1} {beneath:.1} {:.1} {beneath:.1}H{:.1}", out - 8.0, into + 8.0).ok();
-            write!(path, "Q{into:.1} {beneath:.1} {into:.1} {:.1}V{:.1}", beneath - 8.0, to.1 + 8.0).ok();
-            write!(path, "Q{into:.1} {:.1} {:.1} {:.1}H{:.1}", to.1, into + 8.0, to.1, to.0 - 1.0).ok();
+            write!(data, "M{:.1} {:.1}H{:.1}", from.0, from.1, out - 8.0).ok();
+            write!(data, "Q{out:.1} {:.1} {out:.1} {:.1}V{:.1}", from.1, from.1 + 8.0, beneath - 8.0).ok();
+            write!(data, "Q{out:.1} {beneath:.1} {:.1} {beneath:.1}H{:.1}", out - 8.0, into + 8.0).ok();
+            write!(data, "Q{into:.1} {beneath:.1} {into:.1} {:.1}V{:.1}", beneath - 8.0, to.1 + 8.0).ok();
+            write!(data, "Q{into:.1} {:.1} {:.1} {:.1}H{:.1}", to.1, into + 8.0, to.1, to.0 - 1.0).ok();
         }
     }
-    path
+    data
 }
 
 /// As XML takes it: https://www.w3.org/TR/xml/#charsets

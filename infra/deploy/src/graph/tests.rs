@@ -1,52 +1,6 @@
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 
-/// Several services on one topic, a cycle, dead letters of every kind, and characters that both languages take for their own.
-const FULL: &str = r#"
-[archive]
-bucket = "{project}-code"
-[topics.entry]
-retention = "31d"
-[topics.middle]
-[topics.refined]
-[topics.dead]
-[subscriptions.dead-held]
-topic = "dead"
-expiry = "31d"
-retain-acked = true
-ordering = true
-exactly-once = true
-[subscriptions.entry-high]
-topic = "entry"
-filter = 'attributes.priority = "<b>" AND NOT attributes:"a&b#\u2028"'
-ack-deadline = "1m30s"
-dead-letter = { topic = "dead" }
-push = { service = "urgent", no-wrapper = true, service-account = "caller" }
-[subscriptions.entry-other]
-topic = "entry"
-push = { endpoint = "https://example.com/push?a=b&c", service-account = "x@y.iam.gserviceaccount.com" }
-[services.urgent]
-timeout = "90s"
-results = ["topic:middle", "gs://{project}-code/out/", "stdout"]
-routes = [{ filter = 'hasPrefix(attributes.priority, "<")', task = "classify" }]
-dead-letter-topic = "dead"
-[services.second]
-timeout = "10s"
-hop-limit = 5
-trigger = { topic = "middle", service-account = "caller", dead-letter = { topic = "dead" } }
-results = ["response", "topic:refined"]
-[services.third]
-timeout = "10s"
-trigger = { topic = "refined" }
-results = ["topic:middle"]
-[service-accounts.caller]
-[service-accounts.nobody]
-"#;
-
-fn full() -> Topology {
-    Topology::parse(FULL, "t.toml").unwrap_or_else(|errors| panic!("{errors}"))
-}
+use crate::full_topology as full;
 
 #[test]
 fn the_shipped_topology_as_mermaid() {
@@ -118,7 +72,7 @@ fn nothing_lies_on_something_else() {
     let topology = full();
     let graph = Graph::of(&topology);
     let sizes: Vec<_> = graph.nodes.iter().map(|node| (100.0 + node.name.len() as f64, 40.0)).collect();
-    let layout::Layout { boxes, ways, width, height } = layout::layout(&graph, &sizes);
+    let layout::Layout { boxes, paths, width, height } = layout::layout(&graph, &sizes);
     for (index, a) in boxes.iter().enumerate() {
         assert!(a.x >= 0.0 && a.y >= 0.0 && a.x + a.width <= width && a.y + a.height <= height);
         for b in &boxes[index + 1..] {
@@ -128,13 +82,13 @@ fn nothing_lies_on_something_else() {
         }
     }
     let mut back = 0;
-    for (edge, way) in graph.edges.iter().zip(&ways) {
-        let (first, last) = match way {
-            layout::Way::Forward(points) => {
+    for (edge, path) in graph.edges.iter().zip(&paths) {
+        let (first, last) = match path {
+            layout::EdgePath::Forward(points) => {
                 assert!(points.is_sorted_by(|a, b| a.0 <= b.0), "{points:?}");
                 (points[0], *points.last().unwrap())
             }
-            layout::Way::Back { from, to, .. } => {
+            layout::EdgePath::Back { from, to, .. } => {
                 back += 1;
                 (*from, *to)
             }

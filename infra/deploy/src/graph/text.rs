@@ -1,7 +1,7 @@
 //! The width of text, about, and lines that fit.
 
-/// How wide a text is, in hundredths of the font's size: about the advance widths of DejaVu Sans. Fonts of screens differ; few
-/// are wider.
+/// How wide a text is, in hundredths of the font's size: about the advance widths of DejaVu Sans. Fonts of screens
+/// differ; few are wider.
 pub(super) fn width(text: &str) -> f64 {
     let width = |c: char| match c {
         'i' | 'j' | 'l' | '\'' => 28,
@@ -17,7 +17,8 @@ pub(super) fn width(text: &str) -> f64 {
     text.chars().map(|c| f64::from(width(c))).sum()
 }
 
-/// Breaks a text into lines of at most `most` characters: after spaces, `-`, `/`, `_` and `.` where it can, anywhere else.
+/// Breaks a text into lines of at most `most` characters: after spaces, `-`, `/`, `_` and `.` where it can, anywhere
+/// else.
 pub(super) fn wrap(text: &str, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut count = 0;

@@ -1,15 +1,15 @@
 //! Names of Google Cloud that mean the same: an API may answer with the project's number where its id was sent, with a
-//! full name where a short one was sent, or the other way round. One form of each is compared.
+//! full name where a short one was sent, or the reverse. One form of each is compared.
 
 use serde_json::{Map, Value};
 
-use super::{Context, Id};
+use crate::resources::{Context, Id};
 
 /// The project and region that names without them belong to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Home<'a> {
     project: &'a str,
-    /// `None` where only a name is at hand: [`canonical`] has then been applied with the number before.
+    /// `None` where only a name is given: [`canonical`] has then been applied with the number before.
     number: Option<&'a str>,
     /// `None` for a resource that has no region.
     region: Option<&'a str>,
@@ -71,7 +71,7 @@ impl<'a> Home<'a> {
         let name = self.with_id(name);
         let parts: Vec<&str> = name.split('/').collect();
         match (form, parts.as_slice()) {
-            // What Pub/Sub writes for a deleted topic is no name: `_deleted-topic_`.
+            // Pub/Sub writes `_deleted-topic_` for a deleted topic, which is no name.
             (Form::Full(collection), [short]) if !short.is_empty() && !short.starts_with('_') => {
                 format!("projects/{}/{collection}/{short}", self.project)
             }

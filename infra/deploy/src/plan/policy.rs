@@ -1,41 +1,18 @@
 //! IAM policies: who may do what with one resource. Bindings are merged, never replaced.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{Change, Kind, Resource, State, names};
+use super::{Change, State, names};
+use crate::resources::{Bindings, CONDITION, IF, Kind, Resource, within};
 
-/// Roles, each with its condition if it has one ([`within`]), and who has each.
-pub(crate) type Bindings = BTreeMap<String, BTreeSet<String>>;
-
-/// The version with conditions. A write without it is refused where a condition is set, whoever set it.
-/// <https://cloud.google.com/iam/docs/policies#versions>
+/// The version with conditions. A write without it is refused where the policy has a condition, even one that others
+/// set. <https://cloud.google.com/iam/docs/policies#versions>
 pub(crate) const POLICY_VERSION: i32 = 3;
 
-/// Anyone at all, with or without a Google account. Never right here.
+/// Everyone, with or without a Google account. Never granted here.
 const PUBLIC: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
-
-/// Between a role and its condition.
-const IF: &str = " if ";
-
-/// The title of the conditions that a deployment sets.
-pub(crate) const CONDITION: &str = "ai-workloads";
-
-/// A role under a condition of IAM: <https://cloud.google.com/iam/docs/conditions-overview>.
-pub(super) fn within(role: &str, condition: &str) -> String {
-    format!("{role}{IF}{condition}")
-}
-
-/// The condition that the resource is an object with this prefix, or the bucket itself: who may not list a bucket is not told
-/// that an object is not there.
-pub(crate) fn objects(bucket: &str, prefix: &str) -> String {
-    // Neither name nor prefix is free to end the string early.
-    let prefix = prefix.replace('\\', r"\\").replace('"', r#"\""#);
-    format!(
-        r#"resource.type == "storage.googleapis.com/Bucket" || resource.name.startsWith("projects/_/buckets/{bucket}/objects/{prefix}")"#
-    )
-}
 
 /// A binding without members.
 pub(crate) fn binding(role: &str) -> Value {
@@ -47,7 +24,7 @@ pub(crate) fn binding(role: &str) -> Value {
     }
 }
 
-/// What a binding is of: its role, with its condition if it has one.
+/// The role of a binding, with its condition if it has one.
 pub(crate) fn bound(binding: &Value) -> Option<String> {
     let role = binding["role"].as_str()?;
     Some(match binding["condition"]["expression"].as_str() {
@@ -56,19 +33,13 @@ pub(crate) fn bound(binding: &Value) -> Option<String> {
     })
 }
 
-/// A body as [`super::declared`] makes it: `grants`, the bindings that have to be there, and `managed`, the members who may have
-/// nothing else of the roles in `roles`.
-pub(super) fn body(grants: &Bindings, managed: &BTreeSet<String>) -> Value {
-    json!({ "grants": grants, "managed": managed, "roles": ROLES })
-}
-
-/// Whether a policy that is not there yet is as it should be.
+/// Whether a policy that does not exist yet is as it should be.
 pub(super) fn grants_nothing(resource: &Resource) -> bool {
     matches!(resource.id.kind, Kind::Policy(_)) && resource.body["grants"].as_object().is_none_or(Map::is_empty)
 }
 
-/// Whether the service agent that `agent` describes exists: a policy that was found names it, or every grant to it is there, as
-/// where there is no access control.
+/// Whether the service agent that `agent` describes exists: a policy that was found names it, or every grant to it is
+/// there, as where there is no access control.
 pub(super) fn agent_is_there(agent: &Resource, declared: &[Resource], found: &State) -> bool {
     let member = agent.body["member"].as_str().unwrap_or_default();
     let names_it = |policy: &Value| bindings(policy).values().any(|members| members.contains(member));
@@ -82,22 +53,7 @@ pub(super) fn agent_is_there(agent: &Resource, declared: &[Resource], found: &St
     })
 }
 
-/// A body that takes every role of a deployment from these members, and leaves everyone else's.
-pub fn revocation(members: &BTreeSet<String>) -> Value {
-    json!({ "grants": {}, "managed": members, "roles": ROLES, "public": "stays" })
-}
-
-/// The roles that a deployment gives, and takes back from its own accounts.
-const ROLES: [&str; 6] = [
-    "roles/iam.serviceAccountOpenIdTokenCreator",
-    "roles/pubsub.publisher",
-    "roles/pubsub.subscriber",
-    "roles/run.invoker",
-    "roles/secretmanager.secretAccessor",
-    "roles/storage.objectUser",
-];
-
-/// Stands for the policy of a resource in a stand-in that has none.
+/// Represents the policy of a resource of a stand-in without access control.
 pub fn no_access_control() -> Value {
     json!({"accessControl": "none"})
 }
@@ -117,7 +73,7 @@ pub fn bindings(policy: &Value) -> Bindings {
 /// A role, with its condition if it has one, and who has it.
 pub(crate) type Grant = (String, String);
 
-/// The grants that have to be added to a policy, and those that have to go.
+/// The grants that have to be added to a policy, and those that have to be removed.
 pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<Grant>) {
     if *policy == no_access_control() {
         return (Vec::new(), Vec::new());
@@ -151,7 +107,8 @@ pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<
     (added, removed)
 }
 
-/// The policy that was found with its bindings changed as a body says, everything else as it was; `None` if nothing changes.
+/// The policy that was found with its bindings changed as a body says, everything else as it was; `None` if nothing
+/// changes.
 pub(crate) fn merged_policy(body: &Value, found: &Value) -> Option<Value> {
     let (added, removed) = additions_and_removals(body, found);
     if added.is_empty() && removed.is_empty() {
@@ -194,6 +151,7 @@ pub(super) fn changes(body: &Value, policy: &Value) -> Vec<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::{body, objects};
 
     #[test]
     fn a_role_on_a_condition_is_another_than_the_role_itself() {
@@ -206,7 +164,7 @@ mod tests {
         let grants = Bindings::from([(role.clone(), BTreeSet::from(["serviceAccount:runner".to_owned()]))]);
         let body = body(&grants, &BTreeSet::from(["serviceAccount:runner".to_owned()]));
         assert_eq!(additions_and_removals(&body, &json!({"bindings": [own]})), (vec![], vec![]));
-        // The whole bucket is too much, and goes; another's condition stays.
+        // The role on the whole bucket is too much, and is removed; the condition of another member stays.
         let theirs =
             json!({"role": "roles/storage.objectUser", "members": ["user:x"], "condition": {"expression": "true"}});
         let whole = json!({"role": "roles/storage.objectUser", "members": ["serviceAccount:runner", "user:x"]});
@@ -214,11 +172,5 @@ mod tests {
         let runner = "serviceAccount:runner".to_owned();
         assert_eq!(added, [(role, runner.clone())]);
         assert_eq!(removed, [("roles/storage.objectUser".to_owned(), runner)]);
-    }
-
-    #[test]
-    fn a_prefix_cannot_end_the_condition() {
-        let condition = objects("b", r#"a"\b/"#);
-        assert!(condition.ends_with(r#"startsWith("projects/_/buckets/b/objects/a\"\\b/")"#), "{condition}");
     }
 }

@@ -4,8 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Action, Change, Kind, Plan, Step, state};
-use infra::topology::human;
+use super::{Action, Change, Plan, Step};
 
 /// Escape sequences of a terminal, or nothing.
 #[derive(Clone, Copy)]
@@ -94,7 +93,8 @@ impl Step {
         let _ = write!(text, "{sign} {noun} {}", style.paint(BOLD, self.id.short()));
         match &self.action {
             Action::Create => {
-                let summary = self.summary();
+                let summary = self.resource.as_ref().map(|resource| (self.id.kind.spec().summary)(&resource.body));
+                let summary = summary.unwrap_or_default();
                 if !summary.is_empty() {
                     let _ = write!(text, "  {}", style.paint(DIM, &summary));
                 }
@@ -119,64 +119,6 @@ impl Step {
         }
     }
 
-    /// What matters of a resource to be made, in a line.
-    fn summary(&self) -> String {
-        let Some(resource) = &self.resource else { return String::new() };
-        let body = &resource.body;
-        let short =
-            |value: &Value| value.as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default().to_owned();
-        let mut parts = Vec::new();
-        match self.id.kind {
-            Kind::Subscription | Kind::TriggerSubscription => {
-                if self.id.kind == Kind::Subscription {
-                    parts.push(format!("of {}", short(&body["topic"])));
-                }
-                let filter = body["filter"].as_str().filter(|filter| !filter.is_empty());
-                parts.extend(filter.map(|filter| format!("where {filter}")));
-                let endpoint = body["pushConfig"]["pushEndpoint"].as_str().filter(|endpoint| !endpoint.is_empty());
-                parts.extend(endpoint.map(|endpoint| format!("pushes to {endpoint}")));
-                if !body["deadLetterPolicy"].is_null() {
-                    let policy = &body["deadLetterPolicy"];
-                    let [topic, attempts] =
-                        [short(&policy["deadLetterTopic"]), policy["maxDeliveryAttempts"].to_string()];
-                    parts.push(format!("to {topic} after {attempts} deliveries"));
-                }
-                let kept = body["messageRetentionDuration"].as_str();
-                parts.extend(kept.map(|kept| format!("keeps messages {}", duration(kept))));
-            }
-            Kind::Service => {
-                let container = &body["template"]["containers"][0];
-                let limits = &container["resources"]["limits"];
-                parts.extend(limits["cpu"].as_str().map(|cpu| format!("{cpu} CPU")));
-                parts.extend(limits["memory"].as_str().map(str::to_owned));
-                let most = body["template"]["scaling"]["maxInstanceCount"].as_u64();
-                parts.extend(most.map(|most| format!("at most {most} instances")));
-                parts.push("internal traffic only".to_owned());
-            }
-            Kind::Trigger => parts.push(format!(
-                "{} to {}",
-                short(&body["transport"]["pubsub"]["topic"]),
-                short(&body["destination"]["cloudRun"]["service"])
-            )),
-            Kind::Policy(_) => {
-                for (role, members) in body["grants"].as_object().into_iter().flatten() {
-                    for member in members.as_array().into_iter().flatten() {
-                        let member =
-                            member.as_str().and_then(|member| member.split(['@', ':']).nth(1)).unwrap_or_default();
-                        let role = match role.trim_start_matches("roles/").split_once(" if ") {
-                            Some((role, _)) => format!("{role} on a condition"),
-                            None => role.trim_start_matches("roles/").to_owned(),
-                        };
-                        parts.push(format!("{role} for {member}"));
-                    }
-                }
-            }
-            Kind::ServiceAgent => parts.push(body["email"].as_str().unwrap_or_default().to_owned()),
-            Kind::Api | Kind::ServiceAccount | Kind::Secret | Kind::Bucket | Kind::Archive | Kind::Topic => {}
-        }
-        parts.join(", ")
-    }
-
     pub(super) fn to_json(&self) -> Value {
         let (action, changes) = match &self.action {
             Action::Create => ("create", &[][..]),
@@ -188,7 +130,7 @@ impl Step {
         let changes = changes.iter().map(|change| json!({"path": change.path, "from": change.from, "to": change.to}));
         let mut step = json!({
             "action": action,
-            "kind": state::code(self.id.kind),
+            "kind": self.id.kind.spec().code,
             "name": self.id.name,
             "changes": changes.collect::<Vec<_>>(),
         });
@@ -221,10 +163,4 @@ fn shown(value: &Value) -> String {
         Value::String(text) => format!("{text:?}"),
         value => value.to_string(),
     }
-}
-
-/// `604800s` as `7d`.
-fn duration(text: &str) -> String {
-    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
-    seconds.map_or_else(|| text.to_owned(), human)
 }

@@ -1,10 +1,11 @@
-//! What was found.
+//! The resources that were found, and snapshots of them.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Archive, Context, DEPLOYMENT_LABEL, Home, Id, Kind, Target, canonical};
+use super::{Home, canonical};
+use crate::resources::{Archive, Context, DEPLOYMENT_LABEL, Id, Kind, Mark, description};
 
 /// The resources that were found, each as its API shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,28 +40,23 @@ impl State {
         self.resources.keys()
     }
 
-    /// Whether a resource says of itself that this deployment made it: by its label, or, since they have none, by the description
-    /// of a service account.
+    /// Whether a resource is marked as created by this deployment: by its label, or, since service accounts have none,
+    /// by its description.
     pub fn is_ours(&self, id: &Id) -> bool {
         let Some(found) = self.get(id) else { return false };
-        match id.kind {
-            Kind::ServiceAccount => found["description"].as_str() == Some(&description(&self.deployment)),
-            Kind::Bucket | Kind::Topic | Kind::Service | Kind::Subscription | Kind::Trigger => {
-                found["labels"][DEPLOYMENT_LABEL].as_str() == Some(&self.deployment)
-            }
-            Kind::Api
-            | Kind::ServiceAgent
-            | Kind::Secret
-            | Kind::Archive
-            | Kind::TriggerSubscription
-            | Kind::Policy(_) => false,
+        match id.kind.spec().mark {
+            Mark::Label => found["labels"][DEPLOYMENT_LABEL].as_str() == Some(&self.deployment),
+            Mark::Description => found["description"].as_str() == Some(&description(&self.deployment)),
+            Mark::None => false,
         }
     }
 
-    /// The state as JSON, to be compared with later without an account.
+    /// The state as JSON, with which a later plan compares without access to the project.
     pub fn to_snapshot(&self, context: &Context) -> Value {
-        let resources =
-            self.resources.iter().map(|(id, found)| json!({"kind": code(id.kind), "name": id.name, "found": found}));
+        let resources = self
+            .resources
+            .iter()
+            .map(|(id, found)| json!({"kind": id.kind.spec().code, "name": id.name, "found": found}));
         json!({
             "deployment": self.deployment,
             "project": context.project,
@@ -74,7 +70,7 @@ impl State {
     /// Reads what [`State::to_snapshot`] wrote: what was found, and where.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is no snapshot.
     pub fn from_snapshot(text: &str) -> Result<(Self, Context), SnapshotError> {
         let wrong = |why: &str| SnapshotError(why.to_owned());
         let snapshot: Value = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
@@ -87,67 +83,18 @@ impl State {
         let mut state = Self::new(&text("deployment")?);
         let resources = snapshot["resources"].as_array().ok_or_else(|| wrong("it lists no `resources`"))?;
         for resource in resources {
-            let kind = resource["kind"].as_str().and_then(|text| KINDS.iter().find(|kind| code(**kind) == text));
+            let kind =
+                resource["kind"].as_str().and_then(|text| Kind::ALL.into_iter().find(|kind| kind.spec().code == text));
             let (Some(kind), Some(name)) = (kind, resource["name"].as_str()) else {
                 return Err(wrong("a resource has no known `kind` or no `name`"));
             };
-            // A name with the project's number is the one with its id.
+            // A name with the project's number is the same as the one with its id.
             let (home, named) = (Home::of(&context), json!({"name": name}));
-            let id = Id::new(*kind, canonical(&named, home)["name"].as_str().unwrap_or(name));
+            let id = Id::new(kind, canonical(&named, home)["name"].as_str().unwrap_or(name));
             let found = &resource["found"];
             let found = if matches!(kind, Kind::Policy(_)) { found.clone() } else { canonical(found, home) };
             state.insert(id, found);
         }
         Ok((state, context))
-    }
-}
-
-/// The description of a service account that this deployment made.
-pub(super) fn description(deployment: &str) -> String {
-    format!("{DEPLOYMENT_LABEL}={deployment}")
-}
-
-const KINDS: [Kind; 18] = [
-    Kind::Api,
-    Kind::ServiceAgent,
-    Kind::ServiceAccount,
-    Kind::Secret,
-    Kind::Bucket,
-    Kind::Archive,
-    Kind::Topic,
-    Kind::Service,
-    Kind::Subscription,
-    Kind::Trigger,
-    Kind::TriggerSubscription,
-    Kind::Policy(Target::ServiceAccount),
-    Kind::Policy(Target::Secret),
-    Kind::Policy(Target::Bucket),
-    Kind::Policy(Target::Topic),
-    Kind::Policy(Target::Service),
-    Kind::Policy(Target::Subscription),
-    Kind::Policy(Target::TriggerSubscription),
-];
-
-/// The kind in JSON.
-pub(super) fn code(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Api => "api",
-        Kind::ServiceAgent => "service-agent",
-        Kind::ServiceAccount => "service-account",
-        Kind::Secret => "secret",
-        Kind::Bucket => "bucket",
-        Kind::Archive => "archive",
-        Kind::Topic => "topic",
-        Kind::Service => "service",
-        Kind::Subscription => "subscription",
-        Kind::Trigger => "trigger",
-        Kind::TriggerSubscription => "trigger-subscription",
-        Kind::Policy(Target::ServiceAccount) => "service-account-access",
-        Kind::Policy(Target::Secret) => "secret-access",
-        Kind::Policy(Target::Bucket) => "bucket-access",
-        Kind::Policy(Target::Topic) => "topic-access",
-        Kind::Policy(Target::Service) => "service-access",
-        Kind::Policy(Target::Subscription) => "subscription-access",
-        Kind::Policy(Target::TriggerSubscription) => "trigger-subscription-access",
     }
 }

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 mod new_project;
 
 use insta::assert_snapshot;
@@ -7,6 +5,7 @@ use serde_json::json;
 
 use super::policy::binding;
 use super::*;
+use crate::resources::{Archive, Context, DEPLOYMENT_LABEL, declared, revocation, unsigned_callers};
 use infra::topology::{ArchiveFormat, Topology};
 
 /// The shipped topology with `from` replaced by `to`.

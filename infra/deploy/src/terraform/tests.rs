@@ -1,62 +1,9 @@
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeSet;
 
 use super::*;
 
-/// Everything that can be declared, and names and values that Terraform would take for its own.
-const FULL: &str = r#"
-[archive]
-bucket = "{project}-code"
-[topics.entry]
-labels = { team = "search" }
-retention = "31d"
-[topics."mid.dle"]
-[topics.mid_dle]
-[topics.dead]
-[subscriptions.dead-held]
-topic = "dead"
-expiry = "31d"
-retain-acked = true
-ordering = true
-exactly-once = true
-[subscriptions.entry-high]
-topic = "entry"
-filter = 'attributes.template = "${x} %{y}"'
-ack-deadline = "1m30s"
-retention = "10m"
-expiry = "never"
-retry = { max-backoff = "5m" }
-dead-letter = { topic = "dead" }
-push = { service = "first", no-wrapper = true, service-account = "caller" }
-[subscriptions.entry-other]
-topic = "entry"
-push = { endpoint = "https://example.com/push", service-account = "x@y.iam.gserviceaccount.com", audience = "a" }
-[services.first]
-timeout = "90s"
-cpu = 2
-memory = "1Gi"
-service-account = "runtime"
-results = ["topic:mid.dle", "gs://{project}-code/out/", "gs://oth.er/${x}/", "gs://oth_er/", "stdout"]
-ledger = "gs://{project}-code/done/"
-ledger-retention = "32d"
-secrets = { KEY = "key", OTHER = "projects/p/secrets/key:3" }
-environment = { RESULTS = "stdout", TEXT = "${text}" }
-resource-labels = { team = "search" }
-dead-letter-topic = "dead"
-[services.second]
-timeout = "10s"
-trigger = { topic = "mid.dle", service-account = "caller", ack-deadline = "20s", expiry = "31d", dead-letter = { topic = "dead" } }
-[services.third]
-timeout = "10s"
-trigger = { topic = "mid_dle" }
-[service-accounts.caller]
-[service-accounts.runtime]
-display-name = "The ${function}"
-"#;
-
 fn full() -> Value {
-    export(&Topology::parse(FULL, "t.toml").unwrap_or_else(|errors| panic!("{errors}")))
+    export(&crate::full_topology())
 }
 
 fn pretty(value: &Value) -> String {
@@ -143,4 +90,28 @@ fn what_looks_like_a_template_stays_text() {
     let container = &resources["google_cloud_run_v2_service"]["first"]["template"]["containers"][0];
     let environment: Vec<_> = container["env"].as_array().unwrap().iter().map(|env| &env["value"]).collect();
     assert!(environment.contains(&&json!("$${text}")), "{environment:?}");
+}
+
+#[test]
+fn a_field_without_a_row_is_exported_under_its_own_name() {
+    let context =
+        Context { project: PROJECT.to_owned(), number: NUMBER.to_owned(), region: REGION.to_owned(), archive: None };
+    let id = Id::new(Kind::Topic, context.topic("work"));
+    let body = json!({"newSetting": {"maxValue": 3}, "newTopic": context.topic("work"), "text": "${x}"});
+    let topic = Resource::new(id.clone(), body);
+    let names = Names::new(std::slice::from_ref(&topic), &context);
+    let rendered = Value::Object(names.render(&topic, id.kind.block().unwrap()));
+    let expected = json!({
+        "name": "work", "new_setting": {"max_value": 3}, "new_topic": "${google_pubsub_topic.work.id}", "text": "$${x}",
+    });
+    assert_eq!(rendered, expected);
+}
+
+#[test]
+fn an_agent_that_only_a_command_names_is_there() {
+    let text = "[topics.work]\n[subscriptions.out]\ntopic = \"work\"\n\
+        push = { endpoint = \"https://example.com/\", service-account = \"x@other.iam.gserviceaccount.com\" }\n";
+    let document = export(&Topology::parse(text, "t.toml").unwrap());
+    assert!(document["output"]["after_apply"].to_string().contains(AGENT), "{document:#}");
+    assert!(document["resource"]["google_project_service_identity"]["pubsub"].is_object(), "{document:#}");
 }

@@ -12,7 +12,7 @@ use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use infra::causes;
+use infra::error_chain;
 use tokio::sync::Notify;
 
 use super::token::Tokens;
@@ -84,7 +84,7 @@ impl PushClient {
             }
         });
         let final_status = async {
-            let response = self.http.request(request).await.map_err(|error| causes(&error))?;
+            let response = self.http.request(request).await.map_err(|error| error_chain(&error))?;
             let status = response.status();
             discard(response).await;
             Ok(status)

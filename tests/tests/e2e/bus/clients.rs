@@ -44,7 +44,7 @@ fn gcloud_drives_it() {
 
 #[tokio::test]
 async fn the_official_rust_client_drives_it() {
-    function::cloud::use_ring();
+    function::clients::use_ring();
     let bus = Bus::shared();
     let endpoint = format!("http://{}", bus.host());
     let anonymous = || anonymous::Builder::new().build();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deploy::cloud::Api::{PubSub, Storage};
-use function::cloud::{Clients, Cloud};
+use function::clients::{Clients, Cloud};
 use function::{Destination, Message, Sinks, TaskResult};
 use http::Method;
 use serde_json::{Value, json};

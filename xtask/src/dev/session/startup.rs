@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use deploy::cloud::Settings;
-use deploy::plan::Context;
+use deploy::resources::Context;
 use pubsub::{Limits, LocalPubSub};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};

@@ -1,8 +1,8 @@
-//! Which column, and which order within it.
+//! Which column a block is in, and its order within the column.
 
 use std::collections::BTreeMap;
 
-/// What stands in a column: a block, or the lane of an edge that passes by.
+/// An entry of a column: a block, or the lane of an edge that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cell {
     Block(usize),
@@ -25,30 +25,30 @@ pub(super) struct Columns {
     pub(super) back: Vec<bool>,
     /// The cells that each edge connects, from left to right; none for those that go back.
     pub(super) chains: Vec<Vec<Cell>>,
-    places: BTreeMap<Cell, (usize, usize)>,
+    positions: BTreeMap<Cell, (usize, usize)>,
 }
 
 impl Columns {
     /// Column and row.
-    pub(super) fn place(&self, cell: Cell) -> (usize, usize) {
-        self.places.get(&cell).copied().unwrap_or_default()
+    pub(super) fn position(&self, cell: Cell) -> (usize, usize) {
+        self.positions.get(&cell).copied().unwrap_or_default()
     }
 
     /// Every block with its column and row.
     pub(super) fn positions(&self) -> impl Iterator<Item = (usize, (usize, usize))> {
-        self.places.iter().filter_map(|(cell, place)| Some((cell.block()?, *place)))
+        self.positions.iter().filter_map(|(cell, position)| Some((cell.block()?, *position)))
     }
 
     /// The columns and rows that an edge passes.
     pub(super) fn lane(&self, edge: usize) -> Vec<(usize, usize)> {
         let lanes = self.chains[edge].iter().filter(|cell| cell.block().is_none());
-        lanes.map(|cell| self.place(*cell)).collect()
+        lanes.map(|cell| self.position(*cell)).collect()
     }
 
     fn number(&mut self) {
-        self.places.clear();
+        self.positions.clear();
         for (column, cells) in self.cells.iter().enumerate() {
-            self.places.extend(cells.iter().enumerate().map(|(row, cell)| (*cell, (column, row))));
+            self.positions.extend(cells.iter().enumerate().map(|(row, cell)| (*cell, (column, row))));
         }
     }
 }
@@ -70,41 +70,41 @@ pub(super) fn arrange(blocks: usize, edges: &[(usize, usize, bool)]) -> Columns 
         }
         chains[edge].push(Cell::Block(*to));
     }
-    let mut columns = Columns { cells, back, chains, places: BTreeMap::new() };
+    let mut columns = Columns { cells, back, chains, positions: BTreeMap::new() };
     columns.number();
     untangle(&mut columns);
     columns
 }
 
-/// The edges that lead back into the way by which they were reached; also those from a block to itself.
+/// The edges that lead back to a block of the path by which they were reached, or from a block to itself: a depth-first
+/// search, whose path is a stack of blocks and of the edges that are still to be followed from each.
 fn cycles(blocks: usize, edges: &[(usize, usize, bool)]) -> Vec<bool> {
     let mut back = vec![false; edges.len()];
     let mut done = vec![false; blocks];
     let fed = |block: usize| edges.iter().any(|(from, to, _)| *to == block && from != to);
-    // First from where messages come in.
+    // First from the blocks that messages enter by.
     let starts = (0..blocks).filter(|block| !fed(*block)).chain(0..blocks);
     for start in starts {
-        // Each with the edges that are still to be followed.
         let outgoing = |block: usize| (0..edges.len()).filter(move |edge| edges[*edge].0 == block);
-        let mut way = if done[start] { Vec::new() } else { vec![(start, outgoing(start))] };
-        while let Some((block, next)) = way.last_mut() {
+        let mut path = if done[start] { Vec::new() } else { vec![(start, outgoing(start))] };
+        while let Some((block, next)) = path.last_mut() {
             let Some(edge) = next.next() else {
                 done[*block] = true;
-                way.pop();
+                path.pop();
                 continue;
             };
             let to = edges[edge].1;
-            if way.iter().any(|(passed, _)| *passed == to) {
+            if path.iter().any(|(passed, _)| *passed == to) {
                 back[edge] = true;
             } else if !done[to] {
-                way.push((to, outgoing(to)));
+                path.push((to, outgoing(to)));
             }
         }
     }
     back
 }
 
-/// The longest way from a start.
+/// The longest path from a start.
 fn ranks(blocks: usize, edges: &[(usize, usize, bool)], back: &[bool]) -> Vec<usize> {
     let mut ranks = vec![0; blocks];
     for _ in 0..blocks {
@@ -117,10 +117,14 @@ fn ranks(blocks: usize, edges: &[(usize, usize, bool)], back: &[bool]) -> Vec<us
     ranks
 }
 
-/// Sorts each column by the middle of its neighbours, to and fro, and keeps the order with the fewest crossings.
+/// How often the columns are sorted, alternately rightwards and leftwards.
+const SWEEPS: usize = 12;
+
+/// Sorts each column by the middle of its neighbours, alternately from both sides, and keeps the order with the fewest
+/// crossings.
 fn untangle(columns: &mut Columns) {
     let mut best = (crossings(columns), columns.cells.clone());
-    for sweep in 0..12 {
+    for sweep in 0..SWEEPS {
         let count = columns.cells.len();
         for step in 1..count {
             let rightwards = sweep % 2 == 0;
@@ -128,7 +132,7 @@ fn untangle(columns: &mut Columns) {
             let mut sorted: Vec<(f64, Cell)> = Vec::new();
             for (row, cell) in columns.cells[column].iter().enumerate() {
                 let rows: Vec<_> =
-                    neighbours(columns, *cell, !rightwards).map(|other| columns.place(other).1).collect();
+                    neighbours(columns, *cell, !rightwards).map(|other| columns.position(other).1).collect();
                 let middle = rows.iter().sum::<usize>() as f64 / rows.len() as f64;
                 sorted.push((if rows.is_empty() { row as f64 } else { middle }, *cell));
             }
@@ -145,7 +149,7 @@ fn untangle(columns: &mut Columns) {
     columns.number();
 }
 
-/// What a cell is joined to in the column to its right or left.
+/// The cells that a cell is connected to in the column to its right or left.
 fn neighbours(columns: &Columns, cell: Cell, right: bool) -> impl Iterator<Item = Cell> {
     let pairs = columns.chains.iter().flat_map(|chain| chain.windows(2));
     pairs.filter_map(move |pair| match right {
@@ -156,7 +160,7 @@ fn neighbours(columns: &Columns, cell: Cell, right: bool) -> impl Iterator<Item 
 
 fn crossings(columns: &Columns) -> usize {
     let pairs = columns.chains.iter().flat_map(|chain| chain.windows(2));
-    let lines: Vec<_> = pairs.map(|pair| (columns.place(pair[0]), columns.place(pair[1]).1)).collect();
+    let lines: Vec<_> = pairs.map(|pair| (columns.position(pair[0]), columns.position(pair[1]).1)).collect();
     let crossed = |(index, ((column, from), to)): (usize, &((usize, usize), usize))| {
         let later = lines[index + 1..].iter().filter(|line| line.0.0 == *column);
         later.filter(|line| (line.0.1 < *from && line.1 > *to) || (line.0.1 > *from && line.1 < *to)).count()

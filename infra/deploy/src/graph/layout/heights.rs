@@ -1,7 +1,14 @@
-//! How far down, for straight lines.
+//! How far down each cell is, so that lines are straight: columns are moved one after the other, each to the weighted
+//! mean of what its neighbours want, as far as the order within the column allows.
 
 use super::columns::{Cell, Columns};
 use super::{Block, LANE, ROW_GAP};
+
+/// Pixels between two lanes.
+const LANE_GAP: f64 = 4.0;
+
+/// How often the columns are moved, alternately rightwards and leftwards.
+const SWEEPS: usize = 40;
 
 /// The tops of all cells, by column and row. `ports` is where each edge leaves and enters, from the top of its block.
 pub(super) fn assign(
@@ -12,10 +19,11 @@ pub(super) fn assign(
 ) -> Vec<Vec<f64>> {
     let height = |cell: &Cell| cell.block().map_or(LANE, |block| blocks[block].size.1);
     let gap = |above: &Cell, below: &Cell| match (above.block(), below.block()) {
-        (None, None) => 4.0,
+        (None, None) => LANE_GAP,
         _ => ROW_GAP,
     };
-    // Every line between neighbouring columns: its ends, where it meets them, and how much it matters that it is straight.
+    // Every line between neighbouring columns: its ends, where it meets them, and how much it matters that it is
+    // straight: more where it only passes, less for dead letters.
     let mut lines = Vec::new();
     for (edge, chain) in columns.chains.iter().enumerate() {
         for pair in chain.windows(2) {
@@ -23,7 +31,7 @@ pub(super) fn assign(
             let to = if pair[1].block().is_some() { ports[edge].1 } else { LANE / 2.0 };
             let lanes = pair.iter().filter(|cell| cell.block().is_none()).count();
             let weight = if edges[edge].2 { 1.0 } else { 4.0 } * [1.0, 2.0, 8.0][lanes];
-            lines.push(((columns.place(pair[0]), from), (columns.place(pair[1]), to), weight));
+            lines.push(((columns.position(pair[0]), from), (columns.position(pair[1]), to), weight));
         }
     }
     let mut tops: Vec<Vec<f64>> = Vec::new();
@@ -37,11 +45,11 @@ pub(super) fn assign(
         tops.push(column.iter().map(&mut next).collect());
     }
     let count = columns.cells.len();
-    for sweep in 0..40 {
+    for sweep in 0..SWEEPS {
         for step in 0..count {
             let column = if sweep % 2 == 0 { step } else { count - 1 - step };
             let cells = &columns.cells[column];
-            // Where each would like to be: the weighted mean of what makes its lines straight.
+            // The weighted mean of the heights at which each cell's lines would be straight.
             let mut wanted: Vec<_> = tops[column].iter().map(|top| (top * 0.01, 0.01)).collect();
             for ((from, out), (to, into), weight) in &lines {
                 if from.0 == column {
@@ -52,7 +60,7 @@ pub(super) fn assign(
                     wanted[to.1].1 += weight;
                 }
             }
-            // Where it would be if nothing above it took room.
+            // The height of all that is above each cell, which is subtracted so that only the order remains.
             let mut above = 0.0;
             let mut room = Vec::new();
             for (row, cell) in cells.iter().enumerate() {
@@ -62,8 +70,8 @@ pub(super) fn assign(
                 room.push(above);
             }
             let wanted = wanted.iter().zip(&room).map(|((sum, weight), room)| (sum / weight - room, *weight)).collect();
-            for ((top, place), room) in tops[column].iter_mut().zip(ordered(wanted)).zip(&room) {
-                *top = place + room;
+            for ((top, wanted), room) in tops[column].iter_mut().zip(ordered(wanted)).zip(&room) {
+                *top = wanted + room;
             }
         }
     }

@@ -140,3 +140,39 @@ fn probes_and_processors_are_as_cloud_run_takes_them() {
     let plain = service(&topology("memory = \"512Mi\"\n", "memory = \"512Mi\"\nstartup-cpu-boost = false\n"));
     assert_eq!((&plain["resources"]["startupCpuBoost"], &plain["resources"]["cpuIdle"]), (&json!(false), &json!(true)));
 }
+
+/// A service that reads a secret, and the same one without it.
+const READER: &str = "[services.s]\ntimeout = \"10s\"\nservice-account = \"runner\"\n[service-accounts.runner]\n";
+
+#[test]
+fn a_secret_that_leaves_the_topology_is_revoked_after_the_service_lets_go_of_it() {
+    let text = READER.replace("timeout", "secrets = { A = \"key\", B = \"projects/other/secrets/key\" }\ntimeout");
+    let [with, without] = [&text, READER].map(|text| Topology::parse(text, "t.toml").unwrap());
+    let state = deployed(&with);
+    let plan = plan(&wanted(&without), &state);
+    let revoked: Vec<&Step> = plan.steps.iter().filter(|step| step.id.kind == Kind::Policy(Target::Secret)).collect();
+    let names: Vec<&str> = revoked.iter().map(|step| step.id.name.as_str()).collect();
+    assert_eq!(names, ["projects/my-project/secrets/key", "projects/other/secrets/key"], "{}", plan.text(false));
+    let service = plan.steps.iter().find(|step| step.id.kind == Kind::Service).unwrap();
+    for step in revoked {
+        assert!(step.needs.contains(&service.id), "{:?}", step.needs);
+        let Action::Update(changes) = &step.action else { panic!("{:?}", step.action) };
+        let member = "serviceAccount:runner@my-project.iam.gserviceaccount.com";
+        assert_eq!((changes[0].from.as_str(), changes[0].to.is_null(), changes.len()), (Some(member), true, 1));
+    }
+    // A policy that was not found, or that grants it to others alone, needs no step.
+    let mut state = deployed(&with);
+    for name in names {
+        state.insert(Id::new(Kind::Policy(Target::Secret), name), json!({"etag": "x"}));
+    }
+    assert!(
+        !super::plan(&wanted(&without), &state).steps.iter().any(|step| step.id.kind == Kind::Policy(Target::Secret))
+    );
+}
+
+#[test]
+fn a_caller_of_another_project_is_named() {
+    let wanted = called();
+    let callers: Vec<_> = unsigned_callers(&wanted).map(|(id, email)| (id.short().to_owned(), email)).collect();
+    assert_eq!(callers, [("other".to_owned(), "x@other-project.iam.gserviceaccount.com")]);
+}

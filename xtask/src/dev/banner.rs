@@ -7,7 +7,7 @@ use std::path::Path;
 use infra::topology::{Feed, Topology};
 use serde_json::{Value, json};
 
-use super::declared::{Declared, Feeds};
+use super::declared::{Consumer, Declared};
 use super::service::Service;
 
 /// Everything that the banner tells.
@@ -44,13 +44,13 @@ impl Banner<'_> {
         for (n, subscription) in self.declared.subscriptions.iter().enumerate() {
             let name = short(subscription.name());
             let filter = subscription.filter.as_ref().map(|filter| format!(" ({filter})")).unwrap_or_default();
-            let to = match &subscription.feeds {
-                Feeds::Service(service) if subscription.eventarc && self.own => {
+            let to = match &subscription.consumer {
+                Consumer::Service(service) if subscription.eventarc && self.own => {
                     format!("{service}, as Eventarc pushes")
                 }
-                Feeds::Service(service) => service.clone(),
-                Feeds::Endpoint(endpoint) => endpoint.clone(),
-                Feeds::Pull => format!("pull subscribers: {}", self.reader(name, &subscription.topic)),
+                Consumer::Service(service) => service.clone(),
+                Consumer::Endpoint(endpoint) => endpoint.clone(),
+                Consumer::Pull => format!("pull subscribers: {}", self.reader(name, &subscription.topic)),
             };
             let _ = writeln!(text, "{}{name}: {}{filter} → {to}", head("subscriptions", n), short(&subscription.topic));
         }
@@ -82,9 +82,9 @@ impl Banner<'_> {
     pub(super) fn json(&self) -> Value {
         let topics: Vec<&str> = self.declared.topics.iter().map(|topic| short(&topic.id.name)).collect();
         let subscriptions = self.declared.subscriptions.iter().map(|subscription| {
-            let service = match &subscription.feeds {
-                Feeds::Service(service) => Some(service),
-                Feeds::Pull | Feeds::Endpoint(_) => None,
+            let service = match &subscription.consumer {
+                Consumer::Service(service) => Some(service),
+                Consumer::Pull | Consumer::Endpoint(_) => None,
             };
             json!({"name": short(subscription.name()), "topic": short(&subscription.topic), "filter": subscription.filter,
                 "service": service, "eventarc": subscription.eventarc && self.own})

@@ -17,7 +17,7 @@ pub(super) struct Banner<'a> {
     pub(super) services: &'a [Service],
     pub(super) project: &'a str,
     /// `HOST:PORT` of Pub/Sub.
-    pub(super) bus: &'a str,
+    pub(super) pubsub_host: &'a str,
     /// Whether Pub/Sub runs in this process.
     pub(super) own: bool,
     /// The topology's file, if it is not the shipped one.
@@ -34,9 +34,9 @@ fn short(name: &str) -> &str {
 impl Banner<'_> {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        let (bus, project) = (self.bus, self.project);
+        let (host, project) = (self.pubsub_host, self.project);
         let whose = if self.own { "" } else { ", which ran already" };
-        let _ = writeln!(text, "\n{}{bus}, project {project}{whose}. For other terminals:", head("Pub/Sub", 0));
+        let _ = writeln!(text, "\n{}{host}, project {project}{whose}. For other terminals:", head("Pub/Sub", 0));
         let _ = writeln!(text, "{}export {}", head("", 1), self.variables());
         for (n, topic) in self.declared.topics.iter().enumerate() {
             let _ = writeln!(text, "{}{}{}", head("topics", n), short(&topic.id.name), self.role(&topic.id.name));
@@ -94,14 +94,14 @@ impl Banner<'_> {
             json!({"name": service.name(), "url": service.endpoint(), "pid": pid})
         });
         json!({
-            "type": "ready", "bus": self.bus, "project": self.project, "topics": topics,
+            "type": "ready", "bus": self.pubsub_host, "project": self.project, "topics": topics,
             "subscriptions": subscriptions.collect::<Vec<_>>(), "services": services.collect::<Vec<_>>(),
             "notes": self.notes, "example": self.example(),
         })
     }
 
     fn variables(&self) -> String {
-        format!("PUBSUB_EMULATOR_HOST={} GOOGLE_CLOUD_PROJECT={}", self.bus, self.project)
+        format!("PUBSUB_EMULATOR_HOST={} GOOGLE_CLOUD_PROJECT={}", self.pubsub_host, self.project)
     }
 
     fn role(&self, topic: &str) -> &'static str {

@@ -18,7 +18,7 @@ pub(super) struct Declared {
     pub(super) dead_letters: Vec<String>,
     /// Whose tokens each service's pushes carry.
     pub(super) identities: BTreeMap<String, Identity>,
-    /// What is not as it would be deployed.
+    /// Differences from a deployment, for people.
     pub(super) notes: Vec<String>,
 }
 

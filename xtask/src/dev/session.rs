@@ -253,7 +253,7 @@ impl Session {
             declared: &self.topology.declared,
             services: &self.services,
             project: &self.topology.context.project,
-            bus: &self.admin.address,
+            pubsub_host: &self.admin.address,
             own: self.own_pubsub.is_some(),
             file: self.options.file.as_deref(),
             watched: &watched,

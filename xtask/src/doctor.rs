@@ -73,14 +73,14 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
         let source = match remote.map(|api| settings.credentials(api)).transpose() {
             Ok(Some(_)) => settings.credentials_source(),
             Ok(None) => "none needed: every API is a stand-in on this machine".to_owned(),
-            Err(error) => return Ok(report.add(Mark::Bad, "credentials", error.to_string())),
+            Err(error) => {
+                report.add(Mark::Bad, "credentials", error.to_string());
+                return Ok(());
+            }
         };
         if settings.project().is_err() || settings.region().is_err() {
-            return Ok(report.add(
-                Mark::Note,
-                "credentials",
-                format!("{source}; tried once project and region are set"),
-            ));
+            report.add(Mark::Note, "credentials", format!("{source}; tried once project and region are set"));
+            return Ok(());
         }
         // The first call shows whether the credentials are any good.
         match Google::connect(&settings).await {

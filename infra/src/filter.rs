@@ -28,6 +28,7 @@
 //! Where Google's page is silent (quotes other than `"`, adjacent conditions without an operator), this parser refuses:
 //! what it accepts should deploy.
 
+mod expr;
 #[cfg(test)]
 mod fuzzed;
 mod overlap;
@@ -40,6 +41,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use expr::{Expr, MAX_BYTES, MAX_DEPTH};
 pub use parse::FilterError;
 
 /// A parsed filter.
@@ -60,24 +62,12 @@ pub struct Filter {
     expr: Expr,
 }
 
-/// `And` and `Or` hold at least two terms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Expr {
-    Has { key: String },
-    Equals { key: String, value: String },
-    Differs { key: String, value: String },
-    Prefix { key: String, prefix: String },
-    Not(Box<Expr>),
-    And(Vec<Expr>),
-    Or(Vec<Expr>),
-}
-
 impl Filter {
     /// The longest filter that Pub/Sub takes, in bytes of UTF-8.
-    pub const MAX_BYTES: usize = 256;
+    pub const MAX_BYTES: usize = MAX_BYTES;
 
     /// The deepest nesting of parentheses that is accepted.
-    pub const MAX_DEPTH: usize = 32;
+    pub const MAX_DEPTH: usize = MAX_DEPTH;
 
     /// Parses `text` as a filter.
     ///
@@ -116,19 +106,5 @@ impl FromStr for Filter {
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         print::print(&self.expr, f)
-    }
-}
-
-impl Expr {
-    fn matches(&self, attributes: &BTreeMap<String, String>) -> bool {
-        match self {
-            Self::Has { key } => attributes.contains_key(key),
-            Self::Equals { key, value } => attributes.get(key) == Some(value),
-            Self::Differs { key, value } => attributes.get(key) != Some(value),
-            Self::Prefix { key, prefix } => attributes.get(key).is_some_and(|value| value.starts_with(prefix.as_str())),
-            Self::Not(expr) => !expr.matches(attributes),
-            Self::And(terms) => terms.iter().all(|term| term.matches(attributes)),
-            Self::Or(terms) => terms.iter().any(|term| term.matches(attributes)),
-        }
     }
 }

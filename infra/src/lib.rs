@@ -20,12 +20,12 @@
 //! - `topology.toml`: the declaration that the project ships with
 //! - [`topology`]: its types, and `Topology::parse`
 //!   - `read`, `values`: tables and values of TOML, each mistake with its position
-//!   - `types`: what is declared
-//!   - `sections`, `service`: reading the sections of the file
+//!   - `types`: what is declared; `lookup`: what is asked of it
+//!   - `sections`, `service`, `delivery`: reading the sections of the file
 //!   - `variants`, `overlay`: the file and its environments
 //!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the
 //!     shipped declaration
-//!   - `validate`: references, and mistakes that lose messages
+//!   - `validate`: references, and mistakes that lose messages; `bucket`, `check_buckets`: names of buckets
 //!   - `error`: what is wrong, shown as the compiler shows it
 //! - [`filter`]: Pub/Sub's filter language: parse, print, match
 //! - [`limits`]: Pub/Sub's limits of one message

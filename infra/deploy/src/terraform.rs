@@ -15,13 +15,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::resources::export::{ARCHIVE_BUCKET, NUMBER, PROJECT, REGION};
-use crate::resources::{
-    Context, Id, Kind, Resource, SUBSCRIPTION_ATTRIBUTE, Target, declared, token_grant_command, unsigned_callers,
-};
-use access::AGENT;
+use crate::resources::export::{ARCHIVE_BUCKET, NUMBER, PROJECT, REGION, SUBSCRIPTION_ATTRIBUTE};
+use crate::resources::{Context, Id, Kind, Resource, Target, declared, token_grant_command, unsigned_callers};
 use infra::topology::{Archive, ArchiveFormat, Service, Topology};
-use render::{Names, literal, plain};
+use render::{AGENT, Names, literal, plain};
 
 /// The first providers that know all of this.
 const PROVIDER: &str = ">= 7.15";

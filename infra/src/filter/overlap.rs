@@ -3,7 +3,7 @@
 //! Walks the alternatives (the disjunctive normal form) one at a time, each a list of literals, and decides each
 //! exactly: a conjunction of literals is contradictory only where the literals of a single key contradict each other.
 
-use super::Expr;
+use super::expr::Expr;
 
 /// Steps of the walk before giving up with "possible". Two filters of 256 bytes rarely need more than a thousand.
 const MAX_STEPS: usize = 50_000;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Expr, Filter};
+use super::expr::{Expr, MAX_BYTES, MAX_DEPTH};
 
 /// Why a text is no filter, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ const CONDITION: &str = "`attributes:key`, `attributes.key = \"value\"`, `hasPre
 
 pub(super) fn parse(text: &str) -> Result<Expr, FilterError> {
     let mut parser = Parser { text, at: 0, depth: 0 };
-    if text.len() > Filter::MAX_BYTES {
+    if text.len() > MAX_BYTES {
         let found = format!("{} bytes", text.len());
-        let expected = format!("at most {}", Filter::MAX_BYTES);
+        let expected = format!("at most {}", MAX_BYTES);
         return Err(FilterError { position: 0, length: text.len(), found, expected });
     }
     let expr = parser.filter()?;
@@ -103,8 +103,8 @@ impl<'t> Parser<'t> {
 
     fn simple(&mut self) -> Result<Expr, FilterError> {
         if self.rest().starts_with('(') {
-            if self.depth == Filter::MAX_DEPTH {
-                let expected = format!("at most {} nested parentheses", Filter::MAX_DEPTH);
+            if self.depth == MAX_DEPTH {
+                let expected = format!("at most {} nested parentheses", MAX_DEPTH);
                 return Err(self.unexpected(&expected));
             }
             self.depth += 1;

@@ -2,15 +2,15 @@
 
 use std::fmt::{self, Write};
 
+use super::expr::{Expr, MAX_BYTES};
 use super::parse::{is_operator, is_word};
-use super::{Expr, Filter};
 
 /// Prints the readable form; where that would be longer than a filter may be, the shortest form, which is never longer
 /// than the text it was parsed from. So whatever was parsed prints as a valid filter.
 pub(super) fn print(expr: &Expr, out: &mut impl Write) -> fmt::Result {
     let mut length = Length(0);
     write(expr, &mut length, READABLE)?;
-    let style = if length.0 > Filter::MAX_BYTES { SHORT } else { READABLE };
+    let style = if length.0 > MAX_BYTES { SHORT } else { READABLE };
     write(expr, out, style)
 }
 

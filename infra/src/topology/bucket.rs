@@ -1,33 +1,13 @@
 //! Names of buckets: Cloud Storage's rules, for a name as it is declared and as it is in a project.
 //! <https://cloud.google.com/storage/docs/buckets#naming>
 
-use std::fmt;
-
 use super::read::ValueError;
-use super::values::PROJECT;
-use super::{Destination, Topology};
+
+/// Stands for the project's id in a bucket's name.
+pub const PROJECT: &str = "{project}";
 
 /// The longest project id, in characters.
 const MAX_PROJECT_ID_LENGTH: usize = 30;
-
-/// A name of a bucket that Cloud Storage refuses in this project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BucketNameError {
-    declared: String,
-    used_by: String,
-    name: String,
-    rule: String,
-    help: String,
-}
-
-impl fmt::Display for BucketNameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { declared, used_by, name, rule, help } = self;
-        write!(f, "the bucket `{declared}` of {used_by} is `{name}` in this project: {rule}\n  help: {help}")
-    }
-}
-
-impl std::error::Error for BucketNameError {}
 
 /// A declared name: what holds for each project is checked with an id of the greatest length.
 pub(super) fn bucket_name(name: &str) -> Result<(), ValueError> {
@@ -47,7 +27,7 @@ pub(super) fn bucket_name(name: &str) -> Result<(), ValueError> {
 
 /// A rule that a name breaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rule {
+pub(super) enum Rule {
     Length,
     Component,
     Characters,
@@ -57,7 +37,7 @@ enum Rule {
 }
 
 impl Rule {
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Self::Length => "Cloud Storage allows 3 to 63 characters, with dots up to 222",
             Self::Component => "Cloud Storage allows 1 to 63 characters between the dots of a name",
@@ -69,7 +49,7 @@ impl Rule {
     }
 }
 
-fn rule(name: &str) -> Option<Rule> {
+pub(super) fn rule(name: &str) -> Option<Rule> {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let longest = if name.contains('.') { 222 } else { 63 };
     let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -102,44 +82,6 @@ fn resembles_google(name: &str) -> bool {
     read.split('g')
         .zip(read.split('g').skip(1))
         .any(|(between, after)| between.len() >= 2 && between.bytes().all(|b| b == b'o') && after.starts_with("le"))
-}
-
-impl Topology {
-    /// Checks every declared bucket's name as it is in this project.
-    ///
-    /// # Errors
-    /// Cloud Storage refuses the first of these names.
-    pub fn check_buckets(&self, project: &str) -> Result<(), BucketNameError> {
-        let archive = self.archive.iter().map(|archive| (&archive.bucket, "`[archive]`".to_owned()));
-        let written = self.services.iter().flat_map(|service| {
-            let results = service.results.iter().filter_map(|result| match result {
-                Destination::Bucket { bucket, .. } => Some(bucket),
-                _ => None,
-            });
-            let ledger = service.ledger.iter().map(|ledger| &ledger.bucket);
-            results.chain(ledger).map(|bucket| (bucket, format!("service `{}`", service.name)))
-        });
-        for (declared, used_by) in archive.chain(written) {
-            let name = declared.replace(PROJECT, project);
-            let Some(rule) = rule(&name) else { continue };
-            let error = |rule: &str, help: String| BucketNameError {
-                declared: declared.clone(),
-                used_by,
-                name: name.clone(),
-                rule: rule.to_owned(),
-                help,
-            };
-            return Err(match project.contains(':') && declared.contains(PROJECT) {
-                true => {
-                    let spelled: String = name.chars().map(|c| if ":.".contains(c) { '-' } else { c }).collect();
-                    let why = "the id of a domain-scoped project is no part of a bucket's name";
-                    error(why, format!("declare a name without `{PROJECT}`, such as `{spelled}`"))
-                }
-                false => error(rule.text(), "declare another name in the topology".to_owned()),
-            });
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -198,32 +140,5 @@ mod tests {
         for name in names {
             assert!(!allowed(name), "{name}");
         }
-    }
-
-    fn topology(bucket: &str) -> Topology {
-        Topology::parse(&format!("[archive]\nbucket = \"{bucket}\"\n"), "t.toml").unwrap()
-    }
-
-    #[test]
-    fn a_name_is_checked_as_it_is_in_the_project() {
-        let open = topology("{project}-code");
-        assert_eq!(open.check_buckets("my-project"), Ok(()));
-        let error = open.check_buckets("example.com:p").unwrap_err().to_string();
-        for words in
-            ["`{project}-code` of `[archive]` is `example.com:p-code`", "domain-scoped", "`example-com-p-code`"]
-        {
-            assert!(error.contains(words), "{error}");
-        }
-        assert_eq!(topology("plain-code").check_buckets("example.com:p"), Ok(()));
-        // The two parts are fine, and what they make is not.
-        let error = topology("goo{project}").check_buckets("gle-1").unwrap_err().to_string();
-        assert!(error.contains("`google-1`"), "{error}");
-    }
-
-    #[test]
-    fn buckets_of_results_and_ledgers_are_checked_too() {
-        let text = "[services.s]\nresults = [\"gs://{project}-out/\"]\n";
-        let error = Topology::parse(text, "t.toml").unwrap().check_buckets("example.com:p").unwrap_err();
-        assert!(error.to_string().contains("service `s`"), "{error}");
     }
 }

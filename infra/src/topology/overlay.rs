@@ -6,8 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Log, suggest};
 use super::read::{Table, ValueError};
+use super::types::{Push, PushTarget, Topology};
+use super::values::Destination;
 use super::values::dns_name;
-use super::{Destination, Push, PushTarget, Topology};
 
 /// The sections that an environment may change; in all but the first the entries have names.
 const SECTIONS: [&str; 5] = ["archive", "topics", "subscriptions", "services", "service-accounts"];

@@ -11,14 +11,12 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use super::overlay::Names;
+use super::sections::{CONTENTS_KEY, RUNTIME_CONTENTS};
 use super::service::LEDGER_RETENTION;
+use super::types::{Ledger, Route, Service, Topology};
+use super::values::Destination;
 use super::values::human;
 use super::variants::Variants;
-use super::{Destination, Ledger, Route, Service, Topology};
-
-/// The key that marks such a text, and its value.
-pub(super) const KEY: &str = "contents";
-pub(super) const VALUE: &str = "runtime";
 
 /// The variable of a service's environment that names the subscription it pulls from.
 const PULL_SUBSCRIPTION: &str = "PULL_SUBSCRIPTION";
@@ -79,7 +77,7 @@ pub(super) fn render(variants: &Variants) -> String {
     if let Some((_, others)) = services.split_first_mut() {
         others.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    let mut text = format!("{ABOUT}{KEY} = \"{VALUE}\"\n");
+    let mut text = format!("{ABOUT}{CONTENTS_KEY} = \"{RUNTIME_CONTENTS}\"\n");
     for service in services {
         write(&mut text, "services", Table::from_iter([(service.name.clone(), keys(service).into())]));
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::delivery::{delivery, filter, labels};
 use super::error::Log;
 use super::overlay::Names;
 use super::read::{Table, ValueError};
-use super::sections::{delivery, filter, labels};
+use super::types::{Ledger, Route, Service, Trigger};
+use super::values::{self, Cpu, Memory, Secret};
 use super::values::{DAY, cpu, destination, dns_name, duration, memory, secret, task_name};
-use super::{Cpu, Ledger, Memory, Route, Secret, Service, Trigger, values};
 
 /// How long the subscription of an Eventarc trigger keeps messages by default, in seconds.
 pub(super) const EVENTARC_RETENTION: u64 = DAY;

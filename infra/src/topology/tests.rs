@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::variants::MAX_BYTES;
 use super::*;
 
 /// Declarations with their errors: `#` and a title, the declaration, `---`, the rendered errors. Run the tests with

@@ -3,8 +3,38 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::bucket::PROJECT;
 use super::values::{self, Cpu, Destination, Memory, Secret};
 use crate::filter::Filter;
+
+/// The name of a deployment that declares none.
+pub const DEFAULT_NAME: &str = "ai-workloads";
+
+/// The folder of the archives in the bucket.
+pub const ARCHIVES: &str = "archives/";
+
+/// Everything declared. Names are unique within their kind, and every reference leads somewhere.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Topology {
+    /// The name of the deployment: the label of every deployed resource. [`DEFAULT_NAME`] unless declared.
+    pub name: String,
+    /// Which environment this is; `None` is the declaration as it stands.
+    pub environment: Option<String>,
+    /// The environments that the file declares.
+    pub environments: Vec<String>,
+    /// Whether this is a [runtime declaration](Topology::runtime_declaration), which nothing can be deployed from.
+    pub runtime: bool,
+    /// The bucket that deployed archives go to.
+    pub archive: Option<Archive>,
+    /// In the order of the file, as all that follow.
+    pub topics: Vec<Topic>,
+    /// Pull and push subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// Cloud Run services.
+    pub services: Vec<Service>,
+    /// The accounts that services, triggers and pushes run as.
+    pub service_accounts: Vec<ServiceAccount>,
+}
 
 /// The bucket that deployed archives go to.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,7 +277,7 @@ pub struct ServiceAccount {
 impl Ledger {
     /// The bucket's name in this project.
     pub fn bucket(&self, project: &str) -> String {
-        self.bucket.replace(values::PROJECT, project)
+        self.bucket.replace(PROJECT, project)
     }
 
     /// The location as the function's `LEDGER` setting writes it, for this project.
@@ -264,7 +294,7 @@ impl Ledger {
 impl Archive {
     /// The bucket's name in this project.
     pub fn bucket(&self, project: &str) -> String {
-        self.bucket.replace(values::PROJECT, project)
+        self.bucket.replace(PROJECT, project)
     }
 }
 

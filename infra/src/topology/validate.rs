@@ -7,10 +7,12 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::error::{Log, suggest};
+use super::lookup::Feed;
 use super::read::locate;
 use super::service::EVENTARC_RETENTION;
+use super::types::{ARCHIVES, Delivery, PushTarget, Service, Topology};
+use super::values::Destination;
 use super::values::{DAY, human};
-use super::{ARCHIVES, Delivery, Destination, Feed, PushTarget, Service, Topology};
 
 /// What Pub/Sub sets for a subscription that declares none.
 const DEFAULT_ACK_DEADLINE: Duration = Duration::from_secs(10);

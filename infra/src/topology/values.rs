@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::bucket::bucket_name;
+use super::bucket::{PROJECT, bucket_name};
 use super::read::ValueError;
 use crate::nearest;
 
@@ -84,11 +84,12 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Seconds.
+/// A minute and a day in seconds.
+pub(super) const MINUTE: u64 = 60;
 pub(super) const DAY: u64 = 86_400;
 
-/// Stands for the project's id in a bucket's name.
-pub const PROJECT: &str = "{project}";
+/// The tasks that the project comes with.
+pub const TASKS: [&str; 3] = ["embed", "classify", "rerank"];
 
 /// `90s`, `10m`, `1h30m`, `7d`, within bounds (in seconds) that `who` sets.
 pub(super) fn duration((low, high): (u64, u64), who: &str) -> impl Fn(&str) -> Result<Duration, ValueError> {
@@ -225,7 +226,7 @@ pub(super) fn task_name(name: &str) -> Result<String, ValueError> {
         return Ok(name.to_owned());
     }
     let wrong = ValueError::new("a task's name is lower-case letters, digits and `-`, a letter first");
-    Err(match nearest(name.trim(), &super::TASKS) {
+    Err(match nearest(name.trim(), &TASKS) {
         Some(nearest) => wrong.help(format!("did you mean `{nearest}`?")),
         None => wrong,
     })

@@ -6,7 +6,11 @@ use crate::text::without_bom;
 
 use super::error::{Errors, Log, suggest};
 use super::overlay::{self, Names};
-use super::{MAX_BYTES, Topology, read, sections};
+use super::types::Topology;
+use super::{read, sections};
+
+/// The longest declaration that is read, in bytes.
+pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// What one file declares, under the names that it writes.
 pub(super) struct Variants {

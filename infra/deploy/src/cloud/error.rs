@@ -137,3 +137,8 @@ fn fault_of(status: Option<u16>, code: Option<Code>, message: &str) -> Fault {
         _ => Fault::Wrong,
     }
 }
+
+/// An error with what was tried.
+pub(super) fn tried(verb: &str, what: &str, error: CloudError) -> CloudError {
+    CloudError { message: format!("cannot {verb} {what}: {}", error.message), ..error }
+}

@@ -1,23 +1,17 @@
 //! What there is of a deployment: the state that a plan compares with.
 
-use std::time::{Duration, Instant};
-
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::error::{CloudError, Fault};
+use super::error::{CloudError, Fault, tried};
 use super::google::Google;
-use super::patience::{Cause, Retry};
+use super::patience::retry_read;
 use crate::plan::{State, dropped_secrets};
-use crate::resources::{Id, Kind, Resource};
+use crate::resources::{Api, Id, Kind, Resource};
 
 /// Reads in flight at once.
 const MAX_READS: usize = 32;
-
-/// The pauses between the attempts of a read.
-const READ_BACKOFF_MIN: Duration = Duration::from_millis(50);
-const READ_BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 impl Google {
     /// Finds what there is of the declared resources, and what else has the deployment's label.
@@ -75,27 +69,34 @@ impl Google {
         }
         Ok(())
     }
-}
 
-/// Reads again while a service is busy, or does not show yet that its API was enabled.
-pub(super) async fn retry_read<T, F: Future<Output = Result<T, CloudError>>>(
-    read: impl Fn() -> F,
-) -> Result<T, CloudError> {
-    let mut retry = Retry::new(READ_BACKOFF_MIN, READ_BACKOFF_MAX);
-    loop {
-        match read().await {
-            Err(error) if matches!(error.fault, Fault::Passing | Fault::Busy | Fault::Disabled) => {
-                match retry.pause(Cause::Read, error.retry_after, Instant::now()) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
+    /// What is missing of the secrets that are declared: each with the command that creates it.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn missing_secrets(&self, declared: &[Resource]) -> Result<Vec<String>, CloudError> {
+        let secrets = declared.iter().filter(|resource| resource.id.kind == Kind::Secret);
+        let secrets: Vec<&Resource> = secrets.collect();
+        if secrets.is_empty() || self.project.enabled(&[Api::SecretManager.service()]).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let checks = secrets.into_iter().flat_map(|secret| {
+            let versions = secret.body["versions"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            versions.map(|version| (&secret.id, version))
+        });
+        let checks =
+            checks.map(|(id, version)| async move { (id, retry_read(|| self.secrets.check(&id.name, version)).await) });
+        let mut missing = Vec::new();
+        for (id, answer) in join_all(checks).await {
+            match answer {
+                Err(error) if error.fault == Fault::Required => missing.push(error.message),
+                Err(error) if error.fault == Fault::Denied && !self.context.is_own(&id.name) => {}
+                answer => {
+                    answer.map_err(|error| tried("read", &id.to_string(), error.explained(&self.context)))?;
                 }
             }
-            answer => return answer,
         }
+        missing.dedup();
+        Ok(missing)
     }
-}
-
-/// An error with what was tried.
-pub(super) fn tried(verb: &str, what: &str, error: CloudError) -> CloudError {
-    CloudError { message: format!("cannot {verb} {what}: {}", error.message), ..error }
 }

@@ -110,6 +110,28 @@ impl Retry {
     }
 }
 
+/// The pauses between the attempts of a read.
+const READ_BACKOFF_MIN: Duration = Duration::from_millis(50);
+const READ_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Reads again while a service is busy, or does not show yet that its API was enabled.
+pub(super) async fn retry_read<T, F: Future<Output = Result<T, CloudError>>>(
+    read: impl Fn() -> F,
+) -> Result<T, CloudError> {
+    let mut retry = Retry::new(READ_BACKOFF_MIN, READ_BACKOFF_MAX);
+    loop {
+        match read().await {
+            Err(error) if matches!(error.fault, Fault::Passing | Fault::Busy | Fault::Disabled) => {
+                match retry.pause(Cause::Read, error.retry_after, Instant::now()) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(error),
+                }
+            }
+            answer => return answer,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,6 @@
 //! Secrets: whether they exist, and who may read them. Their values are never read.
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use google_cloud_iam_v1::model::Policy;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use serde_json::Value;
@@ -10,11 +9,9 @@ use tokio::sync::OnceCell;
 use super::calls::{Call, Calls, missing, nothing};
 use super::client::{build_client, model, requested_version, value};
 use super::error::{CloudError, Fault};
-use super::find::{retry_read, tried};
-use super::google::Google;
 use super::settings::Settings;
 use crate::plan::no_access_control;
-use crate::resources::{Api, Context, Kind, Resource};
+use crate::resources::{Api, Context};
 
 /// Secret Manager, whose client waits for its first use: most topologies declare no secret.
 #[derive(Debug)]
@@ -82,38 +79,6 @@ impl Calls for Secrets {
             Ok(())
         }
         .boxed()
-    }
-}
-
-impl Google {
-    /// What is missing of the secrets that are declared: each with the command that creates it.
-    ///
-    /// # Errors
-    /// The call failed.
-    pub async fn missing_secrets(&self, declared: &[Resource]) -> Result<Vec<String>, CloudError> {
-        let secrets = declared.iter().filter(|resource| resource.id.kind == Kind::Secret);
-        let secrets: Vec<&Resource> = secrets.collect();
-        if secrets.is_empty() || self.project.enabled(&[Api::SecretManager.service()]).await?.is_empty() {
-            return Ok(Vec::new());
-        }
-        let checks = secrets.into_iter().flat_map(|secret| {
-            let versions = secret.body["versions"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            versions.map(|version| (&secret.id, version))
-        });
-        let checks =
-            checks.map(|(id, version)| async move { (id, retry_read(|| self.secrets.check(&id.name, version)).await) });
-        let mut missing = Vec::new();
-        for (id, answer) in join_all(checks).await {
-            match answer {
-                Err(error) if error.fault == Fault::Required => missing.push(error.message),
-                Err(error) if error.fault == Fault::Denied && !self.context.is_own(&id.name) => {}
-                answer => {
-                    answer.map_err(|error| tried("read", &id.to_string(), error.explained(&self.context)))?;
-                }
-            }
-        }
-        missing.dedup();
-        Ok(missing)
     }
 }
 

@@ -5,15 +5,13 @@
 mod columns;
 mod heights;
 
-use super::{Edge, Graph};
+use super::model::{Edge, Graph};
 use columns::Cell;
+use heights::LANE;
 
-/// Between columns, between boxes of a column, between a topic and what stands beneath it, and beside a line that
-/// passes.
+/// Pixels between columns, and between a topic and what stands beneath it.
 const COLUMN_GAP: f64 = 46.0;
-const ROW_GAP: f64 = 26.0;
 pub(super) const STACK_GAP: f64 = 22.0;
-const LANE: f64 = 10.0;
 
 /// Most between the ends of two lines at one box.
 const PORT_GAP: f64 = 16.0;
@@ -65,11 +63,12 @@ pub(super) fn layout(graph: &Graph, sizes: &[(f64, f64)]) -> Layout {
     let columns = columns::arrange(blocks.len(), &ends);
 
     let mut ports: Vec<(f64, f64)> = graph.edges.iter().map(|edge| (home[edge.from].1, home[edge.to].1)).collect();
-    let mut tops = heights::assign(&columns, &blocks, &ends, &ports);
+    let block_heights: Vec<f64> = blocks.iter().map(|block| block.size.1).collect();
+    let mut tops = heights::assign(&columns, &block_heights, &ends, &ports);
     // The ends of lines move apart in the order in which the lines come, and the boxes after them.
     for _ in 0..2 {
         ports = spread(graph, sizes, &home, &columns, &tops);
-        tops = heights::assign(&columns, &blocks, &ends, &ports);
+        tops = heights::assign(&columns, &block_heights, &ends, &ports);
     }
 
     let mut lefts = Vec::new();

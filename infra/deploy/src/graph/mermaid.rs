@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Graph, Kind, Line, Node};
+use super::model::{Graph, Kind, Line, Node};
 
 /// Colours that are read on white and on black.
 const CLASSES: [(&str, &str); 6] = [

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::layout::{EdgePath, Layout, Rect, STACK_GAP, layout};
+use super::model::{Graph, Kind, Line, Node};
 use super::text::{width, wrap};
-use super::{Graph, Kind, Line, Node};
 
 const MARGIN: f64 = 24.0;
 const FOOTER: f64 = 40.0;

@@ -2,30 +2,11 @@
 
 use serde_json::json;
 
-use super::export::{Block, Export, first_label};
-use super::kind::{Permission, Spec};
-use super::{Desired, Kind, Resource};
-
-/// A Google API that a deployment calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Api {
-    /// Cloud Run Admin API v2.
-    Run,
-    /// Eventarc v1.
-    Eventarc,
-    /// Pub/Sub v1.
-    PubSub,
-    /// Cloud Storage, JSON API v1.
-    Storage,
-    /// IAM v1: service accounts.
-    Iam,
-    /// Resource Manager v3: the project.
-    ResourceManager,
-    /// Service Usage v1: which APIs are enabled; v1beta1: service agents.
-    ServiceUsage,
-    /// Secret Manager v1: needed only where a topology declares secrets.
-    SecretManager,
-}
+use super::desired::Desired;
+use super::export::{Block, Export, Field, first_label};
+use super::kind::{Api, Kind};
+use super::resource::Resource;
+use super::spec::{Permission, Spec};
 
 /// Enables an API, and creates the service agent of one.
 pub(super) const ENABLE: Permission =
@@ -41,44 +22,11 @@ pub(super) const SPEC: Spec = Spec {
         name: first_label,
         arguments: |api| json!({"service": api.id.name, "disable_on_destroy": false}),
         // It is enabled by being there.
-        fields: &[("state", super::export::Field::Omitted)],
+        fields: &[("state", Field::Omitted)],
         depends_on: &[],
     }),
     ..Spec::new("API", "api", Api::ServiceUsage)
 };
-
-impl Api {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Run,
-        Self::Eventarc,
-        Self::PubSub,
-        Self::Storage,
-        Self::Iam,
-        Self::ResourceManager,
-        Self::ServiceUsage,
-        Self::SecretManager,
-    ];
-
-    /// Those that every deployment calls.
-    pub fn always() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|api| *api != Self::SecretManager)
-    }
-
-    /// The name under which Service Usage enables it, `run.googleapis.com` for example.
-    pub fn service(self) -> &'static str {
-        match self {
-            Self::Run => "run.googleapis.com",
-            Self::Eventarc => "eventarc.googleapis.com",
-            Self::PubSub => "pubsub.googleapis.com",
-            Self::Storage => "storage.googleapis.com",
-            Self::Iam => "iam.googleapis.com",
-            Self::ResourceManager => "cloudresourcemanager.googleapis.com",
-            Self::ServiceUsage => "serviceusage.googleapis.com",
-            Self::SecretManager => "secretmanager.googleapis.com",
-        }
-    }
-}
 
 impl Desired<'_> {
     /// The APIs that the declared resources belong to, by name.
@@ -97,6 +45,9 @@ impl Desired<'_> {
         };
         let mut names: Vec<&str> = Api::ALL.iter().filter(|api| needed(api)).map(|api| api.service()).collect();
         names.sort_unstable();
-        names.into_iter().map(|name| self.resource(Kind::Api, name.to_owned(), json!({"state": "ENABLED"}))).collect()
+        names
+            .into_iter()
+            .map(|name| self.resource(Kind::Api, &SPEC, name.to_owned(), json!({"state": "ENABLED"})))
+            .collect()
     }
 }

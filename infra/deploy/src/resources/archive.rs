@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
+use super::desired::Desired;
 use super::export::{ARCHIVE_BUCKET, Block, Export};
-use super::kind::{Permission, Spec};
-use super::{Api, Desired, Id, Kind, Resource};
+use super::kind::{Api, Id, Kind};
+use super::resource::Resource;
+use super::spec::{Permission, Spec};
 
 pub(super) const SPEC: Spec = Spec {
     permissions: &[Permission::new("storage.objects.create", "roles/storage.admin")],
@@ -32,7 +34,7 @@ pub(super) const SPEC: Spec = Spec {
 
 impl Desired<'_> {
     pub(super) fn archive(&self) -> Option<Resource> {
-        let mut archive = self.resource(Kind::Archive, self.archive_id()?.name, json!({}));
+        let mut archive = self.resource(Kind::Archive, &SPEC, self.archive_id()?.name, json!({}));
         archive.needs.extend(self.bucket_id());
         Some(archive)
     }

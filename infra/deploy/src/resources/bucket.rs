@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::desired::Desired;
 use super::export::{Block, Export, Field};
-use super::kind::{Mark, Permission, Spec};
-use super::policy::{objects, within};
-use super::{Api, Desired, Id, Kind, Resource};
+use super::grant::{OBJECT_USER, objects, within};
+use super::kind::{Api, Id, Kind};
+use super::resource::Resource;
+use super::spec::{Mark, Permission, Spec};
 use infra::topology::{Destination, PROJECT, Service};
-
-/// What writes objects and reads them again.
-pub(super) const OBJECT_USER: &str = "roles/storage.objectUser";
 
 pub(super) const SPEC: Spec = Spec {
     mark: Mark::Label,
@@ -55,7 +54,7 @@ impl Desired<'_> {
         if !rules.is_empty() {
             body["lifecycle"] = json!({ "rule": rules });
         }
-        let mut bucket = self.resource(Kind::Bucket, self.bucket_id()?.name, body);
+        let mut bucket = self.resource(Kind::Bucket, &SPEC, self.bucket_id()?.name, body);
         bucket.creation = json!({"location": self.context.region});
         Some(bucket)
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Api;
+use super::kind::Api;
 
 /// The longest name of a revision, in characters.
 const MAX_REVISION_LENGTH: usize = 63;

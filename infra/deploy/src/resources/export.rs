@@ -6,7 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{DEPLOYMENT_LABEL, Kind, Resource, Target};
+use super::kind::Kind;
+use super::resource::{DEPLOYMENT_LABEL, Resource};
 
 /// Stands for the project's id in the values that are exported. Control characters, since no declaration contains them.
 pub(crate) const PROJECT: &str = "\u{1}project\u{1}";
@@ -19,6 +20,9 @@ pub(crate) const REGION: &str = "\u{1}region\u{1}";
 
 /// Stands for the bucket of the archive where the topology declares none.
 pub(crate) const ARCHIVE_BUCKET: &str = "\u{1}archive_bucket\u{1}";
+
+/// Where Terraform's trigger has the name of its subscription.
+pub(crate) const SUBSCRIPTION_ATTRIBUTE: &str = "transport[0].pubsub[0].subscription";
 
 /// How Terraform has a kind of resource.
 pub(crate) enum Export {
@@ -102,24 +106,4 @@ pub(super) fn own_name(short: &str) -> &str {
 /// `run` of `run.googleapis.com`.
 pub(super) fn first_label(short: &str) -> &str {
     short.split('.').next().unwrap_or(short)
-}
-
-impl Kind {
-    /// The type of resource that Terraform has for this kind.
-    pub(crate) fn block(self) -> Option<&'static Block> {
-        match &self.spec().export {
-            Export::Resource(block) => Some(block),
-            Export::None | Export::Member(_) => None,
-        }
-    }
-}
-
-impl Target {
-    /// The type of resource by which Terraform grants a role.
-    pub(crate) fn member(self) -> Option<&'static Member> {
-        match &Kind::Policy(self).spec().export {
-            Export::Member(member) => Some(member),
-            Export::None | Export::Resource(_) => None,
-        }
-    }
 }

@@ -1,13 +1,25 @@
-//! The kinds of resources, and the table of what each is.
+//! What resources there are: APIs, kinds, and the names of single resources.
 
-use std::fmt;
-
-use serde_json::Value;
-
-use super::export::Export;
-use super::{
-    Api, api, archive, bucket, policy, secret, service, service_account, service_agent, subscription, topic, trigger,
-};
+/// A Google API that a deployment calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Api {
+    /// Cloud Run Admin API v2.
+    Run,
+    /// Eventarc v1.
+    Eventarc,
+    /// Pub/Sub v1.
+    PubSub,
+    /// Cloud Storage, JSON API v1.
+    Storage,
+    /// IAM v1: service accounts.
+    Iam,
+    /// Resource Manager v3: the project.
+    ResourceManager,
+    /// Service Usage v1: which APIs are enabled; v1beta1: service agents.
+    ServiceUsage,
+    /// Secret Manager v1: needed only where a topology declares secrets.
+    SecretManager,
+}
 
 /// What kind of thing a resource is. A kind comes after the kinds that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,47 +70,6 @@ pub enum Target {
     TriggerSubscription,
 }
 
-/// What deploying has to know of a kind of resource beside its bodies.
-pub(crate) struct Spec {
-    /// What people call it.
-    pub(crate) noun: &'static str,
-    /// What JSON calls it: the output of `plan --json`, snapshots.
-    pub(crate) code: &'static str,
-    /// The API that has to be enabled before such a resource can be read.
-    pub(crate) api: Api,
-    /// How a resource shows which deployment created it.
-    pub(crate) mark: Mark,
-    /// Fields that cannot be changed, each with what a replacement costs.
-    pub(crate) immutable: &'static [(&'static str, &'static str)],
-    /// What `deploy` and `destroy` do with such a resource.
-    pub(crate) permissions: &'static [Permission],
-    /// What matters of a body, in one line of a plan; empty if the name says all.
-    pub(crate) summary: fn(&Value) -> String,
-    /// How Terraform writes it.
-    pub(crate) export: Export,
-}
-
-/// How a resource shows which deployment created it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    /// By the label [`DEPLOYMENT_LABEL`](super::DEPLOYMENT_LABEL).
-    Label,
-    /// By its description, since such resources have no labels.
-    Description,
-    /// Not at all: it belongs to another resource, or is not created here.
-    None,
-}
-
-/// A permission of IAM, and the predefined role to ask for where it is missing:
-/// <https://cloud.google.com/iam/docs/roles-permissions>.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permission {
-    /// `pubsub.topics.create` for example.
-    pub name: &'static str,
-    /// `roles/pubsub.admin` for example.
-    pub role: &'static str,
-}
-
 /// One resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
@@ -108,25 +79,36 @@ pub struct Id {
     pub name: String,
 }
 
-impl Spec {
-    /// A kind that has nothing but its names and its API.
-    pub(super) const fn new(noun: &'static str, code: &'static str, api: Api) -> Self {
-        Self {
-            noun,
-            code,
-            api,
-            mark: Mark::None,
-            immutable: &[],
-            permissions: &[],
-            summary: |_| String::new(),
-            export: Export::None,
-        }
-    }
-}
+impl Api {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Run,
+        Self::Eventarc,
+        Self::PubSub,
+        Self::Storage,
+        Self::Iam,
+        Self::ResourceManager,
+        Self::ServiceUsage,
+        Self::SecretManager,
+    ];
 
-impl Permission {
-    pub(super) const fn new(name: &'static str, role: &'static str) -> Self {
-        Self { name, role }
+    /// Those that every deployment calls.
+    pub fn always() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|api| *api != Self::SecretManager)
+    }
+
+    /// The name under which Service Usage enables it, `run.googleapis.com` for example.
+    pub fn service(self) -> &'static str {
+        match self {
+            Self::Run => "run.googleapis.com",
+            Self::Eventarc => "eventarc.googleapis.com",
+            Self::PubSub => "pubsub.googleapis.com",
+            Self::Storage => "storage.googleapis.com",
+            Self::Iam => "iam.googleapis.com",
+            Self::ResourceManager => "cloudresourcemanager.googleapis.com",
+            Self::ServiceUsage => "serviceusage.googleapis.com",
+            Self::SecretManager => "secretmanager.googleapis.com",
+        }
     }
 }
 
@@ -152,42 +134,6 @@ impl Kind {
         Self::Policy(Target::Subscription),
         Self::Policy(Target::TriggerSubscription),
     ];
-
-    /// The row of this kind.
-    pub(crate) fn spec(self) -> &'static Spec {
-        match self {
-            Self::Api => &api::SPEC,
-            Self::ServiceAgent => &service_agent::SPEC,
-            Self::ServiceAccount => &service_account::SPEC,
-            Self::Secret => &secret::SPEC,
-            Self::Bucket => &bucket::SPEC,
-            Self::Archive => &archive::SPEC,
-            Self::Topic => &topic::SPEC,
-            Self::Service => &service::SPEC,
-            Self::Subscription => &subscription::SPEC,
-            Self::Trigger => &trigger::SPEC,
-            Self::TriggerSubscription => &trigger::SUBSCRIPTION_SPEC,
-            Self::Policy(target) => match target {
-                Target::ServiceAccount => &policy::SERVICE_ACCOUNT,
-                Target::Secret => &policy::SECRET,
-                Target::Bucket => &policy::BUCKET,
-                Target::Topic => &policy::TOPIC,
-                Target::Service => &policy::SERVICE,
-                Target::Subscription => &policy::SUBSCRIPTION,
-                Target::TriggerSubscription => &policy::TRIGGER_SUBSCRIPTION,
-            },
-        }
-    }
-
-    /// What people call it.
-    pub fn noun(self) -> &'static str {
-        self.spec().noun
-    }
-
-    /// The API that has to be enabled before such a resource can be read.
-    pub fn api(self) -> Api {
-        self.spec().api
-    }
 }
 
 impl Target {
@@ -217,11 +163,5 @@ impl Id {
             Kind::Bucket | Kind::Policy(Target::Bucket) | Kind::Archive | Kind::Api => &self.name,
             _ => self.name.rsplit('/').next().unwrap_or(&self.name),
         }
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.noun(), self.short())
     }
 }

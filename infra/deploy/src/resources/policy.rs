@@ -1,4 +1,4 @@
-//! IAM policies: who may do what with one resource. No role is granted on the whole project, and none to everyone.
+//! IAM policies: who may do what with one resource.
 //!
 //! Each [`Resource`] says which roles it needs, as [`Grant`]s; the policies are made of the grants of all resources.
 //! How a policy is compared with the one that was found, and merged into it, is [`plan`](crate::plan)'s.
@@ -7,55 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::export::{Export, Member};
-use super::kind::{Permission, Spec};
-use super::secret::ACCESSOR;
-use super::service::INVOKER;
-use super::subscription::SUBSCRIBER;
-use super::topic::PUBLISHER;
-use super::{Api, Desired, Id, Kind, Resource, Target, bucket};
+use super::desired::Desired;
+use super::export::{Export, Member, SUBSCRIPTION_ATTRIBUTE};
+use super::grant::{Bindings, Grant, IF, INVOKER, ROLES, TOKEN_CREATOR};
+use super::kind::{Api, Id, Kind, Target};
+use super::resource::Resource;
+use super::spec::{Permission, Spec};
 
-/// Pub/Sub signs the tokens of pushes, Eventarc's own among them, as the account that they are from.
-/// <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>
-pub(crate) const TOKEN_CREATOR: &str = "roles/iam.serviceAccountOpenIdTokenCreator";
-
-/// The roles that a deployment grants, and revokes from its own accounts.
-pub(crate) const ROLES: [&str; 6] = [TOKEN_CREATOR, PUBLISHER, SUBSCRIBER, INVOKER, ACCESSOR, bucket::OBJECT_USER];
-
-/// The title of the conditions that a deployment sets.
-pub(crate) const CONDITION: &str = "ai-workloads";
-
-/// Between a role and its condition.
-pub(crate) const IF: &str = " if ";
-
-/// Roles, each with its condition if it has one ([`within`]), and who has each.
-pub(crate) type Bindings = BTreeMap<String, BTreeSet<String>>;
-
-/// A role that a resource needs someone to have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// What the role is granted on.
-    pub target: Target,
-    /// The full name of that resource.
-    pub name: String,
-    /// The role, with its condition if it has one.
-    pub role: String,
-    /// `serviceAccount:EMAIL`
-    pub member: String,
-}
-
-impl Grant {
-    /// The policy that contains it.
-    pub fn policy(&self) -> Id {
-        Id::new(Kind::Policy(self.target), self.name.clone())
-    }
-}
-
-const fn spec(noun: &'static str, code: &'static str, api: Api) -> Spec {
+const fn row(noun: &'static str, code: &'static str, api: Api) -> Spec {
     Spec { summary, ..Spec::new(noun, code, api) }
 }
 
-pub(super) const SERVICE_ACCOUNT: Spec = Spec {
+const SERVICE_ACCOUNT: Spec = Spec {
     permissions: &[
         Permission::new("iam.serviceAccounts.setIamPolicy", "roles/iam.serviceAccountAdmin"),
         Permission::new("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser"),
@@ -67,10 +30,10 @@ pub(super) const SERVICE_ACCOUNT: Spec = Spec {
         arguments: &[],
         depends_on: &[],
     }),
-    ..spec("access to service account", "service-account-access", Api::Iam)
+    ..row("access to service account", "service-account-access", Api::Iam)
 };
 
-pub(super) const SECRET: Spec = Spec {
+const SECRET: Spec = Spec {
     permissions: &[
         Permission::new("secretmanager.secrets.getIamPolicy", "roles/secretmanager.admin"),
         Permission::new("secretmanager.secrets.setIamPolicy", "roles/secretmanager.admin"),
@@ -82,10 +45,10 @@ pub(super) const SECRET: Spec = Spec {
         arguments: &[],
         depends_on: &[Kind::Api],
     }),
-    ..spec("access to secret", "secret-access", Api::SecretManager)
+    ..row("access to secret", "secret-access", Api::SecretManager)
 };
 
-pub(super) const BUCKET: Spec = Spec {
+const BUCKET: Spec = Spec {
     permissions: &[Permission::new("storage.buckets.setIamPolicy", "roles/storage.admin")],
     export: Export::Member(Member {
         resource: "google_storage_bucket_iam_member",
@@ -94,10 +57,10 @@ pub(super) const BUCKET: Spec = Spec {
         arguments: &[],
         depends_on: &[],
     }),
-    ..spec("access to bucket", "bucket-access", Api::Storage)
+    ..row("access to bucket", "bucket-access", Api::Storage)
 };
 
-pub(super) const TOPIC: Spec = Spec {
+const TOPIC: Spec = Spec {
     permissions: &[Permission::new("pubsub.topics.setIamPolicy", "roles/pubsub.admin")],
     export: Export::Member(Member {
         resource: "google_pubsub_topic_iam_member",
@@ -106,10 +69,10 @@ pub(super) const TOPIC: Spec = Spec {
         arguments: &[],
         depends_on: &[],
     }),
-    ..spec("access to topic", "topic-access", Api::PubSub)
+    ..row("access to topic", "topic-access", Api::PubSub)
 };
 
-pub(super) const SERVICE: Spec = Spec {
+const SERVICE: Spec = Spec {
     permissions: &[Permission::new("run.services.setIamPolicy", "roles/run.admin")],
     export: Export::Member(Member {
         resource: "google_cloud_run_v2_service_iam_member",
@@ -118,13 +81,13 @@ pub(super) const SERVICE: Spec = Spec {
         arguments: &[("location", "${var.region}")],
         depends_on: &[],
     }),
-    ..spec("access to service", "service-access", Api::Run)
+    ..row("access to service", "service-access", Api::Run)
 };
 
 const SUBSCRIPTION_PERMISSIONS: &[Permission] =
     &[Permission::new("pubsub.subscriptions.setIamPolicy", "roles/pubsub.admin")];
 
-pub(super) const SUBSCRIPTION: Spec = Spec {
+const SUBSCRIPTION: Spec = Spec {
     permissions: SUBSCRIPTION_PERMISSIONS,
     export: Export::Member(Member {
         resource: "google_pubsub_subscription_iam_member",
@@ -133,20 +96,33 @@ pub(super) const SUBSCRIPTION: Spec = Spec {
         arguments: &[],
         depends_on: &[],
     }),
-    ..spec("access to subscription", "subscription-access", Api::PubSub)
+    ..row("access to subscription", "subscription-access", Api::PubSub)
 };
 
-pub(super) const TRIGGER_SUBSCRIPTION: Spec = Spec {
+const TRIGGER_SUBSCRIPTION: Spec = Spec {
     permissions: SUBSCRIPTION_PERMISSIONS,
     export: Export::Member(Member {
         resource: "google_pubsub_subscription_iam_member",
         argument: "subscription",
-        refers_to: (Kind::Trigger, super::trigger::SUBSCRIPTION_ATTRIBUTE),
+        refers_to: (Kind::Trigger, SUBSCRIPTION_ATTRIBUTE),
         arguments: &[],
         depends_on: &[],
     }),
-    ..spec("access to subscription of trigger", "trigger-subscription-access", Api::Eventarc)
+    ..row("access to subscription of trigger", "trigger-subscription-access", Api::Eventarc)
 };
+
+/// The row of the policies of this kind of resource.
+pub(super) fn spec(target: Target) -> &'static Spec {
+    match target {
+        Target::ServiceAccount => &SERVICE_ACCOUNT,
+        Target::Secret => &SECRET,
+        Target::Bucket => &BUCKET,
+        Target::Topic => &TOPIC,
+        Target::Service => &SERVICE,
+        Target::Subscription => &SUBSCRIPTION,
+        Target::TriggerSubscription => &TRIGGER_SUBSCRIPTION,
+    }
+}
 
 /// `pubsub.publisher for ai-workloads-function`
 fn summary(body: &Value) -> String {
@@ -162,22 +138,6 @@ fn summary(body: &Value) -> String {
         }
     }
     parts.join(", ")
-}
-
-/// A role under a condition of IAM: <https://cloud.google.com/iam/docs/conditions-overview>.
-pub(crate) fn within(role: &str, condition: &str) -> String {
-    format!("{role}{IF}{condition}")
-}
-
-/// The condition that the resource is an object with this prefix, or the bucket itself: an account that may not list a
-/// bucket is not told that an object does not exist.
-pub(crate) fn objects(bucket: &str, prefix: &str) -> String {
-    // Neither the name nor the prefix can end the string early.
-    let prefix = prefix.replace('\\', r"\\").replace('"', r#"\""#);
-    format!(
-        "resource.type == \"storage.googleapis.com/Bucket\" || \
-            resource.name.startsWith(\"projects/_/buckets/{bucket}/objects/{prefix}\")"
-    )
 }
 
 /// The body of a policy: `grants`, the bindings that have to exist, and `managed`, the members who may have nothing
@@ -211,7 +171,8 @@ impl Desired<'_> {
         let mut all = Vec::new();
         for (target, named) in policies {
             for (name, bindings) in named {
-                let mut policy = self.resource(Kind::Policy(target), name.clone(), body(&bindings, &managed));
+                let mut policy =
+                    self.resource(Kind::Policy(target), spec(target), name.clone(), body(&bindings, &managed));
                 let members: BTreeSet<&String> = bindings.values().flatten().collect();
                 policy.needs.extend(members.into_iter().filter_map(|member| self.member_need(member)));
                 policy.needs.push(Id::new(target.kind(), name));
@@ -256,16 +217,5 @@ impl Desired<'_> {
         }
         let account = self.topology.service_accounts.iter().find(|account| self.member(&account.name) == member)?;
         self.account_need(Some(&account.name))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_cannot_end_the_condition() {
-        let condition = objects("b", r#"a"\b/"#);
-        assert!(condition.ends_with(r#"startsWith("projects/_/buckets/b/objects/a\"\\b/")"#), "{condition}");
     }
 }

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::kind::{Permission, Spec};
-use super::{Api, Desired, Kind, Resource};
+use super::desired::Desired;
+use super::kind::{Api, Kind};
+use super::resource::Resource;
+use super::spec::{Permission, Spec};
 use infra::topology::Service;
-
-/// What reads a secret.
-pub(super) const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 
 pub(super) const SPEC: Spec = Spec {
     permissions: &[Permission::new("secretmanager.secrets.get", "roles/secretmanager.admin")],
@@ -24,7 +23,7 @@ impl Desired<'_> {
         for secret in self.topology.services.iter().flat_map(|service| service.secrets.values()) {
             all.entry(self.context.secret(secret)).or_default().insert(&secret.version);
         }
-        let secret = |(name, versions)| self.resource(Kind::Secret, name, json!({ "versions": versions }));
+        let secret = |(name, versions)| self.resource(Kind::Secret, &SPEC, name, json!({ "versions": versions }));
         all.into_iter().map(secret).collect()
     }
 

@@ -4,16 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::desired::{Desired, put, seconds};
 use super::export::{Block, Export, Field, REGION, own_name};
-use super::kind::{Mark, Permission, Spec};
-use super::policy::Grant;
-use super::secret::ACCESSOR;
-use super::topic::PUBLISHER;
-use super::{Api, Desired, Kind, Resource, Target, put, seconds};
+use super::grant::{ACCESSOR, Grant, PUBLISHER};
+use super::kind::{Api, Kind, Target};
+use super::resource::Resource;
+use super::spec::{Mark, Permission, Spec};
 use infra::topology::Service;
-
-/// What invokes a service.
-pub(super) const INVOKER: &str = "roles/run.invoker";
 
 /// Ubuntu 24.04 without a language: it runs the binary of the archive as it is, and `cargo xtask build` checks the
 /// binary against its C library. <https://cloud.google.com/run/docs/configuring/services/runtime-base-images>
@@ -97,7 +94,7 @@ impl Desired<'_> {
             "template": template,
             "traffic": [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}],
         });
-        let mut resource = self.resource(Kind::Service, self.context.service(&service.name), body);
+        let mut resource = self.resource(Kind::Service, &SPEC, self.context.service(&service.name), body);
         resource.grants = self.service_grants(service);
         resource.needs.extend(self.account_need(account));
         resource.needs.extend(self.archive_id());

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::desired::Desired;
 use super::export::{Block, Export, Field};
-use super::kind::{Mark, Permission, Spec};
-use super::{Api, DEPLOYMENT_LABEL, Desired, Id, Kind, Resource};
+use super::kind::{Api, Id, Kind};
+use super::resource::{DEPLOYMENT_LABEL, Resource};
+use super::spec::{Mark, Permission, Spec};
 
 const ADMIN: &str = "roles/iam.serviceAccountAdmin";
 
@@ -51,7 +53,7 @@ impl Desired<'_> {
                 "displayName": account.display_name.as_deref().unwrap_or(&account.name),
                 "description": description(&self.topology.name),
             });
-            self.resource(Kind::ServiceAccount, self.context.service_account(&email), body)
+            self.resource(Kind::ServiceAccount, &SPEC, self.context.service_account(&email), body)
         });
         accounts.collect()
     }

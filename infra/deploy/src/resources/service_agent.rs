@@ -5,9 +5,11 @@
 
 use serde_json::json;
 
+use super::desired::Desired;
 use super::export::{Block, Export, Field, first_label};
-use super::kind::Spec;
-use super::{Api, Desired, Id, Kind, Resource};
+use super::kind::{Api, Id, Kind};
+use super::resource::Resource;
+use super::spec::Spec;
 
 pub(super) const SPEC: Spec = Spec {
     summary: |body| body["email"].as_str().unwrap_or_default().to_owned(),
@@ -30,7 +32,7 @@ impl Desired<'_> {
         let email = self.context.pubsub_agent();
         let body = json!({"email": email, "member": format!("serviceAccount:{email}")});
         let needed = policies.iter().any(|policy| policy.needs.contains(&id));
-        needed.then(|| self.resource(Kind::ServiceAgent, id.name, body))
+        needed.then(|| self.resource(Kind::ServiceAgent, &SPEC, id.name, body))
     }
 
     pub(super) fn service_agent_id(&self) -> Id {

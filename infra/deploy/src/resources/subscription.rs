@@ -2,15 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::desired::{Desired, put, seconds, short};
 use super::export::{Block, Export, Field, NUMBER, named, own_name, unless_empty};
-use super::kind::{Mark, Permission, Spec};
-use super::policy::Grant;
-use super::topic::PUBLISHER;
-use super::{Api, Desired, Id, Kind, Resource, Target, put, seconds};
+use super::grant::{Grant, PUBLISHER, SUBSCRIBER};
+use super::kind::{Api, Id, Kind, Target};
+use super::resource::Resource;
+use super::spec::{Mark, Permission, Spec};
 use infra::topology::{DeadLetter, Delivery, Expiry, Push, PushTarget, Subscription, human};
-
-/// What acknowledges messages of a subscription.
-pub(super) const SUBSCRIBER: &str = "roles/pubsub.subscriber";
 
 pub(super) const SPEC: Spec = Spec {
     mark: Mark::Label,
@@ -24,7 +22,7 @@ pub(super) const SPEC: Spec = Spec {
         Permission::new("pubsub.subscriptions.update", "roles/pubsub.admin"),
     ],
     summary: |body| {
-        let topic = [format!("of {}", super::short(&body["topic"]))];
+        let topic = [format!("of {}", short(&body["topic"]))];
         topic.into_iter().chain(delivery_summary(body)).collect::<Vec<_>>().join(", ")
     },
     export: Export::Resource(Block {
@@ -67,7 +65,7 @@ pub(super) fn delivery_summary(body: &Value) -> Vec<String> {
     parts.extend(endpoint.map(|endpoint| format!("pushes to {endpoint}")));
     let dead_letter = &body["deadLetterPolicy"];
     if !dead_letter.is_null() {
-        let (topic, attempts) = (super::short(&dead_letter["deadLetterTopic"]), &dead_letter["maxDeliveryAttempts"]);
+        let (topic, attempts) = (short(&dead_letter["deadLetterTopic"]), &dead_letter["maxDeliveryAttempts"]);
         parts.push(format!("to {topic} after {attempts} deliveries"));
     }
     let kept = body["messageRetentionDuration"].as_str();
@@ -94,7 +92,7 @@ impl Desired<'_> {
         put(&mut body, "retainAckedMessages", subscription.retain_acked);
         let push = subscription.push.as_ref();
         body.insert("pushConfig".to_owned(), push.map_or_else(|| json!({"pushEndpoint": ""}), |push| self.push(push)));
-        let mut resource = self.resource(Kind::Subscription, name.clone(), body.into());
+        let mut resource = self.resource(Kind::Subscription, &SPEC, name.clone(), body.into());
         resource.needs.push(Id::new(Kind::Topic, topic));
         resource.needs.extend(self.dead_letter_topic(&subscription.delivery));
         if let Some(Push { target, service_account, .. }) = push {

@@ -2,13 +2,12 @@
 
 use serde_json::Map;
 
+use super::desired::{Desired, put, seconds};
 use super::export::{Block, Export, named, own_name};
-use super::kind::{Mark, Permission, Spec};
-use super::{Api, Desired, Kind, Resource, put, seconds};
+use super::kind::{Api, Kind};
+use super::resource::Resource;
+use super::spec::{Mark, Permission, Spec};
 use infra::topology::{Destination, Service};
-
-/// What publishes to a topic.
-pub(super) const PUBLISHER: &str = "roles/pubsub.publisher";
 
 pub(super) const SPEC: Spec = Spec {
     mark: Mark::Label,
@@ -28,7 +27,7 @@ impl Desired<'_> {
         let topics = self.topology.topics.iter().map(|topic| {
             let mut body = Map::from_iter([("labels".to_owned(), self.labels(&topic.labels))]);
             put(&mut body, "messageRetentionDuration", topic.retention.map(seconds));
-            self.resource(Kind::Topic, self.context.topic(&topic.name), body.into())
+            self.resource(Kind::Topic, &SPEC, self.context.topic(&topic.name), body.into())
         });
         topics.collect()
     }

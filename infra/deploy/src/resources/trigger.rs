@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::desired::{Desired, short};
 use super::export::{Block, Export, Field, own_name};
-use super::kind::{Mark, Permission, Spec};
+use super::kind::{Api, Id, Kind, Target};
+use super::resource::Resource;
+use super::spec::{Mark, Permission, Spec};
 use super::subscription::delivery_summary;
-use super::{Api, Desired, Id, Kind, Resource, Target, short};
 use infra::topology::Service;
 
 /// The event type of a message on a topic.
 const MESSAGE_PUBLISHED: &str = "google.cloud.pubsub.topic.v1.messagePublished";
-
-/// Where Terraform's trigger has the name of its subscription.
-pub(crate) const SUBSCRIPTION_ATTRIBUTE: &str = "transport[0].pubsub[0].subscription";
 
 pub(super) const SPEC: Spec = Spec {
     mark: Mark::Label,
@@ -75,14 +74,14 @@ impl Desired<'_> {
         if let Some(account) = account {
             body["serviceAccount"] = self.context.email(account).into();
         }
-        let mut made = self.resource(Kind::Trigger, name.clone(), body);
+        let mut made = self.resource(Kind::Trigger, &SPEC, name.clone(), body);
         made.creation = json!({"eventDataContentType": "application/json"});
         made.needs.push(Id::new(Kind::Topic, topic));
         made.needs.extend(self.caller_needs(account, Some(&service.name)));
         made.grants = self.caller_grants(account, Some(&service.name));
 
         let body = self.delivery(&trigger.delivery).into();
-        let mut subscription = self.resource(Kind::TriggerSubscription, name.clone(), body);
+        let mut subscription = self.resource(Kind::TriggerSubscription, &SUBSCRIPTION_SPEC, name.clone(), body);
         subscription.needs.push(made.id.clone());
         subscription.needs.extend(self.dead_letter_topic(&trigger.delivery));
         subscription.grants = self.dead_letter_grants(&trigger.delivery, Target::TriggerSubscription, &name);

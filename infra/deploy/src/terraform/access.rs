@@ -3,12 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::Document;
-use super::render::{identifier, plain};
+use super::render::{AGENT, identifier, plain};
 use crate::resources::export::PROJECT;
 use crate::resources::{CONDITION, Grant, IF, Id, Kind, Resource, Target};
-
-/// Pub/Sub's service agent, as Terraform refers to it.
-pub(super) const AGENT: &str = "${google_project_service_identity.pubsub.member}";
 
 impl Document<'_> {
     /// Adds what a resource needs to be granted, and returns the name of each grant within the file.

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 use crate::resources::export::{ARCHIVE_BUCKET, Block, COMMON, Field, PROJECT, REGION};
 use crate::resources::{Context, Id, Kind, Resource};
 
+/// Pub/Sub's service agent, as Terraform refers to it.
+pub(super) const AGENT: &str = "${google_project_service_identity.pubsub.member}";
+
 /// Fields whose texts, and keys, are the user's own: a label may be called `topic`.
 const FREE: [&str; 2] = ["labels", "value"];
 

@@ -2,7 +2,8 @@
 
 use super::Check;
 use crate::nearest;
-use crate::topology::{Service, TASKS};
+use crate::topology::types::Service;
+use crate::topology::values::TASKS;
 
 impl Check<'_> {
     /// A message that a route or the default sends to a task that no program has could only be rejected.

@@ -2,7 +2,12 @@
 //! mean of what its neighbours want, as far as the order within the column allows.
 
 use super::columns::{Cell, Columns};
-use super::{Block, LANE, ROW_GAP};
+
+/// Pixels between boxes of a column.
+const ROW_GAP: f64 = 26.0;
+
+/// Pixels that a line takes where it passes a column.
+pub(super) const LANE: f64 = 10.0;
 
 /// Pixels between two lanes.
 const LANE_GAP: f64 = 4.0;
@@ -10,14 +15,15 @@ const LANE_GAP: f64 = 4.0;
 /// How often the columns are moved, alternately rightwards and leftwards.
 const SWEEPS: usize = 40;
 
-/// The tops of all cells, by column and row. `ports` is where each edge leaves and enters, from the top of its block.
+/// The tops of all cells, by column and row. `blocks` are the heights of the blocks; `ports` is where each edge leaves
+/// and enters, from the top of its block.
 pub(super) fn assign(
     columns: &Columns,
-    blocks: &[Block],
+    blocks: &[f64],
     edges: &[(usize, usize, bool)],
     ports: &[(f64, f64)],
 ) -> Vec<Vec<f64>> {
-    let height = |cell: &Cell| cell.block().map_or(LANE, |block| blocks[block].size.1);
+    let height = |cell: &Cell| cell.block().map_or(LANE, |block| blocks[block]);
     let gap = |above: &Cell, below: &Cell| match (above.block(), below.block()) {
         (None, None) => LANE_GAP,
         _ => ROW_GAP,

@@ -36,11 +36,13 @@
 //!
 //! - `queue`: what waits, and which batch is next; `next_batch` decides the batch size
 //! - `pool`: the state that the threads share, and what requests see of it
+//! - `overload`: when the queue is full, and how long a refused message should wait
 //! - `worker`: the threads that run batches
 //! - `watchdog`: the thread that gives up batches which hang
 //! - `poison`: messages that may end the process
 //! - `simulation`: the threads under random interleavings (tests)
 
+mod overload;
 mod poison;
 mod pool;
 mod queue;

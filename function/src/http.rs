@@ -28,10 +28,11 @@ mod caller;
 mod connections;
 mod error;
 mod health;
-mod json;
+mod json_response;
 mod problem;
 mod readiness;
 mod response;
+mod retry_after;
 pub mod status;
 mod trace_context;
 

@@ -22,7 +22,7 @@
 //!   - `read`, `values`: tables and values of TOML, each mistake with its position
 //!   - `types`: what is declared; `lookup`: what is asked of it
 //!   - `sections`, `service`, `delivery`: reading the sections of the file
-//!   - `variants`, `overlay`: the file and its environments
+//!   - `variants`, `environments`: the file and its environments
 //!   - `runtime`: the part that the function reads, which is what an archive holds; `default.toml` is that of the
 //!     shipped declaration
 //!   - `validate`: references, and mistakes that lose messages; `bucket`, `check_buckets`: names of buckets

@@ -10,11 +10,11 @@
 mod bucket;
 mod check_buckets;
 mod delivery;
+mod environments;
 mod error;
 #[cfg(test)]
 mod fuzzed;
 mod lookup;
-mod overlay;
 mod read;
 mod runtime;
 mod sections;

@@ -2,7 +2,7 @@
 //!
 //! One loop, [`session`], owns everything and handles everything that happens: signals, changes of files, finished
 //! builds, events of processes and of Pub/Sub. Its parts: `startup`; `processes`: how a service's process is started,
-//! replaced and restarted; `reload`: what a change of sources or topology does.
+//! replaced and restarted; `on_change`: what a change of sources or topology does.
 //!
 //! - `options`: the command line; `watch`, `signals`: changes of files, requests to stop
 //! - `declared`, `admin`: topics and subscriptions, as they are declared and as they are created

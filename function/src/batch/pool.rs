@@ -1,7 +1,7 @@
 //! What the worker threads share: the queue, the batches that run, and the averages that decisions are made by.
 //!
 //! This file is the side that requests see: [`push`](Pool::push), [`remove`](Pool::remove),
-//! [`refusal`](Pool::refusal). The threads are in [`worker`](super::worker) and [`watchdog`](super::watchdog).
+//! [`refusal`](Pool::refusal), which is in [`overload`](super::overload). The threads are in [`worker`](super::worker) and [`watchdog`](super::watchdog).
 //!
 //! # Invariants
 //!
@@ -15,7 +15,7 @@
 //! - While there is work, either no worker is idle or one is being woken (`waking`). See
 //!   [`claim_idle_worker`](State::claim_idle_worker).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -32,9 +32,6 @@ pub(super) const MAX_HUNG_WORKERS: usize = 3;
 /// Average number of messages in a batch above which waking a worker is delayed until the requests that have already
 /// been received are queued too. Below it a message most likely runs alone, and the delay would gain nothing.
 const DELAY_WAKE_ABOVE: f64 = 1.5;
-
-/// The shortest and the longest wait that an `Overloaded` outcome asks for. `Retry-After` counts whole seconds.
-const OVERLOADED_SECONDS: (f64, f64) = (1.0, 30.0);
 
 pub(super) struct Pool {
     pub(super) tasks: Arc<[Box<dyn AnyTask>]>,
@@ -65,7 +62,7 @@ pub(super) struct State {
     /// The watchdog waits for a batch to begin and has to be notified of it.
     pub(super) watchdog_idle: bool,
     /// Tokens of a queued message: a moving average over about 64 messages.
-    average_cost: f64,
+    pub(super) average_cost: f64,
     /// Messages in a batch: a moving average over about 8 batches.
     pub(super) average_batch_len: f64,
     /// Speed of one worker: a moving average over about 5 batches, zero until one has run.
@@ -141,15 +138,6 @@ impl Pool {
         state.hung < MAX_HUNG_WORKERS && state.workers > 0
     }
 
-    /// `Overloaded` if a message of average cost would not fit in the queue. Lets a caller refuse a message before it
-    /// spends anything on finding out the real cost.
-    pub(super) fn refusal(&self) -> Option<Outcome> {
-        let state = self.lock();
-        let capacity = self.limits.queue_tokens;
-        let likely_cost = (state.average_cost as usize).clamp(1, (capacity / 64).max(1));
-        (state.queue.tokens() + likely_cost > capacity).then(|| state.overloaded(&self.limits))
-    }
-
     /// Queues the work and returns its ticket, or the outcome if it was refused.
     ///
     /// If the flag is true an idle worker still has to be woken with [`wake_worker`](Self::wake_worker); yield first,
@@ -174,8 +162,8 @@ impl Pool {
         if state.workers == 0 {
             return Err(Outcome::retry("tasks hang in this instance; another one takes the message"));
         }
-        if state.queue.tokens() + work.cost > capacity {
-            return Err(state.overloaded(&self.limits));
+        if let Some(refusal) = state.refusal(work.cost, &self.limits) {
+            return Err(refusal);
         }
         let job = Job { input: work.input, reply };
         let queued = state.queue.push(task, work.cost, run_alone, Instant::now(), job);
@@ -230,14 +218,5 @@ impl State {
         let claimed = self.idle > self.waking;
         self.waking += usize::from(claimed);
         claimed
-    }
-
-    /// A refusal that says how long it takes to run what is queued, at the measured speed.
-    fn overloaded(&self, limits: &Limits) -> Outcome {
-        let tokens_per_second = self.tokens_per_second * limits.workers.max(1) as f64;
-        let seconds =
-            if tokens_per_second > 0.0 { self.queue.tokens() as f64 / tokens_per_second } else { OVERLOADED_SECONDS.0 };
-        let seconds = seconds.clamp(OVERLOADED_SECONDS.0, OVERLOADED_SECONDS.1);
-        Outcome::Overloaded { after: Duration::from_secs_f64(seconds) }
     }
 }

@@ -15,6 +15,9 @@ use crate::{Message, Outcome, Task};
 
 // The same sources, with the locks and threads of the module `sync` below, which the simulation schedules.
 #[allow(dead_code, clippy::duplicate_mod)]
+#[path = "overload.rs"]
+mod overload;
+#[allow(dead_code, clippy::duplicate_mod)]
 #[path = "pool.rs"]
 mod pool;
 #[allow(dead_code, clippy::duplicate_mod)]

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use super::app::App;
 use super::error::RequestError;
-use super::json::{json_response, set_retry_after};
+use super::json_response::json_response;
 use super::problem::Problem;
 use super::response::{Content, EventResponse};
+use super::retry_after::set_retry_after;
 use super::status;
 use super::trace_context::trace_context;
 use crate::event::EventError;

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::error::RequestError;
-use super::json::{json_response, set_retry_after};
+use super::json_response::json_response;
+use super::retry_after::set_retry_after;
 use super::status;
 use crate::Outcome;
 

@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::error::RequestError;
-use super::json::json_response;
+use super::json_response::json_response;
 use super::problem::Problem;
 use super::status;
 use crate::pipeline::{Processed, ResultEvent};

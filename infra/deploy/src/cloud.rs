@@ -4,7 +4,7 @@
 //! - `settings`: project, region, endpoints and credentials, found as Google's own tools find them
 //! - `error`: what went wrong, and whether another attempt helps
 //! - `obstacle`: what prevents a deployment and is not part of its topology, and what to do about it
-//! - `patience`: what is worth waiting for, and for how long
+//! - `retry`: what is worth waiting for, and for how long
 //! - `google`: which API has which kind of resource, and what all kinds share
 //! - `find`: what there is of a deployment
 //! - `calls`: the calls that a kind of resource has
@@ -23,10 +23,10 @@ mod google;
 mod iam;
 mod obstacle;
 mod ownership;
-mod patience;
 mod project;
 mod pubsub;
 mod rest;
+mod retry;
 mod run;
 mod secret;
 mod settings;
@@ -36,7 +36,7 @@ pub use crate::resources::Api;
 pub use error::{CloudError, Fault};
 pub use google::Google;
 pub use obstacle::Obstacle;
-pub use patience::Cause;
-pub(crate) use patience::Retry;
 pub use rest::{RequestLimits, RestClient, RestError, RestResponse};
+pub use retry::Cause;
+pub(crate) use retry::Retry;
 pub use settings::{Endpoint, Found, Settings, SettingsError};

@@ -11,6 +11,7 @@
 //! - `context`: where a topology is deployed to, and the names there; `desired`: what the files of all kinds share
 //! - `api`, `service_agent`, `service_account`, `secret`, `bucket`, `archive`, `topic`, `service`, `subscription`,
 //!   `trigger`: one file a kind, with its body, its needs, its grants and its row of the table
+//! - `delivery`: what the subscriptions of both kinds share, the dead-letter policy among it
 //! - `policy`: who may do what, made of the grants of all others
 //! - `table`: the rows of all kinds
 
@@ -18,6 +19,7 @@ mod api;
 mod archive;
 mod bucket;
 mod context;
+mod delivery;
 mod desired;
 pub(crate) mod export;
 mod grant;

@@ -86,12 +86,13 @@
 //! - `settings`, `publish`, `policy`, `names`: checks of what is asked for; `error`: the statuses of refusals
 //! - `journal`, `store`: changes that are not on disk yet, and the file that they are written to
 //! - `shared`: the state behind a lock, the clock, waiting
-//! - `server`: the port; `origin`: which requests are served; `grpc`, `rest`: the two forms of the API, and `api`: the
+//! - `server`: the port; `browser_guard`: which requests are served; `grpc`, `rest`: the two forms of the API, and `api`: the
 //!   methods that both share
 //! - `push`: messages to endpoints, and the tokens that they carry
 //! - [`Event`]: what happens to messages
 
 mod api;
+mod browser_guard;
 mod error;
 mod event;
 mod grpc;
@@ -99,9 +100,8 @@ mod journal;
 mod limits;
 mod message;
 mod names;
-mod origin;
 mod policy;
-mod publish;
+mod publish_request;
 mod push;
 mod queue;
 mod rest;

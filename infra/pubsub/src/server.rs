@@ -20,7 +20,7 @@ use tonic::Status;
 use super::push::token::key_set;
 use super::rest::response::refusal;
 use super::shared::{DRAIN_TIMEOUT, Shared};
-use super::{grpc, origin, push, rest};
+use super::{browser_guard, grpc, push, rest};
 
 /// The most connections that are served at once; more wait.
 const MAX_CONNECTIONS: usize = 4096;
@@ -100,7 +100,7 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>, sh
 
 /// Refuses requests that a web page may have sent.
 async fn refuse_pages(request: Request, next: Next) -> Response {
-    match origin::check(&request) {
+    match browser_guard::check(&request) {
         Ok(()) => next.run(request).await,
         Err(why) if grpc::is_grpc(request.headers()) => grpc::forbidden(why),
         Err(why) => refusal(&Status::permission_denied(why)),

@@ -6,7 +6,7 @@ use super::Topology;
 use super::tests::SHIPPED;
 
 /// The shipped declaration, and many short ones.
-const SEEDS: [&str; 2] = [SHIPPED, include_str!("errors.txt")];
+const SEEDS: [&str; 2] = [SHIPPED, include_str!("tests/error_cases.txt")];
 const TOKENS: [&str; 19] = [
     "[[",
     "]]",

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use super::overlay::Names;
+use super::environments::Names;
 use super::sections::{CONTENTS_KEY, RUNTIME_CONTENTS};
 use super::service::LEDGER_RETENTION;
 use super::types::{Ledger, Route, Service, Topology};

@@ -6,8 +6,8 @@ use toml::de::DeTable;
 
 use super::bucket::bucket_name;
 use super::delivery::{delivery, filter, labels};
+use super::environments::Names;
 use super::error::Log;
-use super::overlay::Names;
 use super::read::{Table, ValueError};
 use super::types::{
     Archive, ArchiveFormat, DEFAULT_NAME, Push, PushTarget, ServiceAccount, Subscription, Topic, Topology,

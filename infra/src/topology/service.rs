@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::delivery::{delivery, filter, labels};
+use super::environments::Names;
 use super::error::Log;
-use super::overlay::Names;
 use super::read::{Table, ValueError};
 use super::types::{Ledger, Route, Service, Trigger};
 use super::values::{self, Cpu, Memory, Secret};

@@ -10,7 +10,7 @@ use super::*;
 
 /// Declarations with their errors: `#` and a title, the declaration, `---`, the rendered errors. Run the tests with
 /// `UPDATE_ERRORS=1` to write what is rendered now, and read the difference.
-const ERRORS: &str = include_str!("errors.txt");
+const ERRORS: &str = include_str!("tests/error_cases.txt");
 
 pub(super) const SHIPPED: &str = include_str!("../../topology.toml");
 
@@ -29,7 +29,7 @@ fn errors_read_like_the_compilers() {
         write!(updated, "{declaration}\n---\n{rendered}\n\n\n").unwrap();
     }
     if std::env::var_os("UPDATE_ERRORS").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/topology/errors.txt");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/topology/tests/error_cases.txt");
         std::fs::write(path, updated).unwrap();
     }
 }

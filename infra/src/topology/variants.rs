@@ -4,8 +4,8 @@ use toml::de::DeTable;
 
 use crate::text::without_bom;
 
+use super::environments::{self, Names};
 use super::error::{Errors, Log, suggest};
-use super::overlay::{self, Names};
 use super::types::Topology;
 use super::{read, sections};
 
@@ -52,7 +52,7 @@ pub(super) fn read(text: &str, file: &str, wanted: Option<&str>, program: &[&str
         return Err(log.into_errors(text, file));
     }
     let plain = sections::read(root.get_ref(), text, &Names::default(), program, &mut log);
-    let environments: Vec<_> = overlay::environments(root.get_ref(), text, &mut log)
+    let environments: Vec<_> = environments::environments(root.get_ref(), text, &mut log)
         .into_iter()
         .map(|environment| {
             let topology = sections::read(&environment.table, text, &environment.names, program, &mut log);

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Bus, Endpoint, Function, command, free_port, unique, wrapped};
+use tests::{Endpoint, Function, LocalPubSub, command, free_port, unique, wrapped};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,7 +13,7 @@ const AUDIENCE: &str = "https://service.example.com/";
 const CALLER: &str = "push@project.iam.gserviceaccount.com";
 
 /// A push subscription to this address whose pushes carry this account's token for this audience.
-async fn push(bus: &Bus, endpoint: &str, email: &str, audience: &str) -> String {
+async fn push(bus: &LocalPubSub, endpoint: &str, email: &str, audience: &str) -> String {
     let id = unique("callers");
     let topic = bus.create_topic(&id).await;
     let token = json!({"serviceAccountEmail": email, "audience": audience});
@@ -23,7 +23,7 @@ async fn push(bus: &Bus, endpoint: &str, email: &str, audience: &str) -> String 
 }
 
 /// The `Authorization` header of such a push.
-async fn authorization(bus: &Bus, email: &str, audience: &str) -> String {
+async fn authorization(bus: &LocalPubSub, email: &str, audience: &str) -> String {
     let mut endpoint = Endpoint::start(|_| 204).await;
     let topic = push(bus, endpoint.url(), email, audience).await;
     bus.publish(&topic, b"x", &[]).await;
@@ -48,7 +48,7 @@ const DONE: &str = "messages_total{task=\"embed\",outcome=\"done\"}";
 
 #[tokio::test]
 async fn a_push_subscription_s_token_lets_in_and_nothing_else_does() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let keys = format!("http://{}/oauth2/v3/certs", bus.host());
     let function = guarded(&keys).await;
 
@@ -190,7 +190,7 @@ const SECRET: &str = "a secret text of a message";
 #[tokio::test]
 async fn nothing_from_outside_steers_the_log_and_nothing_secret_is_in_it() {
     for format in ["text", "json"] {
-        let keys = Bus::shared();
+        let keys = LocalPubSub::shared();
         let url = format!("http://{}/oauth2/v3/certs", keys.host());
         let function = Logged::start(command(&[("LOG_FORMAT", format), ("RUST_LOG", "debug")])).await;
         let guarded = Logged::start(command(&[

@@ -217,7 +217,7 @@ fn no_process_outlives_it_however_it_ends() {
 
 #[test]
 fn it_uses_a_pubsub_that_runs_already() {
-    let bus = tests::Bus::start();
+    let bus = tests::LocalPubSub::start();
     let mut dev = Dev::start(TOPOLOGY, &["--bus", bus.host()]);
     assert_eq!(dev.ready["bus"], bus.host());
     let id = dev.publish("I was charged twice", "kind=ticket");

@@ -168,7 +168,7 @@ async fn a_wrong_setting_ends_the_start_with_2_and_names_itself() {
 /// A loop of results that are work again ends: the function counts how often a message has passed a service.
 #[tokio::test]
 async fn a_hop_limit_is_kept() {
-    let pubsub = tests::Bus::shared();
+    let pubsub = tests::LocalPubSub::shared();
     let (results, subscription) = pubsub.create_topic_and_subscription(&unique("results")).await;
     let folder = std::env::temp_dir().join(unique("hops"));
     std::fs::create_dir_all(&folder).unwrap();

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::Value;
-use tests::{Bus, Function, Gate, Received, Storage, unique};
+use tests::{Function, LocalPubSub, Received, Storage, StorageGate, unique};
 use tokio::net::TcpListener;
 
 /// How long something may take that is certain to happen.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Parts {
-    bus: &'static Bus,
+    bus: &'static LocalPubSub,
     storage: &'static Storage,
-    gate: Gate,
+    gate: StorageGate,
     bucket: String,
     topic: String,
     subscription: String,
@@ -23,11 +23,11 @@ struct Parts {
 impl Parts {
     async fn new() -> Option<Self> {
         let storage = Storage::shared()?;
-        let bus = Bus::shared();
+        let bus = LocalPubSub::shared();
         let bucket = unique("ledger");
         storage.create_bucket(&bucket).await;
         let (topic, subscription) = bus.create_topic_and_subscription(&unique("ledger-results")).await;
-        Some(Self { bus, storage, gate: Gate::open(storage).await, bucket, topic, subscription })
+        Some(Self { bus, storage, gate: StorageGate::open(storage).await, bucket, topic, subscription })
     }
 
     async fn start(&self, more: &[(&str, &str)]) -> Function {
@@ -282,7 +282,7 @@ async fn what_it_costs() {
         for ledger in ["off", "on"] {
             let Some(storage) = Storage::start() else { return };
             storage.create_bucket("measured").await;
-            let gate = Gate::open(&storage).await;
+            let gate = StorageGate::open(&storage).await;
             let location = if ledger == "off" { "off" } else { "gs://measured/ledger/" };
             let host = if direct { storage.host() } else { gate.host() };
             let function = parts.start(&[("LEDGER", location), ("STORAGE_EMULATOR_HOST", host)]).await;

@@ -9,7 +9,7 @@ macro_rules! on_every_pubsub {
         mod on_the_local_pubsub {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(tests::Bus::shared()).await;
+                super::$name(tests::LocalPubSub::shared()).await;
             })+
         }
 
@@ -24,7 +24,6 @@ macro_rules! on_every_pubsub {
     };
 }
 
-mod bus;
 mod callers;
 #[cfg(unix)]
 mod cross;
@@ -36,9 +35,10 @@ mod google;
 mod ledger;
 mod letters;
 mod load;
+mod local_pubsub;
 mod mixed;
 mod payload;
+mod producer_mistakes;
+mod publish_and_dlq;
 mod pull;
-mod reading;
 mod sink;
-mod verbs;

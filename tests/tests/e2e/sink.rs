@@ -8,7 +8,7 @@ use bytes::Bytes;
 use function::clients::{Clients, Cloud};
 use function::{DeadLetter, Destination, Message, SinkError, Sinks, TaskResult};
 use pubsub::Limits;
-use tests::{Bus, Emulator, PubSub, Storage, free_port, unique};
+use tests::{Emulator, LocalPubSub, PubSub, Storage, free_port, unique};
 
 on_every_pubsub!(
     a_published_result_has_its_attributes_and_ordering_key,
@@ -138,7 +138,7 @@ async fn no_service_at_all_is_a_passing_fault_within_the_deadline() {
 
 #[tokio::test]
 async fn a_restarted_local_service_is_found_again() {
-    restart(|host| Some(Bus::start_at(host, Limits::default()))).await;
+    restart(|host| Some(LocalPubSub::start_at(host, Limits::default()))).await;
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_dead_letter_is_the_original_and_why(pubsub: &PubSub) {
 
 #[test]
 fn flush_ends_with_everything_answered_for_by_the_local_pubsub() {
-    flush(Bus::shared());
+    flush(LocalPubSub::shared());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The loop of `dev`: what the session owns, what happens to it, and shutdown.
 
+mod on_change;
 mod processes;
-mod reload;
 mod startup;
+mod swap;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

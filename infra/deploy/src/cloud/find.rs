@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::error::{CloudError, Fault, tried};
 use super::google::Google;
-use super::patience::retry_read;
+use super::retry::retry_read;
 use crate::plan::{State, dropped_secrets};
 use crate::resources::{Api, Id, Kind, Resource};
 

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::delivery::delivery_summary;
 use super::desired::{Desired, short};
 use super::export::{Block, Export, Field, own_name};
 use super::kind::{Api, Id, Kind, Target};
 use super::resource::Resource;
 use super::spec::{Mark, Permission, Spec};
-use super::subscription::delivery_summary;
 use infra::topology::Service;
 
 /// The event type of a message on a topic.

@@ -12,7 +12,7 @@ use crate::event::EventKind;
 use crate::journal::Hold;
 use crate::message::{Message, size_of};
 use crate::names::{Kind, project};
-use crate::publish;
+use crate::publish_request;
 use crate::queue::FailedMessage;
 use crate::settings::duration;
 use crate::time::Time;
@@ -25,7 +25,7 @@ impl State {
     pub(crate) fn publish(&mut self, now: Time, request: pb::PublishRequest) -> Result<Vec<String>, Status> {
         Kind::Topic.check(&request.topic)?;
         let subscriptions = self.topic(&request.topic)?.subscriptions.len();
-        publish::check(&request)?;
+        publish_request::check(&request)?;
         self.check_capacity(&request, subscriptions)?;
         let publish = |message: pb::PubsubMessage| {
             self.put(now, &request.topic, message.data, message.attributes, message.ordering_key).to_string()

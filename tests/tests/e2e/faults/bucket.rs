@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tests::{Bus, Proxy, Storage, Trouble, unique};
+use tests::{LocalPubSub, Proxy, Storage, Trouble, unique};
 
 use super::scene::{SceneSettings, Transport, until};
 
@@ -17,7 +17,7 @@ async fn a_bucket_that_answers_503_and_429_and_loses_answers_for_a_while() {
     let settings = SceneSettings::new(Transport::Push, 100)
         .with("STORAGE_EMULATOR_HOST", proxy.host())
         .with("RESULTS", format!("gs://{bucket}/results/"));
-    let scene = settings.create(Bus::shared()).await;
+    let scene = settings.create(LocalPubSub::shared()).await;
     let function = scene.start().await;
     scene.publish(0..MESSAGES, |_| "sleep 1".to_owned()).await;
     until("the first results", || scene.backlog() <= MESSAGES - 50).await;

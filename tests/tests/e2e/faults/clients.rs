@@ -1,6 +1,6 @@
 //! Clients that go away in the middle of their requests.
 
-use tests::{Bus, wrapped};
+use tests::{LocalPubSub, wrapped};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -11,7 +11,7 @@ const CLIENTS: usize = 600;
 
 #[tokio::test]
 async fn clients_that_go_away_leave_nothing_behind_and_delay_no_other_client() {
-    let scene = SceneSettings::new(Transport::Push, 100).create(Bus::shared()).await;
+    let scene = SceneSettings::new(Transport::Push, 100).create(LocalPubSub::shared()).await;
     let function = scene.start().await;
     let address = function.url("").replace("http://", "");
     scene.publish(0..MESSAGES, |_| "sleep 2".to_owned()).await;

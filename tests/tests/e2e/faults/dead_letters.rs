@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Bus, unique};
+use tests::{LocalPubSub, unique};
 
 use super::scene::{SceneSettings, Transport, create_late, until};
 
@@ -11,7 +11,7 @@ const HOPELESS: usize = 64;
 
 #[tokio::test]
 async fn hopeless_messages_wait_for_the_dead_letter_topic() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let id = unique("late-dead-letters");
     let mut scene =
         SceneSettings::new(Transport::Push, 100).with("DEAD_LETTER_TOPIC", bus.topic_name(&id)).create(bus).await;

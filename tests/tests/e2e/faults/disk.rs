@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tests::{Bus, Function, command};
+use tests::{Function, LocalPubSub, command};
 
 use super::poison::limited;
 use super::scene::{SceneSettings, Transport};
@@ -12,7 +12,7 @@ use crate::mixed;
 async fn the_function_needs_no_disk() {
     // A full disk and more: the kernel ends a process that writes a byte to any file.
     let settings = SceneSettings::new(Transport::Push, 100).with("TMPDIR", "/nonexistent");
-    let scene = settings.create(Bus::shared()).await;
+    let scene = settings.create(LocalPubSub::shared()).await;
     let variables = scene.variables();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let function = Function::spawn(limited("-f 0", command(&variables))).await.unwrap();

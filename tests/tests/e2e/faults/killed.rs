@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use tests::Bus;
+use tests::LocalPubSub;
 
 use super::scene::{SceneSettings, Transport, until};
 
@@ -17,7 +17,7 @@ async fn killed_at_random_moments_while_it_pulls() {
 }
 
 async fn killed(transport: Transport, messages: usize, kills: usize) {
-    let scene = SceneSettings::new(transport, 100).create(Bus::shared()).await;
+    let scene = SceneSettings::new(transport, 100).create(LocalPubSub::shared()).await;
     let mut function = scene.start().await;
     scene.publish(0..messages, |_| "sleep 1".to_owned()).await;
     for _ in 0..kills {

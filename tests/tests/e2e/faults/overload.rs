@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
-use tests::{Bus, wrapped};
+use tests::{LocalPubSub, wrapped};
 use tokio::task::JoinSet;
 
 use super::scene::{SceneSettings, Transport};
@@ -21,7 +21,7 @@ async fn five_times_its_capacity_is_refused_or_done_in_the_same_memory() {
     let seconds: usize = std::env::var("OVERLOAD_SECONDS").ok().map_or(6, |text| text.parse().unwrap());
     let settings =
         SceneSettings::new(Transport::Push, 100).with("MAX_BATCH_TOKENS", "4").with("MAX_QUEUE_TOKENS", "16");
-    let scene = settings.create(Bus::shared()).await;
+    let scene = settings.create(LocalPubSub::shared()).await;
     let function = scene.start().await;
     scene.publish(0..MESSAGES, |_| "sleep 5".to_owned()).await;
     let (client, url) = (Client::builder().no_proxy().build().unwrap(), function.url("/"));

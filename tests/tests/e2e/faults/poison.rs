@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tests::{Bus, Function};
+use tests::{Function, LocalPubSub};
 
 use super::scene::{Scene, SceneSettings, Transport};
 
@@ -39,7 +39,7 @@ async fn a_message_that_hangs_is_a_dead_letter_and_nothing_is_lost() {
 /// other message must have a result or, since few attempts are allowed, may be dead-lettered if it was in flight at
 /// each crash, whether its work was done or not. Returns the number of those.
 async fn poison(order: &str, command: impl Fn(&Scene<'_>) -> Command) -> usize {
-    let scene = SceneSettings::new(Transport::Push, ATTEMPTS).create(Bus::shared()).await;
+    let scene = SceneSettings::new(Transport::Push, ATTEMPTS).create(LocalPubSub::shared()).await;
     scene.publish(0..MESSAGES, |n| if n == POISON { order.to_owned() } else { "echo".to_owned() }).await;
     let mut ends = 0;
     // As Cloud Run does: a process that has ended, or is not live, is replaced.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Bus, Proxy, Trouble, unique};
+use tests::{LocalPubSub, Proxy, Trouble, unique};
 
 use super::scene::{SceneSettings, Transport, create_late, until};
 
@@ -35,7 +35,7 @@ async fn a_connection_that_is_cut_for_a_while() {
 
 /// Returns the number of duplicate results: there may be some of publishes that met with trouble, and no others.
 async fn trouble(trouble: Trouble, strikes: usize) -> usize {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let proxy = Proxy::start(bus.host(), "/google.pubsub.v1.Publisher/Publish");
     let scene = SceneSettings::new(Transport::Push, 100).with("PUBSUB_EMULATOR_HOST", proxy.host()).create(bus).await;
     let function = scene.start().await;
@@ -57,7 +57,7 @@ async fn trouble(trouble: Trouble, strikes: usize) -> usize {
 
 #[tokio::test]
 async fn a_topic_that_is_made_late() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let id = unique("late-results");
     let mut scene = SceneSettings::new(Transport::Push, 100).with("RESULTS", bus.topic_name(&id)).create(bus).await;
     let function = scene.start().await;

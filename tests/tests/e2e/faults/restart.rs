@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use pubsub::{EventKind, Limits};
-use tests::{Bus, Storage, free_port, unique};
+use tests::{LocalPubSub, Storage, free_port, unique};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::scene::{SceneSettings, Transport, until};
@@ -18,7 +18,7 @@ async fn what_was_acknowledged_is_a_result_and_work_goes_on_by_itself() {
     let bucket = unique("faults");
     storage.create_bucket(&bucket).await;
     let host = format!("127.0.0.1:{}", free_port());
-    let first = Bus::start_at(&host, Limits::default());
+    let first = LocalPubSub::start_at(&host, Limits::default());
     let settings = SceneSettings::new(Transport::Pull, 100).with("STORAGE_EMULATOR_HOST", storage.host());
     let mut scene = settings.create(&first).await;
     let results = format!("{},gs://{bucket}/", scene.variables()["RESULTS"]);
@@ -35,7 +35,7 @@ async fn what_was_acknowledged_is_a_result_and_work_goes_on_by_itself() {
     let lost: Vec<&String> = acknowledged.iter().filter(|key| !written.contains(&format!("obey/{key}.json"))).collect();
     assert!(lost.is_empty(), "acknowledged and no result: {lost:?}");
 
-    let second = Bus::start_at(&host, Limits::default());
+    let second = LocalPubSub::start_at(&host, Limits::default());
     let scene = settings.create(&second).await;
     scene.publish(MESSAGES..MESSAGES + AFTERWARDS, |_| "echo".to_owned()).await;
     let mut counts = scene.finish(function).await;
@@ -53,7 +53,7 @@ async fn what_was_acknowledged_is_a_result_and_work_goes_on_by_itself() {
 }
 
 /// Collects the keys of messages as they are acknowledged in a subscription.
-fn acknowledgements(bus: &Bus, subscription: &str) -> Arc<Mutex<BTreeSet<String>>> {
+fn acknowledgements(bus: &LocalPubSub, subscription: &str) -> Arc<Mutex<BTreeSet<String>>> {
     let keys = Arc::new(Mutex::new(BTreeSet::new()));
     let (seen, subscription) = (Arc::clone(&keys), subscription.to_owned());
     let mut events = bus.handle().events();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::json;
-use tests::{Bus, Function, Received, free_port, program, unique};
+use tests::{Function, LocalPubSub, Received, free_port, program, unique};
 
 /// How messages reach the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) struct SceneSettings {
 
 /// A service with its topics and subscriptions on a bus.
 pub(super) struct Scene<'a> {
-    pub(super) bus: &'a Bus,
+    pub(super) bus: &'a LocalPubSub,
     pub(super) settings: SceneSettings,
     /// The topic and the subscription of its work.
     pub(super) topic: String,
@@ -59,7 +59,7 @@ impl SceneSettings {
         self
     }
 
-    pub(super) async fn create(self, bus: &Bus) -> Scene<'_> {
+    pub(super) async fn create(self, bus: &LocalPubSub) -> Scene<'_> {
         let Self { transport, attempts, port, ref id, .. } = self;
         let topic = bus.create_topic(&format!("{id}-work")).await;
         let (_, results) = bus.create_topic_and_subscription(&format!("{id}-results")).await;
@@ -97,7 +97,7 @@ impl Scene<'_> {
     pub(super) fn command(&self) -> Command {
         let variables = self.variables();
         let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        program(Path::new(env!("CARGO_BIN_EXE_obey")), &variables)
+        program(Path::new(env!("CARGO_BIN_EXE_scripted_task")), &variables)
     }
 
     pub(super) async fn start(&self) -> Function {
@@ -203,7 +203,7 @@ impl Counts {
 
 /// Creates a topic that publishers use already, with a subscription that misses none of its messages; returns the
 /// subscription.
-pub(super) async fn create_late(bus: &Bus, id: &str) -> String {
+pub(super) async fn create_late(bus: &LocalPubSub, id: &str) -> String {
     let name = bus.topic_name(id);
     // The topic keeps what is published before the subscription exists.
     let (status, answer) = bus.call("PUT", &name, &json!({"messageRetentionDuration": "600s"})).await;

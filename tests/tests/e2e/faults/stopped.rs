@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Bus, Function, wrapped};
+use tests::{Function, LocalPubSub, wrapped};
 
 use super::scene::{SceneSettings, Transport, until};
 
@@ -20,7 +20,7 @@ async fn the_stop_signal_ends_what_was_pulled_and_nothing_is_done_twice() {
 }
 
 async fn stopped(transport: Transport) {
-    let scene = SceneSettings::new(transport, 100).create(Bus::shared()).await;
+    let scene = SceneSettings::new(transport, 100).create(LocalPubSub::shared()).await;
     let function = scene.start().await;
     // A slow message is in flight when the signal comes, so that the drain lasts long enough to be observed.
     scene.publish(0..MESSAGES, |n| if n == SLOW { "sleep 2000".to_owned() } else { "sleep 2".to_owned() }).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tests::Bus;
+use tests::LocalPubSub;
 
 use super::scene::{SceneSettings, Transport};
 
@@ -20,7 +20,7 @@ async fn messages_that_the_task_has_no_outcome_for_cost_no_other_message_anythin
 
 /// One message in a hundred orders `word` and is dead-lettered after five attempts; the same process does all others.
 async fn bad(word: &str) {
-    let scene = SceneSettings::new(Transport::Push, 5).create(Bus::shared()).await;
+    let scene = SceneSettings::new(Transport::Push, 5).create(LocalPubSub::shared()).await;
     let mut function = scene.start().await;
     let is_bad = |n: usize| n % 100 == 50;
     scene.publish(0..MESSAGES, |n| if is_bad(n) { word.to_owned() } else { "echo".to_owned() }).await;

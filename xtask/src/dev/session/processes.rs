@@ -1,16 +1,12 @@
-//! The services' processes: started, replaced by new ones, restarted after a crash.
-//!
-//! A new process gets no messages until it is ready. Then the subscriptions push to it, and the old process is told to
-//! end: no message is lost by the swap.
+//! The services' processes: started, restarted after a crash, and what they report. [`swap`](super::swap) replaces one by
+//! another.
 
 use std::process::ExitStatus;
 
-use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Session;
-use crate::dev::declared::Consumer;
 use crate::dev::process::{Process, ProcessEvent, ProcessReport};
 use crate::dev::service::{Role, Service};
 use crate::dev::tracer::LogLine;
@@ -55,26 +51,7 @@ impl Session {
         let ProcessReport { service: name, number, event } = report;
         match event {
             ProcessEvent::Line(line) => self.line(&name, number, &line),
-            ProcessEvent::Ready(address) => {
-                let Some(service) = self.services.iter_mut().find(|service| service.name() == name) else { return };
-                let Some(next) = service.next.as_mut().filter(|process| process.number == number) else { return };
-                if self.stopping.is_some() || service.leaving {
-                    return;
-                }
-                next.address = Some(address);
-                let id = next.id;
-                let ms = next.started.elapsed().as_millis();
-                let replaced = service.promote();
-                if let Err(error) = self.point(&name).await {
-                    self.screen.notice(&format!("{error:#}"));
-                }
-                let more =
-                    json!({"service": name, "pid": id, "url": format!("http://{address}/"), "replaces": replaced});
-                let replaces = replaced.map(|old| format!(", replaces process {old}")).unwrap_or_default();
-                let text = format!("service {name}: ready on http://{address} after {ms} ms (process {id}{replaces})");
-                self.screen.status("service", "ready", more, &text);
-                self.settled_at_start(&name);
-            }
+            ProcessEvent::Ready(address) => self.swap(&name, number, address).await,
             ProcessEvent::Unready => {
                 self.screen.notice(&format!("service {name}: its process listens, but is not ready after two minutes"));
                 self.settled_at_start(&name);
@@ -155,35 +132,10 @@ impl Session {
     }
 
     /// Takes a service, which has started or failed to, from those that the banner waits for.
-    fn settled_at_start(&mut self, name: &str) {
+    pub(super) fn settled_at_start(&mut self, name: &str) {
         if let Some(awaited) = &mut self.awaited {
             awaited.remove(name);
             self.show_banner();
         }
-    }
-
-    /// Has the subscriptions of a service push to its current address.
-    pub(super) async fn point(&self, name: &str) -> Result<()> {
-        let Some(service) = self.services.iter().find(|service| service.name() == name) else { return Ok(()) };
-        let endpoint = service.endpoint();
-        for subscription in &self.topology.declared.subscriptions {
-            if subscription.consumer == Consumer::Service(name.to_owned()) {
-                self.admin.point(subscription, endpoint.as_deref()).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sets the endpoints of all subscriptions.
-    pub(super) async fn point_all(&self) -> Result<()> {
-        for subscription in &self.topology.declared.subscriptions {
-            if let Consumer::Endpoint(endpoint) = &subscription.consumer {
-                self.admin.point(subscription, Some(endpoint)).await?;
-            }
-        }
-        for service in &self.services {
-            self.point(service.name()).await?;
-        }
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::publisher_client::PublisherClient;
 use pb::subscriber_client::SubscriberClient;
 use serde_json::{Value, json};
-use tests::{Bus, PubSub, unique};
+use tests::{LocalPubSub, PubSub, unique};
 use tonic::Code;
 
 use super::channel;
@@ -26,7 +26,7 @@ async fn drain(bus: &PubSub, subscription: &str, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_seek_brings_back_what_was_not_acknowledged_and_what_came_later() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let id = unique("snapshot");
     let topic = bus.create_topic(&id).await;
     let subscription = bus.create_subscription(&id, &topic, json!({})).await;
@@ -67,7 +67,7 @@ async fn a_seek_brings_back_what_was_not_acknowledged_and_what_came_later() {
 
 #[tokio::test]
 async fn snapshots_are_created_read_listed_changed_and_deleted() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let (topic, subscription) = bus.create_topic_and_subscription("source").await;
     let (_, elsewhere) = bus.create_topic_and_subscription("elsewhere").await;
     let names = ["alpha", "beta"].map(|id| snapshot_name(&bus, id));
@@ -128,7 +128,7 @@ async fn snapshots_are_created_read_listed_changed_and_deleted() {
 
 #[tokio::test]
 async fn snapshots_work_over_grpc() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("snapshot")).await;
     bus.publish(&topic, b"open", &[]).await;
     let mut client = SubscriberClient::new(channel(bus).await);

@@ -290,7 +290,7 @@ async fn a_task_s_name_that_no_task_has_is_refused_at_the_start_and_in_the_plan(
 /// A file as PowerShell and spreadsheets write it, through the verb and the local Pub/Sub.
 #[tokio::test]
 async fn a_file_with_a_byte_order_mark_and_nulls_is_published_as_meant() {
-    let pubsub = tests::Bus::shared();
+    let pubsub = tests::LocalPubSub::shared();
     let topic = pubsub.create_topic(&unique("marked")).await;
     let subscription = pubsub.create_pull(&unique("marked"), &topic).await;
     let file = std::env::temp_dir().join(format!("{}-{}.ndjson", unique("marked"), std::process::id()));

@@ -3,7 +3,7 @@
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::publisher_client::PublisherClient;
 use serde_json::{Value, json};
-use tests::{Bus, unique};
+use tests::{LocalPubSub, unique};
 use tonic::Code;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
@@ -13,7 +13,7 @@ use super::channel;
 const BODY: &str = r#"{"messages": [{"data": "eA=="}]}"#;
 
 /// A publish over REST with these headers beside its content type.
-async fn publish(bus: &Bus, topic: &str, content_type: &str, headers: &[(&str, &str)]) -> (u16, Value, bool) {
+async fn publish(bus: &LocalPubSub, topic: &str, content_type: &str, headers: &[(&str, &str)]) -> (u16, Value, bool) {
     let mut request = reqwest::Client::new().post(format!("http://{}/v1/{topic}:publish", bus.host()));
     if !content_type.is_empty() {
         request = request.header("content-type", content_type);
@@ -28,7 +28,7 @@ async fn publish(bus: &Bus, topic: &str, content_type: &str, headers: &[(&str, &
 
 #[tokio::test]
 async fn a_page_of_a_browser_cannot_publish() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("pages")).await;
     let (json_type, port) = ("application/json", bus.host().rsplit(':').next().unwrap());
     let rebound = format!("attacker.example:{port}");
@@ -71,7 +71,7 @@ async fn a_page_of_a_browser_cannot_publish() {
 
 #[tokio::test]
 async fn every_path_and_method_refuses_a_page() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("paths")).await;
     for (method, path) in [
         ("GET", "/".to_owned()),
@@ -96,7 +96,7 @@ async fn every_path_and_method_refuses_a_page() {
 
 #[tokio::test]
 async fn grpc_refuses_a_page_and_what_is_no_grpc() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("pages")).await;
     let address = format!("http://{}", bus.host());
     let publish = || {

@@ -5,13 +5,13 @@ use std::ops::Deref;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use pubsub::Limits;
 use serde_json::{Value, json};
-use tests::{Bus, unique};
+use tests::{LocalPubSub, unique};
 
 use super::channel;
 
 #[tokio::test]
 async fn it_says_ok_and_serves_its_keys() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let get = async |path: &str| {
         let answer = reqwest::get(format!("http://{}{path}", bus.host())).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
@@ -35,7 +35,7 @@ fn only_loopback_addresses_are_served() {
 
 #[tokio::test]
 async fn resources_are_created_completed_read_listed_changed_and_deleted() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let names = ["alpha", "beta", "gamma"];
     for id in names {
         let topic = bus.topic_name(id);
@@ -94,7 +94,7 @@ async fn resources_are_created_completed_read_listed_changed_and_deleted() {
 
 #[tokio::test]
 async fn refusals_have_googles_statuses_and_words() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("refusals")).await;
     let push = bus.create_push(&unique("refusals-push"), &topic, "http://127.0.0.1:1/").await;
     let id = topic.rsplit('/').next().unwrap();
@@ -311,8 +311,8 @@ async fn refusals_have_googles_statuses_and_words() {
 
 #[tokio::test]
 async fn a_full_bus_refuses_until_there_is_room() {
-    let few = Bus::start_at("127.0.0.1:0", Limits { messages: 3, ..Limits::default() });
-    let little = Bus::start_at("127.0.0.1:0", Limits { bytes: 1 << 20, ..Limits::default() });
+    let few = LocalPubSub::start_at("127.0.0.1:0", Limits { messages: 3, ..Limits::default() });
+    let little = LocalPubSub::start_at("127.0.0.1:0", Limits { bytes: 1 << 20, ..Limits::default() });
     for (bus, data, count) in [(few, "eA==".to_owned(), 3), (little, "eHh4".repeat(100_000), 3)] {
         let (topic, subscription) = bus.create_topic_and_subscription("full").await;
         let publish = async || {
@@ -337,7 +337,7 @@ async fn a_full_bus_refuses_until_there_is_room() {
 
 #[tokio::test]
 async fn methods_that_are_not_here_are_unimplemented_over_grpc() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let channel = channel(bus).await;
     for (path, words) in [
         ("/google.pubsub.v1.Publisher/Nothing", "google.pubsub.v1.Publisher/Nothing"),
@@ -359,7 +359,7 @@ async fn methods_that_are_not_here_are_unimplemented_over_grpc() {
 
 #[tokio::test]
 async fn a_project_of_a_domain_has_a_colon_in_its_name() {
-    let bus = Bus::shared().deref().clone().in_project("example.com:project");
+    let bus = LocalPubSub::shared().deref().clone().in_project("example.com:project");
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("domain")).await;
     bus.publish(&topic, b"message", &[]).await;
     assert_eq!(&*bus.pull_one(&subscription).await.data, b"message");

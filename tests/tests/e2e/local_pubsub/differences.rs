@@ -4,7 +4,7 @@
 use std::pin::Pin;
 
 use serde_json::{Value, json};
-use tests::{Bus, Emulator, Endpoint, PubSub, unique};
+use tests::{Emulator, Endpoint, LocalPubSub, PubSub, unique};
 
 type Probe = for<'a> fn(&'a PubSub) -> Pin<Box<dyn Future<Output = Value> + 'a>>;
 
@@ -75,7 +75,7 @@ async fn the_emulator_differs_from_the_service_exactly_here() {
     ];
     for Difference { what, probe, local, emulator } in differences {
         assert_ne!(local, emulator, "{what}");
-        assert_eq!(probe(Bus::shared()).await, local, "{what}");
+        assert_eq!(probe(LocalPubSub::shared()).await, local, "{what}");
         if let Some(google) = Emulator::shared() {
             assert_eq!(probe(google).await, emulator, "{what}, Google's emulator");
         }

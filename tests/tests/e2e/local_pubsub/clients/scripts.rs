@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use tests::{Bus, Emulator, PubSub, find_node_modules, find_python, unique};
+use tests::{Emulator, LocalPubSub, PubSub, find_node_modules, find_python, unique};
 
 const PYTHON: &str = concat!(
     include_str!("python/client.py"),
@@ -42,14 +42,14 @@ const KEEP_ALIVES: &str = "idle";
 #[test]
 fn python_drives_the_local_pubsub() {
     if let Some(client) = python() {
-        client.passes_all_but(Bus::shared(), []);
+        client.passes_all_but(LocalPubSub::shared(), []);
     }
 }
 
 #[test]
 fn node_drives_the_local_pubsub() {
     if let Some(client) = node() {
-        client.passes_all_but(Bus::shared(), []);
+        client.passes_all_but(LocalPubSub::shared(), []);
     }
 }
 

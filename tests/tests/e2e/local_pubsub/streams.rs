@@ -3,7 +3,7 @@
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::subscriber_client::SubscriberClient;
 use serde_json::json;
-use tests::{Bus, unique};
+use tests::{LocalPubSub, unique};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
@@ -12,7 +12,7 @@ use super::channel;
 type Stream = (mpsc::UnboundedSender<pb::StreamingPullRequest>, Streaming<pb::StreamingPullResponse>);
 
 /// A stream that was opened with this request.
-async fn open(bus: &Bus, first: pb::StreamingPullRequest) -> Stream {
+async fn open(bus: &LocalPubSub, first: pb::StreamingPullRequest) -> Stream {
     let mut client = SubscriberClient::new(channel(bus).await);
     let (requests, mut sent) = mpsc::unbounded_channel();
     requests.send(first).unwrap();
@@ -33,7 +33,7 @@ fn first(subscription: &str) -> pb::StreamingPullRequest {
 }
 
 /// The status with which the local Pub/Sub ends a stream after its second request.
-async fn refusal(bus: &Bus, subscription: &str, later: pb::StreamingPullRequest) -> Status {
+async fn refusal(bus: &LocalPubSub, subscription: &str, later: pb::StreamingPullRequest) -> Status {
     let (requests, mut responses) = open(bus, first(subscription)).await;
     requests.send(later).unwrap();
     loop {
@@ -45,7 +45,7 @@ async fn refusal(bus: &Bus, subscription: &str, later: pb::StreamingPullRequest)
 
 #[tokio::test]
 async fn each_keep_alive_is_answered_with_the_properties_of_the_subscription() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     for (ordering, exactly_once) in [(false, false), (true, false), (false, true), (true, true)] {
         let id = unique("keep-alive");
         let topic = bus.create_topic(&id).await;
@@ -75,7 +75,7 @@ async fn each_keep_alive_is_answered_with_the_properties_of_the_subscription() {
 
 #[tokio::test]
 async fn a_later_request_may_not_set_what_the_first_sets() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("later")).await;
     let none = pb::StreamingPullRequest::default;
     for (field, later) in [
@@ -121,7 +121,7 @@ async fn a_later_request_may_not_set_what_the_first_sets() {
 
 #[tokio::test]
 async fn the_clients_trace_attributes_are_taken_and_no_other_reserved_name() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("trace")).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let attributes = [("googclient_traceparent", trace), ("googclient_tracestate", "a=b"), ("kind", "x")];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pubsub::{EventKind, Limits, NackReason};
 use serde_json::{Value, json};
-use tests::{Bus, PubSub, unique};
+use tests::{LocalPubSub, PubSub, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 on_every_pubsub!(
@@ -38,7 +38,7 @@ async fn nack(pubsub: &PubSub, subscription: &str, message: &Value) {
 
 #[tokio::test]
 async fn a_filter_lets_through_what_it_names() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("filtered")).await;
     let filter = json!({"filter": "attributes.kind = \"ticket\" AND NOT attributes:test"});
     let subscription = bus.create_subscription(&unique("filtered"), &topic, filter).await;
@@ -93,7 +93,7 @@ async fn a_key_waits_for_its_first_message_and_others_do_not(pubsub: &PubSub) {
 
 #[tokio::test]
 async fn a_refused_message_brings_back_the_rest_of_its_key_in_order() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("order")).await;
     let message = |data: &str| json!({"data": data, "orderingKey": "a"});
     bus.publish_messages(&topic, &["MQ==", "Mg==", "Mw=="].map(message)).await;
@@ -109,7 +109,7 @@ async fn a_refused_message_brings_back_the_rest_of_its_key_in_order() {
 
 #[tokio::test]
 async fn a_waiting_pull_gets_what_is_published_then() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (topic, subscription) = bus.create_topic_and_subscription(&unique("waiting")).await;
     let publish = async {
         bus.publish(&topic, b"late", &[]).await;
@@ -120,7 +120,7 @@ async fn a_waiting_pull_gets_what_is_published_then() {
 
 #[tokio::test]
 async fn refused_messages_wait_as_the_retry_policy_says() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("backoff")).await;
     let policy = json!({"retryPolicy": {"minimumBackoff": "600s", "maximumBackoff": "600s"}});
     let subscription = bus.create_subscription(&unique("backoff"), &topic, policy).await;
@@ -133,7 +133,7 @@ async fn refused_messages_wait_as_the_retry_policy_says() {
 
 #[tokio::test]
 async fn exactly_once_refuses_the_id_of_a_delivery_that_is_over() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("once")).await;
     let subscription =
         bus.create_subscription(&unique("once"), &topic, json!({"enableExactlyOnceDelivery": true})).await;
@@ -152,7 +152,7 @@ async fn exactly_once_refuses_the_id_of_a_delivery_that_is_over() {
 
 #[tokio::test]
 async fn a_seek_replays_what_was_kept() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("seek")).await;
     let update = json!({"topic": {"messageRetentionDuration": "600s"}, "updateMask": "messageRetentionDuration"});
     assert_eq!(bus.call("PATCH", &topic, &update).await.0, 200);
@@ -183,7 +183,7 @@ async fn a_seek_replays_what_was_kept() {
 
 #[tokio::test]
 async fn a_watcher_sees_each_step() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let (topic, subscription) = bus.create_topic_and_subscription("watched").await;
     bus.create_subscription("filtered", &topic, json!({"filter": "attributes:x"})).await;
     let mut events = bus.handle().events();
@@ -212,7 +212,7 @@ async fn a_watcher_sees_each_step() {
 
 #[tokio::test]
 async fn the_end_answers_who_waits_and_frees_the_port() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let host = bus.host().to_owned();
     let (_, subscription) = bus.create_topic_and_subscription("ends").await;
     let body = json!({"maxMessages": 1}).to_string();
@@ -228,5 +228,5 @@ async fn the_end_answers_who_waits_and_frees_the_port() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("{}\n"), "{answer}");
-    drop(Bus::start_at(&host, Limits::default()));
+    drop(LocalPubSub::start_at(&host, Limits::default()));
 }

@@ -9,7 +9,7 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::publisher_client::PublisherClient;
 use pb::subscriber_client::SubscriberClient;
 use serde_json::json;
-use tests::{Bus, PubSub, unique};
+use tests::{LocalPubSub, PubSub, unique};
 use tokio::sync::mpsc;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
@@ -227,7 +227,7 @@ async fn a_compressed_publish_is_read(pubsub: &PubSub) {
 
 #[tokio::test]
 async fn what_a_compressed_publish_becomes_is_bounded() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("wire")).await;
     let mut publisher = PublisherClient::new(channel(bus).await).send_compressed(CompressionEncoding::Gzip);
     let message = pb::PubsubMessage { data: vec![0; 64 << 20].into(), ..pb::PubsubMessage::default() };
@@ -238,7 +238,7 @@ async fn what_a_compressed_publish_becomes_is_bounded() {
 /// Both clients end a stream on which a keep-alive gets no response.
 #[tokio::test]
 async fn each_keep_alive_is_answered_with_what_the_subscription_is() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     for (exactly_once, ordered) in [(false, false), (true, true)] {
         let topic = bus.create_topic(&unique("wire")).await;
         let fields = json!({"enableExactlyOnceDelivery": exactly_once, "enableMessageOrdering": ordered});
@@ -277,7 +277,7 @@ async fn each_keep_alive_is_answered_with_what_the_subscription_is() {
 /// The clients read which acknowledgement failed, and whether for good, from the details of the error.
 #[tokio::test]
 async fn an_acknowledgement_that_comes_too_late_is_named() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("wire")).await;
     let fields = json!({"enableExactlyOnceDelivery": true});
     let subscription = bus.create_subscription(&unique("wire"), &topic, fields).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use pubsub::{EventKind, NackReason};
 use serde_json::{Value, json};
-use tests::{Bus, Endpoint, PubSub, unique};
+use tests::{Endpoint, LocalPubSub, PubSub, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn push_to(pubsub: &PubSub, endpoint: &Endpoint, mut fields: Value) -> (String, String) {
@@ -19,7 +19,7 @@ async fn push_to(pubsub: &PubSub, endpoint: &Endpoint, mut fields: Value) -> (St
 
 #[tokio::test]
 async fn a_wrapped_message_is_spelt_as_pubsub_spells_it() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let dead = bus.create_topic(&unique("dead")).await;
     let mut endpoint = Endpoint::start(|_| 204).await;
     let policy = json!({"deadLetterPolicy": {"deadLetterTopic": dead}, "enableMessageOrdering": true});
@@ -51,7 +51,7 @@ async fn a_wrapped_message_is_spelt_as_pubsub_spells_it() {
 
 #[tokio::test]
 async fn an_unwrapped_message_is_its_data_and_its_attributes_are_headers() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let mut endpoint = Endpoint::start(|_| 204).await;
     let unwrapped = json!({"pushConfig": {"noWrapper": {"writeMetadata": true}}, "enableMessageOrdering": true});
     let (topic, subscription) = push_to(bus, &endpoint, unwrapped).await;
@@ -80,7 +80,7 @@ async fn an_unwrapped_message_is_its_data_and_its_attributes_are_headers() {
 
 #[tokio::test]
 async fn an_eventarc_trigger_sends_a_cloud_event_with_a_token() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let mut endpoint = Endpoint::start(|_| 204).await;
     let token = json!({"pushConfig": {"oidcToken": {"serviceAccountEmail": "sa@p.iam.gserviceaccount.com"}}});
     let (topic, subscription) = push_to(bus, &endpoint, token).await;
@@ -113,7 +113,7 @@ async fn an_eventarc_trigger_sends_a_cloud_event_with_a_token() {
 
 #[tokio::test]
 async fn five_statuses_are_acks_and_all_others_bring_the_message_again() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let mut events = bus.handle().events();
     for status in [200, 201, 202, 204, 203, 301, 400, 404, 429, 500] {
         let mut left = 1;
@@ -146,7 +146,7 @@ async fn five_statuses_are_acks_and_all_others_bring_the_message_again() {
 /// HTTP has another answer follow 102; Pub/Sub does not wait for it.
 #[tokio::test]
 async fn processing_is_an_ack() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let topic = bus.create_topic("topic").await;
@@ -162,7 +162,7 @@ async fn processing_is_an_ack() {
 
 #[tokio::test]
 async fn poison_becomes_a_dead_letter_and_delays_no_other_message() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (dead, dead_subscription) = bus.create_topic_and_subscription(&unique("dead")).await;
     let attempts = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&attempts);
@@ -194,7 +194,7 @@ async fn poison_becomes_a_dead_letter_and_delays_no_other_message() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_yet_gets_everything_later() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let mut endpoint = Endpoint::start(|_| 204).await;
     let unreachable = format!("http://127.0.0.1:{}/", tests::free_port());
     let id = unique("later");

@@ -3,7 +3,7 @@
 use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use iam::iam_policy_client::IamPolicyClient;
 use serde_json::{Value, json};
-use tests::{Bus, unique};
+use tests::{LocalPubSub, unique};
 use tonic::Code;
 
 use super::channel;
@@ -18,7 +18,7 @@ fn policy(role: &str, member: &str, etag: &Value) -> Value {
 
 #[tokio::test]
 async fn policies_are_read_changed_and_written() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let id = unique("policies");
     let (topic, subscription) = bus.create_topic_and_subscription(&id).await;
     let snapshot = format!("projects/{}/snapshots/{id}", bus.project());
@@ -66,7 +66,7 @@ async fn policies_are_read_changed_and_written() {
 
 #[tokio::test]
 async fn what_is_no_policy_is_refused() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("policies")).await;
     let missing = bus.topic_name("missing");
     let conditional = json!({"policy": {"version": 1, "bindings": [
@@ -96,7 +96,7 @@ async fn what_is_no_policy_is_refused() {
 
 #[tokio::test]
 async fn the_iam_service_of_grpc_has_the_same_policies() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let topic = bus.create_topic(&unique("policies")).await;
     let mut client = IamPolicyClient::new(channel(bus).await);
     let get = iam::GetIamPolicyRequest { resource: topic.clone(), options: None };

@@ -3,13 +3,13 @@
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::subscriber_client::SubscriberClient;
 use serde_json::{Value, json};
-use tests::{Bus, unique};
+use tests::{LocalPubSub, unique};
 use tonic::Code;
 
 use super::channel;
 
 /// A push subscription with everything set, and a dead-letter topic.
-async fn full(bus: &Bus) -> (String, Value) {
+async fn full(bus: &LocalPubSub) -> (String, Value) {
     let id = unique("masks");
     let (topic, dead) = (bus.create_topic(&id).await, bus.create_topic(&format!("{id}-dead")).await);
     let fields = json!({
@@ -28,7 +28,7 @@ async fn full(bus: &Bus) -> (String, Value) {
 
 #[tokio::test]
 async fn a_field_of_a_field_is_changed_alone_in_either_spelling() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let wrapper = json!({"pushConfig": {"noWrapper": {"writeMetadata": true}}});
     for (paths, changed, pointer, expected) in [
         (
@@ -98,7 +98,7 @@ async fn a_field_of_a_field_is_changed_alone_in_either_spelling() {
 
 #[tokio::test]
 async fn masks_of_grpc_are_those_of_rest() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let mut client = SubscriberClient::new(channel(bus).await);
     let mut update = async |name: &str, path: &str| {
         let push_config = pb::PushConfig { push_endpoint: "http://127.0.0.1:3/".into(), ..Default::default() };
@@ -127,7 +127,7 @@ async fn masks_of_grpc_are_those_of_rest() {
 
 #[tokio::test]
 async fn paths_that_name_nothing_or_what_cannot_change_are_refused_by_name() {
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let (name, created) = full(bus).await;
     let topic = created["topic"].as_str().unwrap().to_owned();
     for path in [

@@ -11,7 +11,7 @@ use google_cloud_pubsub::client::{BasePublisher, Subscriber, SubscriptionAdmin, 
 use google_cloud_pubsub::model::{DeadLetterPolicy, Message, Subscription};
 use google_cloud_pubsub::subscriber::handler::Handler;
 use serde_json::Value;
-use tests::{Bus, gcloud, unique};
+use tests::{LocalPubSub, gcloud, unique};
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -19,7 +19,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn gcloud_drives_it() {
-    let bus = Bus::start();
+    let bus = LocalPubSub::start();
     let Some(gcloud) = gcloud(&bus) else { return };
     let run = |line: &[&str]| -> Value {
         let output = gcloud(line);
@@ -45,7 +45,7 @@ fn gcloud_drives_it() {
 #[tokio::test]
 async fn the_official_rust_client_drives_it() {
     function::clients::use_ring();
-    let bus = Bus::shared();
+    let bus = LocalPubSub::shared();
     let endpoint = format!("http://{}", bus.host());
     let anonymous = || anonymous::Builder::new().build();
     let topics = TopicAdmin::builder().with_endpoint(&endpoint).with_credentials(anonymous()).build().await.unwrap();

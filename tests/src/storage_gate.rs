@@ -23,7 +23,7 @@ use crate::http::client;
 /// `ifGenerationMatch` on deletes is checked here, one delete at a time: fake-gcs-server 1.54 deletes whatever
 /// generation there is. On multipart uploads it holds, also where they race.
 #[derive(Debug)]
-pub struct Gate {
+pub struct StorageGate {
     host: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -39,7 +39,7 @@ struct Shared {
     deletes: tokio::sync::Mutex<()>,
 }
 
-impl Gate {
+impl StorageGate {
     /// Opens one.
     ///
     /// # Panics
@@ -87,7 +87,7 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for StorageGate {
     fn drop(&mut self) {
         self.task.abort();
     }

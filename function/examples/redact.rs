@@ -1,4 +1,4 @@
-//! A task of one's own: takes e-mail addresses and long numbers out of texts before they go anywhere else.
+//! A task of your own: removes e-mail addresses and long numbers from texts before they go anywhere else.
 //!
 //! ```text
 //! cargo run --example redact

@@ -17,8 +17,8 @@
 //! # What a batch holds
 //!
 //! Messages of one task, up to `MAX_BATCH_TOKENS` of them in cost. Short and long messages share the time, so that
-//! neither waits for all of the other (`queue`). A message that may have ended a process before runs alone
-//! (`poison`).
+//! neither waits for all of the other (`queue`). A message that may have ended a process before runs alone, and in a
+//! process that has just started not before it has to (`poison`).
 //!
 //! # What a sender is told
 //!
@@ -60,13 +60,15 @@ mod watchdog;
 mod worker;
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
 use crate::{Message, Outcome};
+use poison::Quarantine;
+pub(crate) use poison::Released;
 use pool::Pool;
 use queue::Ticket;
 
@@ -92,7 +94,7 @@ pub(crate) struct Limits {
 /// an outcome borrows the batcher, so at that time no outcome is wanted any more.
 pub(crate) struct Batcher {
     pool: Arc<Pool>,
-    started: Instant,
+    quarantine: Quarantine,
 }
 
 impl Batcher {
@@ -105,7 +107,7 @@ impl Batcher {
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        Ok(Self { pool: Pool::start(tasks, limits, metrics)?, started: Instant::now() })
+        Ok(Self { pool: Pool::start(tasks, limits, metrics)?, quarantine: Quarantine::new() })
     }
 
     /// `Overloaded` if the queue has no room for a message of average cost. Then there is no reason to find out what
@@ -119,12 +121,10 @@ impl Batcher {
         self.pool.is_live()
     }
 
-    /// Keeps messages apart that may have ended a process, where this one may follow upon it.
-    pub(crate) async fn hold_back(&self, message: &Message) {
-        let delay = poison::delay(message, self.started.elapsed());
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
+    /// Holds back a message that may end the process, if this process may have replaced one that a message has ended.
+    /// The returned value has to be kept until the message has its outcome.
+    pub(crate) async fn hold_back(&self, message: &Message) -> Released<'_> {
+        self.quarantine.hold(message).await
     }
 
     /// Queues accepted work and waits for its outcome. `attempt` is the message's delivery attempt, where the

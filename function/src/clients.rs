@@ -21,7 +21,7 @@ pub use write_once::{generation, write_once};
 
 /// How long one publish or write may take, retries included: less than Pub/Sub's shortest acknowledgement deadline, 10
 /// s.
-pub const DEADLINE: Duration = Duration::from_secs(8);
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Objects up to this many bytes are sent in one request. Everything written here is in memory already, so a resumable
 /// upload would only add a round trip; emulators also ignore preconditions on resumable uploads.
@@ -65,16 +65,17 @@ pub struct Clients {
 pub struct ClientError {
     service: &'static str,
     variable: &'static str,
-    cause: String,
+    #[source]
+    cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Clients {
     /// Clients for these endpoints; none is built yet.
     pub fn new(cloud: Cloud) -> Self {
-        Self::with_deadline(cloud, DEADLINE)
+        Self::with_deadline(cloud, DEFAULT_DEADLINE)
     }
 
-    /// The same with another bound than [`DEADLINE`] on each publish and write.
+    /// The same with another bound than [`DEFAULT_DEADLINE`] on each publish and write.
     pub fn with_deadline(cloud: Cloud, deadline: Duration) -> Self {
         Self { cloud, deadline, pubsub: OnceCell::new(), storage: OnceCell::new() }
     }
@@ -97,7 +98,7 @@ impl Clients {
             builder.build().await.map_err(|error| ClientError {
                 service: "Pub/Sub",
                 variable: "PUBSUB_EMULATOR_HOST",
-                cause: error.to_string(),
+                cause: error.into(),
             })
         };
         self.pubsub.get_or_try_init(build).await
@@ -116,7 +117,7 @@ impl Clients {
         let failed = |error: google_cloud_gax::client_builder::Error| ClientError {
             service: "Pub/Sub",
             variable: "PUBSUB_EMULATOR_HOST",
-            cause: error.to_string(),
+            cause: error.into(),
         };
         Ok((subscriber.build().await.map_err(failed)?, admin.build().await.map_err(failed)?))
     }
@@ -131,7 +132,7 @@ impl Clients {
         let credentials = ApplicationDefault::default().build().map_err(|error| ClientError {
             service: "Cloud Storage",
             variable: "STORAGE_EMULATOR_HOST",
-            cause: error.to_string(),
+            cause: error.into(),
         })?;
         Ok(("https://storage.googleapis.com".to_owned(), credentials))
     }
@@ -155,7 +156,7 @@ impl Clients {
             builder.build().await.map_err(|error| ClientError {
                 service: "Cloud Storage",
                 variable: "STORAGE_EMULATOR_HOST",
-                cause: error.to_string(),
+                cause: error.into(),
             })
         };
         self.storage.get_or_try_init(build).await

@@ -54,7 +54,7 @@ pub struct Config {
     /// declares when K_SERVICE is set, or with --pull from Pub/Sub itself, not from an emulator]
     ///
     /// For results that go to a topic or to stdout. Results in a bucket are a record themselves.
-    #[arg(long, env, value_name = "PLACE")]
+    #[arg(long, env, value_name = "LOCATION")]
     pub ledger: Option<LedgerLocation>,
     /// After how many seconds a claim in the ledger whose work was not completed is taken over [default: twice the
     /// service's timeout and at least 60, and for one that declares no timeout 600]
@@ -97,7 +97,7 @@ pub struct Config {
     #[arg(long, env, value_delimiter = ',', value_name = "EMAILS")]
     pub auth_emails: Option<Vec<String>>,
     /// The keys that tokens are signed with: https://, or http:// on this machine
-    #[arg(long, env, default_value = GOOGLE_KEYS, value_name = "URL", value_parser = keys_url)]
+    #[arg(long, env, default_value = GOOGLE_KEYS_URL, value_name = "URL", value_parser = keys_url)]
     pub auth_keys_url: String,
     /// Largest request body in bytes; a Pub/Sub push is at most 13.4 MB and its attributes
     #[arg(long, env, default_value_t = 15 << 20, value_name = "BYTES", value_parser = at_least_one)]
@@ -118,7 +118,7 @@ pub struct Config {
 }
 
 /// The keys of Google's identity tokens.
-pub const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
+pub const GOOGLE_KEYS_URL: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
 fn keys_url(text: &str) -> Result<String, String> {
     crate::auth::check_url(text).map(|()| text.to_owned())
@@ -199,8 +199,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

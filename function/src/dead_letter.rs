@@ -64,7 +64,7 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// `topic` is `projects/P/topics/T`. Nothing connects yet.
     pub fn new(topic: &str, clients: &Arc<Clients>) -> Result<Self, DestinationError> {
-        check_topic(topic).map_err(|why| DestinationError::new(topic, why))?;
+        check_topic(topic).map_err(|error| DestinationError::new(topic, error.to_string()))?;
         Ok(Self { topic: Topic::new(topic, clients), store: None })
     }
 

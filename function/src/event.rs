@@ -11,7 +11,7 @@
 //! | anything else | Pub/Sub push wrapper, `{"message":{…},"subscription":…}` |
 //!
 //! A CloudEvent of Pub/Sub's own type ([`PUBSUB_TYPE`], which Eventarc sends) holds the push wrapper: the message
-//! inside is the message, while the event's id and source win. In a CloudEvent of any other type the data is the
+//! inside is the message, with the id and the source of the event. In a CloudEvent of any other type the data is the
 //! payload and the extensions are the attributes.
 //!
 //! A field that may be missing may be `null` as well, an attribute and an extension too. A byte-order mark before JSON

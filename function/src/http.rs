@@ -56,7 +56,7 @@ use response::EventResponse;
 use trace_context::trace_context;
 
 /// The forms of events that `POST /` takes, for the page.
-const FORMS: [&str; 5] = [
+const EVENT_FORMS: [&str; 5] = [
     "CloudEvents binary mode",
     "CloudEvents structured mode",
     "CloudEvents batch",
@@ -92,7 +92,7 @@ async fn page(State(app): State<Arc<App>>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "tasks": app.pipeline.task_names(),
         "model": app.model,
-        "forms": FORMS,
+        "forms": EVENT_FORMS,
     }))
     .into_response()
 }

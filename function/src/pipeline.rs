@@ -217,12 +217,12 @@ impl Pipeline {
         {
             return TaskRun::unfinished(refusal, permit);
         }
-        self.batcher.hold_back(message).await;
+        // Held until the message has its outcome, as are the tokens of the queue below.
+        let _released = self.batcher.hold_back(message).await;
         let work = match accept(&self.payloads, &self.tasks, task, message).await {
             Ok(work) => work,
             Err(outcome) => return TaskRun::unfinished(outcome, permit),
         };
-        // Held until the work has run.
         let _queue_tokens = match when_full {
             WhenFull::Wait(permits) => permits.acquire(work.cost).await,
             WhenFull::Refuse => None,

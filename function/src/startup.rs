@@ -72,7 +72,7 @@ impl Function {
         let (config, ignored_host) = Config::read();
         telemetry::start(config.log_format());
         if let Some(host) = ignored_host {
-            tracing::warn!(host, "the variable HOST is no IP address, so it is ignored; the default address is used");
+            tracing::warn!(host, "ignoring the variable HOST: expected an IP address");
         }
         let runtime = runtime().map_err(StartError::system("starting the runtime"));
         let ended = runtime.and_then(|runtime| {

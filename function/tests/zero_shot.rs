@@ -1,7 +1,5 @@
 //! What zero-shot `classify` scores on a small set of texts.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

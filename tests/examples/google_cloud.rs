@@ -5,8 +5,8 @@
 //! . target/google-cloud.env && cargo xtask deploy --yes
 //! ```
 //!
-//! It plays a new project: no API is enabled, and no service agent exists. It runs until it is interrupted, and needs what the
-//! end-to-end tests need: the Pub/Sub emulator and fake-gcs-server.
+//! It plays a new project: no API is enabled, and no service agent exists. It runs until it is interrupted, and needs
+//! what the end-to-end tests need: the Pub/Sub emulator and fake-gcs-server.
 
 use tests::{Emulator, Google, Storage};
 

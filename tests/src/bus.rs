@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 use crate::PubSub;
 
-/// A running local Pub/Sub on a thread and a runtime of its own, so that tests with a runtime each can share it; ends when
-/// dropped. Derefs to what can be done with it.
+/// A running local Pub/Sub on a thread and a runtime of its own, so that tests with a runtime each can share it; ends
+/// when dropped. Derefs to what can be done with it.
 #[derive(Debug)]
 pub struct Bus {
     pubsub: PubSub,

@@ -1,7 +1,8 @@
 //! Google's descriptions of its APIs (discovery documents), and requests checked against them.
 //!
-//! The format: <https://developers.google.com/discovery/v1/reference/apis>. The documents are those that the Python package
-//! google-api-python-client carries, in `target/tools/discovery/VERSION`, fetched with pip when they are not there.
+//! The format: <https://developers.google.com/discovery/v1/reference/apis>. The documents are those that the Python
+//! package google-api-python-client carries, in `target/tools/discovery/VERSION`, fetched with pip when they are not
+//! there.
 
 mod fetch;
 mod schema;

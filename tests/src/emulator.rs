@@ -15,7 +15,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts one on a free port, which takes about 2.5 s; `None` where a part is missing (see the crate's documentation).
+    /// Starts one on a free port, which takes about 2.5 s; `None` where a part is missing (see the crate's
+    /// documentation).
     pub fn start() -> Option<Self> {
         found("Pub/Sub emulator", Self::try_start(free_port()))
     }

@@ -92,7 +92,8 @@ impl Function {
         answer.unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    /// The value of a metric without labels, or of one with these: `queue_tokens`, `messages_total{task="embed",outcome="done"}`.
+    /// The value of a metric without labels, or of one with these: `queue_tokens`,
+    /// `messages_total{task="embed",outcome="done"}`.
     pub async fn metric(&self, sample: &str) -> Option<f64> {
         let text = self.get("/metrics").await.text().await.unwrap_or_else(|error| panic!("GET /metrics: {error}"));
         text.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())

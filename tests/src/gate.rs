@@ -20,8 +20,8 @@ use crate::http::client;
 
 /// A proxy in front of a [`Storage`], on the runtime of a test; ends when dropped.
 ///
-/// `ifGenerationMatch` on deletes is checked here, one delete at a time: fake-gcs-server 1.54 deletes whatever generation there
-/// is. On multipart uploads it holds, also where they race.
+/// `ifGenerationMatch` on deletes is checked here, one delete at a time: fake-gcs-server 1.54 deletes whatever
+/// generation there is. On multipart uploads it holds, also where they race.
 #[derive(Debug)]
 pub struct Gate {
     host: String,

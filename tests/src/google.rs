@@ -1,8 +1,8 @@
 //! Google Cloud as a deployment sees it: state, long-running operations, etags, and what is only true after a while.
 //!
-//! Cloud Run, Eventarc, IAM, Secret Manager, Service Usage and Resource Manager live in this process; Pub/Sub and Cloud Storage are proxies that
-//! add what the stand-ins behind them lack. Time passes with requests: an operation is done after so many looks at it or at its
-//! resource, so nothing here waits for a clock.
+//! Cloud Run, Eventarc, IAM, Secret Manager, Service Usage and Resource Manager live in this process; Pub/Sub and
+//! Cloud Storage are proxies that add what the stand-ins behind them lack. Time passes with requests: an operation is
+//! done after so many looks at it or at its resource, so nothing here waits for a clock.
 
 mod account;
 mod agent;
@@ -54,9 +54,9 @@ pub struct Google {
 
 /// Methods panic when the stand-in itself fails.
 impl Google {
-    /// Starts one in front of the Pub/Sub and the Cloud Storage at these `HOST:PORT`, with a new project in which no API is
-    /// enabled but Service Usage and Cloud Storage; `None` where Google's API descriptions are missing (see the crate's
-    /// documentation).
+    /// Starts one in front of the Pub/Sub and the Cloud Storage at these `HOST:PORT`, with a new project in which no
+    /// API is enabled but Service Usage and Cloud Storage; `None` where Google's API descriptions are missing (see
+    /// the crate's documentation).
     pub fn start(pubsub: &str, storage: &str) -> Option<Self> {
         Self::start_as(pubsub, storage, Behaviour::default())
     }
@@ -152,7 +152,8 @@ impl Google {
         log.mutating = 0;
     }
 
-    /// Requests that Google would not have understood: a path, parameter or field that its API descriptions do not have.
+    /// Requests that Google would not have understood: a path, parameter or field that its API descriptions do not
+    /// have.
     pub fn violations(&self) -> Vec<String> {
         self.shared.log.lock().unwrap_or_else(PoisonError::into_inner).violations.clone()
     }
@@ -177,15 +178,15 @@ impl Google {
         self.shared.denied.lock().unwrap_or_else(PoisonError::into_inner).insert(permission.to_owned());
     }
 
-    /// Everything that a deployment made, by its full name: services, triggers, service accounts, IAM policies, buckets with the
-    /// names of their objects, topics and subscriptions. Etags, times, generations and what else the server draws are left out,
-    /// so that two states compare.
+    /// Everything that a deployment made, by its full name: services, triggers, service accounts, IAM policies,
+    /// buckets with the names of their objects, topics and subscriptions. Etags, times, generations and what else the
+    /// server draws are left out, so that two states compare.
     pub fn snapshot(&self) -> Value {
         let snapshot = self.with_state(|state| Box::pin(async move { state.snapshot().await }));
         snapshot.unwrap_or_else(|error| panic!("no snapshot: {error}"))
     }
 
-    /// The pushes and triggers whose tokens nobody can sign, because Pub/Sub's agent lacks its role on their account.
+    /// The pushes and triggers whose tokens cannot be signed, because Pub/Sub's agent lacks its role on their account.
     pub fn undeliverable(&self) -> Vec<String> {
         let found = self.with_state(|state| Box::pin(async move { state.undeliverable().await }));
         found.unwrap_or_else(|error| panic!("the subscriptions cannot be listed: {error}"))

@@ -1,4 +1,5 @@
-//! What the end-to-end tests are made of: the built binary, and stand-ins for Google Cloud, started on free ports, gone with the test process.
+//! What the end-to-end tests are made of: the built binary, and stand-ins for Google Cloud, started on free ports,
+//! gone with the test process.
 //!
 //! - [`Function`]: the built binary
 //! - [`Bus`]: the local Pub/Sub
@@ -7,13 +8,14 @@
 //! - [`Storage`]: fake-gcs-server for Cloud Storage; [`Gate`] in front of it: outages, counts, preconditions on deletes
 //! - [`Proxy`]: what stands between the function and one of these, and makes trouble
 //! - [`xtask`]: the built `cargo xtask`
-//! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the two above behind it;
-//!   checks every request against Google's API descriptions, records it, and makes it fail on demand
+//! - [`Google`]: Cloud Run, Eventarc, IAM, Service Usage and Resource Manager with state, in this process, and the
+//!   two above behind it; checks every request against Google's API descriptions, records it, and makes it fail on
+//!   demand
 //! - [`tar_gz`], [`zip()`]: archives to deploy
 //! - [`PubSub`]: what a test does with a Pub/Sub: create, publish, pull; speaks REST to any of them
 //!
-//! Where a part is missing, [`Emulator::shared`], [`Storage::shared`] and [`Google::start`] print why and return `None`, and the test is
-//! skipped; with `REQUIRE_STAND_INS=1` that is a failure.
+//! Where a part is missing, [`Emulator::shared`], [`Storage::shared`] and [`Google::start`] print why and return
+//! `None`, and the test is skipped; with `REQUIRE_STAND_INS=1` that is a failure.
 
 mod archive;
 mod bus;

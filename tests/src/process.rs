@@ -32,7 +32,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `program` and waits until `GET path` on the port answers 200.
     pub(crate) fn start(program: &[String], port: u16, path: &str) -> Result<Self, String> {
-        const PATIENCE: Duration = Duration::from_secs(60);
+        const START_TIMEOUT: Duration = Duration::from_secs(60);
         let line = program.join(" ");
         let mut guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
@@ -49,8 +49,8 @@ impl Process {
             if let Ok(Some(status)) = process.guard.try_wait() {
                 return Err(format!("`{line}` ended with {status} before it was ready"));
             }
-            if start.elapsed() > PATIENCE {
-                return Err(format!("`{line}` was not ready in {PATIENCE:?}"));
+            if start.elapsed() > START_TIMEOUT {
+                return Err(format!("`{line}` was not ready in {START_TIMEOUT:?}"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -78,8 +78,8 @@ fn answers(port: u16, path: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-/// A port of this machine that is free at this moment, and that no outgoing connection gets while whoever listens there is
-/// being restarted: Linux takes those from 32768 on.
+/// A port of this machine that is free at this moment. No outgoing connection gets it while the process that listens
+/// there is being restarted: Linux takes the ports of those from 32768 on.
 ///
 /// # Panics
 ///
@@ -88,7 +88,7 @@ pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 16_384;
     const COUNT: u32 = 16_384;
-    // Test processes that run at the same time begin at different places.
+    // Test processes that run at the same time begin at different ports.
     let start = std::process::id().wrapping_mul(257);
     let ports = (0..COUNT).map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
     let mut ports = ports.filter_map(|port| u16::try_from(port).ok());
@@ -127,7 +127,8 @@ pub(crate) fn build(binary: &str) -> PathBuf {
     // target/PROFILE/deps/test
     let folder = test.ancestors().nth(2).unwrap_or(&test).to_owned();
     let mut build = Command::new(env!("CARGO"));
-    // What `cargo test --workspace` has built already, with the same features: a package alone would be built with others.
+    // What `cargo test --workspace` has built already, with the same features: a package alone would be built with
+    // others.
     build.args(["build", "--quiet", "--workspace", "--bins", "--tests"]);
     if folder.ends_with("release") {
         build.arg("--release");

@@ -38,11 +38,12 @@ impl std::error::Error for Broken {}
 pub enum Trouble {
     /// They go through.
     None,
-    /// They are answered with this status in place of the service: 403, 404, 429 or 503; in gRPC the code that stands for it.
+    /// They are answered with this status, and do not reach the service: 403, 404, 429 or 503; in gRPC with the code
+    /// for it.
     Refuse(u16),
     /// They go through after this time.
     Delay(Duration),
-    /// They go through, and the answer is lost: 503 or `UNAVAILABLE` comes in its place.
+    /// They reach the service, and its answer is lost: it is replaced by 503 or `UNAVAILABLE`.
     LoseAnswer,
     /// Connections are cut, and no other ones accepted.
     Cut,
@@ -69,7 +70,8 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Starts one before `upstream`, `HOST:PORT`. Trouble is for requests whose path contains `target`; a cut is for all.
+    /// Starts one before `upstream`, `HOST:PORT`. Trouble is for requests whose path contains `target`; a cut is for
+    /// all.
     ///
     /// # Panics
     /// When there is no free port.
@@ -209,8 +211,8 @@ impl Shared {
     }
 }
 
-/// The answer of a service that refuses: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>, a response without
-/// messages, or a status.
+/// The answer of a service that refuses: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>, a response
+/// without messages, or a status.
 fn refusal(status: u16, grpc: bool) -> Response<Body> {
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     if grpc {

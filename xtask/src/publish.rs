@@ -25,7 +25,7 @@ use input::{NewMessage, Source};
 use report::PublishReport;
 
 /// Messages that are read ahead.
-const READ_AHEAD: usize = 4;
+const MAX_READ_AHEAD_MESSAGES: usize = 4;
 
 pub(crate) fn run(arguments: &Publish) -> Result<()> {
     let pubsub = PubSubClient::find(&arguments.target)?;
@@ -59,7 +59,7 @@ async fn publish(
 ) -> Result<()> {
     let publisher: Publisher = pubsub.publisher().await?.publisher(topic).build();
     let mut claims = Claims::new(pubsub);
-    let (send, mut items) = mpsc::channel::<Result<NewMessage>>(READ_AHEAD);
+    let (send, mut items) = mpsc::channel::<Result<NewMessage>>(MAX_READ_AHEAD_MESSAGES);
     // Not joined: the thread may be blocked on standard input after everything else has ended.
     std::thread::spawn(move || source.each(|item| send.blocking_send(item).is_ok()));
     let mut pace = pace(arguments.rate);

@@ -1,8 +1,8 @@
 //! The quantised model file, read in place.
 //!
-//! The container is [safetensors](https://huggingface.co/docs/safetensors): a JSON header, then the tensors. On top of that
-//! format every tensor starts at a multiple of 64 bytes, so that a vector load never spans two cache lines, and linear layers
-//! are stored in the order that the kernels read ([`Linear::weight`]). Numbers are little-endian.
+//! The container is [safetensors](https://huggingface.co/docs/safetensors): a JSON header, then the tensors. On top
+//! of that format every tensor starts at a multiple of 64 bytes, so that a vector load never spans two cache lines,
+//! and linear layers are stored in the order that the kernels read ([`Linear::weight`]). Numbers are little-endian.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -3,10 +3,12 @@
 use super::format::{Block, Layer, Pooling, Weights};
 use super::kernels::{Activation, Head, Isa, Rows};
 
-/// Number of tokens whose feed-forward part is computed at a time, so that its intermediate values stay in the L2 cache.
+/// Number of tokens whose feed-forward part is computed at a time, so that its intermediate values stay in the L2
+/// cache.
 pub(super) const TILE_TOKENS: usize = 96;
 
-/// Memory of one thread's forward passes, kept from pass to pass. Grows with the tokens of a pass, see [`super::CHUNK_TOKENS`].
+/// Memory of one thread's forward passes, kept from pass to pass. Grows with the tokens of a pass, see
+/// [`super::CHUNK_TOKENS`].
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// `[tokens][hidden]`
@@ -41,7 +43,7 @@ impl Weights<'_> {
         lengths.extend(sequences.iter().map(|s| s.len()));
         let tokens: usize = lengths.iter().sum();
         resize(x, tokens * h);
-        self.look_up(isa, places(sequences), x, work);
+        self.look_up(isa, positioned_tokens(sequences), x, work);
         for block in &self.blocks {
             let Work { y, wide, rows, head, .. } = work;
             let qkv = resize(wide, tokens * 3 * h);
@@ -53,10 +55,10 @@ impl Weights<'_> {
         self.pool(isa, lengths, x, out);
     }
 
-    /// The embeddings of `places`, pairs of position and token, after their norm. `x`: `[places][hidden]`.
-    pub(super) fn look_up(&self, isa: Isa, places: impl Iterator<Item = (usize, u32)>, x: &mut [f32], work: &mut Work) {
+    /// The embeddings of `tokens`, pairs of position and token, after their norm. `x`: `[tokens][hidden]`.
+    pub(super) fn look_up(&self, isa: Isa, tokens: impl Iterator<Item = (usize, u32)>, x: &mut [f32], work: &mut Work) {
         let h = self.metadata.config.hidden_size;
-        for ((position, token), row) in places.zip(x.chunks_exact_mut(h)) {
+        for ((position, token), row) in tokens.zip(x.chunks_exact_mut(h)) {
             let token = token as usize;
             row.fill(0.0);
             isa.add_scaled(&self.words.rows[token * h..][..h], self.words.scale[token], row);
@@ -69,8 +71,8 @@ impl Weights<'_> {
         isa.add_norm(x, zero, norm.gamma, norm.beta, self.metadata.config.layer_norm_eps);
     }
 
-    /// The rest of a layer, which treats each token independently. `x`: `[tokens][hidden]`, the layer's input, then its output;
-    /// `work.y`: the output of attention.
+    /// The rest of a layer, which treats each token independently. `x`: `[tokens][hidden]`, the layer's input, then
+    /// its output; `work.y`: the output of attention.
     pub(super) fn after_attention(&self, isa: Isa, block: &Block<'_>, x: &mut [f32], work: &mut Work) {
         let config = &self.metadata.config;
         let (h, m, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
@@ -105,7 +107,7 @@ impl Weights<'_> {
 }
 
 /// Position and token id of every token of `sequences`, end to end.
-pub(super) fn places(sequences: &[&[u32]]) -> impl Iterator<Item = (usize, u32)> {
+pub(super) fn positioned_tokens(sequences: &[&[u32]]) -> impl Iterator<Item = (usize, u32)> {
     sequences.iter().flat_map(|s| s.iter().copied().enumerate())
 }
 

@@ -1,5 +1,4 @@
 //! Damaged models, tokenizers and texts. How it is run: the crate `fuzz`.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -80,8 +79,8 @@ fn join(header: &[u8], data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header, data].concat()
 }
 
-/// Damage to a safetensors file: to its header, its data, and the whole. The header is given its right length before the last,
-/// else hardly any would get further.
+/// Damage to a safetensors file: to its header, its data, and the whole. The header is given its right length before
+/// the last, else hardly any would get further.
 type File = (Damaged, Hits, Option<Hits>);
 
 fn file((header, data, whole): &File, seeds: &[&[u8]]) -> Vec<u8> {
@@ -161,8 +160,8 @@ fn model_files_compute_or_are_refused() {
     let embedded = join(split(embedded).0, &[]);
     let seeds = [&small[..], &embedded];
     fuzz::check!().with_test_time(fuzz::BRIEFLY).with_iterations(fuzz::INPUTS).with_type().for_each(|damage: &File| {
-        let (bytes, place) = aligned(&file(damage, &seeds));
-        let Ok(weights) = Weights::read(&bytes[place]) else { return };
+        let (bytes, range) = aligned(&file(damage, &seeds));
+        let Ok(weights) = Weights::read(&bytes[range]) else { return };
         let Ok(tokenizer) = weights.tokenizer(weights.vocabulary.to_vec().into()) else { return };
         let tokens = encode(&tokenizer, "ab! abc", weights.metadata.max_tokens);
         for isa in Isa::available() {

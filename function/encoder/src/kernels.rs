@@ -1,10 +1,11 @@
 //! The inner loops of the encoder, compiled for each instruction set and chosen at run time.
 //!
-//! This is the one module with `unsafe` code: vector instructions and the pointers they read. Everything it offers is safe to
-//! call; each function checks the sizes of what it is given before it computes.
+//! This is the one module with `unsafe` code: vector instructions and the pointers they read. Everything it offers is
+//! safe to call; each function checks the sizes of what it is given before it computes.
 //!
 //! Layout:
-//! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`, `neon`: the instruction sets
+//! - `simd`: the vector operations that kernels are written in; `portable`, `avx2`, `avx512`, `neon`: the instruction
+//!   sets
 //! - `ops`, `attention`: the kernels
 #![allow(unsafe_code)]
 
@@ -125,8 +126,8 @@ pub struct Linear<'a> {
     pub weight: &'a [i8],
     /// `[channels]`: what one unit of a weight is worth.
     pub scale: &'a [f32],
-    /// `[channels]`: the sum of a channel's weights times its scale; a row's zero point times this is what the zero point
-    /// adds to its products.
+    /// `[channels]`: the sum of a channel's weights times its scale; a row's zero point times this is what the zero
+    /// point adds to its products.
     pub offset: &'a [f32],
     /// `[channels]`
     pub bias: &'a [f32],
@@ -251,7 +252,8 @@ kernels! {
     /// Products in registers alone; `operations`: how many were done. See [`Isa::peak`].
     fn ops::spin(rounds: usize, operations: &mut u64) where {};
 
-    /// Quantises each row of `x`, `[rows][width]`, after multiplying its columns by `input`, `[width]`, if there is one.
+    /// Quantises each row of `x`, `[rows][width]`, after multiplying its columns by `input`, `[width]`, if there is
+    /// one.
     fn ops::quantise(x: &[f32], width: usize, input: Option<&[f32]>, out: &mut Rows) where {
         assert!(width > 0 && width.is_multiple_of(CHANNELS) && x.len().is_multiple_of(width));
         assert!(input.is_none_or(|input| input.len() == width));

@@ -13,16 +13,16 @@
 //! # Ok::<(), encoder::ModelError>(())
 //! ```
 //!
-//! The crate knows nothing of messages, HTTP or Google Cloud. The embedded model is `all-MiniLM-L6-v2`; [`SourceModel`] reads
-//! any other BERT encoder with the files of sentence-transformers and quantises it.
+//! The crate knows nothing of messages, HTTP or Google Cloud. The embedded model is `all-MiniLM-L6-v2`;
+//! [`SourceModel`] reads any other BERT encoder with the files of sentence-transformers and quantises it.
 //!
 //! # How a text becomes a vector
 //!
 //! 1. [`Tokenizer`] makes token ids of it, the same as Hugging Face's `tokenizers`.
-//! 2. The scheduler cuts the sequences of a call into chunks and distributes them over threads. Few long sequences are instead
-//!    computed by all threads together, split by attention head and by token (tensor parallelism).
-//! 3. The forward pass runs over sequences laid end to end, so no work goes into padding. Matrix products multiply 7-bit
-//!    weights by 7-bit activations; everything else is float32.
+//! 2. The scheduler cuts the sequences of a call into chunks and distributes them over threads. Few long sequences
+//!    are instead computed by all threads together, split by attention head and by token (tensor parallelism).
+//! 3. The forward pass runs over sequences laid end to end, so no work goes into padding. Matrix products multiply
+//!    7-bit weights by 7-bit activations; everything else is float32.
 //! 4. Token vectors are pooled and scaled to unit length.
 //!
 //! The integer products are exact, so every instruction set and every number of threads gives the same result up to the
@@ -33,7 +33,8 @@
 //! - `tokenizer`: text to token ids
 //! - `config`, `reference`, `quantise`: the files of a model directory, the float32 model, and its quantisation
 //! - `format`: the quantised model file, read in place
-//! - `scheduler`: distributes the sequences of a call over threads; `tensor_parallel`: one forward pass on several threads
+//! - `scheduler`: distributes the sequences of a call over threads; `tensor_parallel`: one forward pass on several
+//!   threads
 //! - `forward`: the layers in order; [`kernels`]: their inner loops for each instruction set
 //! - `peak`: the processor's highest speed and the share of it that the matrix products reach, for benchmarks
 
@@ -100,7 +101,8 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// The model compiled into the program: `all-MiniLM-L6-v2`. Its weights are read in place, from the pages of the binary.
+    /// The model compiled into the program: `all-MiniLM-L6-v2`. Its weights are read in place, from the pages of the
+    /// binary.
     pub fn embedded() -> Result<Self, ModelError> {
         #[repr(C, align(64))]
         struct Aligned<B: ?Sized>(B);
@@ -110,8 +112,8 @@ impl Encoder {
 
     /// Takes the bytes of a quantised model, as [`quantise`] makes them, and keeps a copy for the life of the process.
     pub fn from_file(file: &[u8]) -> Result<Self, ModelError> {
-        let (bytes, place) = aligned(file);
-        Self::read(&bytes.leak()[place])
+        let (bytes, range) = aligned(file);
+        Self::read(&bytes.leak()[range])
     }
 
     fn read(file: &'static [u8]) -> Result<Self, ModelError> {
@@ -159,7 +161,8 @@ impl Encoder {
         tokens
     }
 
-    /// Embeds sequences of token ids, made by [`tokenize`](Self::tokenize): `[sequences][dimensions]`, each row of unit length.
+    /// Embeds sequences of token ids, made by [`tokenize`](Self::tokenize): `[sequences][dimensions]`, each row of
+    /// unit length.
     ///
     /// # Panics
     /// If a sequence is empty, longer than the model's positions, or has an id outside its vocabulary.
@@ -180,9 +183,9 @@ impl Encoder {
 fn aligned(file: &[u8]) -> (Vec<u8>, Range<usize>) {
     let mut bytes = vec![0; file.len() + 64];
     let start = bytes.as_ptr().addr().next_multiple_of(64) - bytes.as_ptr().addr();
-    let place = start..start + file.len();
-    bytes[place.clone()].copy_from_slice(file);
-    (bytes, place)
+    let range = start..start + file.len();
+    bytes[range.clone()].copy_from_slice(file);
+    (bytes, range)
 }
 
 /// A float32 model as sentence-transformers stores it, before quantisation.
@@ -216,8 +219,8 @@ impl SourceModel {
         })
     }
 
-    /// Reads a model whose [`FILES`](Self::FILES) `open` returns; `None` for one that is not there. `origin` is where they are,
-    /// for errors and [`Metadata`].
+    /// Reads a model whose [`FILES`](Self::FILES) `open` returns; `None` for one that is not there. `origin` is where
+    /// they are, for errors and [`Metadata`].
     pub fn from_files(
         name: &str,
         origin: &str,

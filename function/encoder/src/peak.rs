@@ -7,10 +7,10 @@ use super::kernels::{Activation, Isa, Rows};
 use super::{CHUNK_TOKENS, Encoder};
 
 impl Isa {
-    /// The 8-bit integer speed that one core reaches when nothing is read from memory, in the instructions of this set's matrix
-    /// products: 10⁹ operations a second, a product and an addition being two. Measured for about `time` in small parts, of
-    /// which the fastest counts: other processes disturb it least. `None` for the portable set, which has no instructions of its
-    /// own.
+    /// The 8-bit integer speed that one core reaches when nothing is read from memory, in the instructions of this
+    /// set's matrix products: 10⁹ operations a second, a product and an addition being two. Measured for about `time`
+    /// in small parts, of which the fastest counts: other processes disturb it least. `None` for the portable set,
+    /// which has no instructions of its own.
     pub fn peak(self, time: Duration) -> Option<f64> {
         let mut best = 0.0f64;
         let start = Instant::now();
@@ -29,8 +29,9 @@ impl Isa {
 }
 
 impl Encoder {
-    /// The speed of the model's matrix products, as they are run for a large batch: all layers in order, one thread, biases and
-    /// activation functions included. In the unit of [`Isa::peak`] and measured likewise, each product by itself.
+    /// The speed of the model's matrix products, as they are run for a large batch: all layers in order, one thread,
+    /// biases and activation functions included. In the unit of [`Isa::peak`] and measured likewise, each product by
+    /// itself.
     pub fn product_speed(&self, time: Duration) -> f64 {
         let config = &self.metadata().config;
         let (h, m) = (config.hidden_size, config.intermediate_size);
@@ -69,8 +70,6 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

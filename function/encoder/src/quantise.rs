@@ -1,19 +1,19 @@
 //! Float32 weights to the bytes that [`super::format`] reads.
 //!
-//! Weights are symmetric 7-bit integers with one scale an output channel, clipped where that makes the mean square error
-//! least; embeddings are symmetric 8-bit integers with one scale a row. Activations are quantised at run time, a scale and a
-//! zero point a row. Seven bits on either side let AVX2 add two products in 16 bits, which doubles its speed, and give the
-//! same integers on every processor. What that costs in accuracy is won back by moving part of the spread of activation
-//! channels into the weights (SmoothQuant, <https://arxiv.org/abs/2211.10438>, α = ½) in the layers that follow a layer norm,
-//! measured on [`CALIBRATION`].
+//! Weights are symmetric 7-bit integers with one scale an output channel, clipped where that makes the mean square
+//! error least; embeddings are symmetric 8-bit integers with one scale a row. Activations are quantised at run time,
+//! a scale and a zero point a row. Seven bits on either side let AVX2 add two products in 16 bits, which doubles its
+//! speed, and give the same integers on every processor. What that costs in accuracy is won back by moving part of
+//! the spread of activation channels into the weights (SmoothQuant, <https://arxiv.org/abs/2211.10438>, α = ½) in the
+//! layers that follow a layer norm, measured on [`CALIBRATION`].
 
 use super::format::{Metadata, Writer, pack};
 use super::kernels::WEIGHT_MAX;
 use super::reference::{ReferenceLinear, ReferenceModel, Tap};
 use super::{ModelError, Tokenizer};
 
-/// Texts whose activations set the balance between activation and weight channels: short ones, where single tokens are most
-/// extreme, and several scripts.
+/// Texts whose activations set the balance between activation and weight channels: short ones, where single tokens
+/// are most extreme, and several scripts.
 pub const CALIBRATION: &[&str] = &[
     "",
     "a",

@@ -1,7 +1,7 @@
 //! The float32 encoder, plain and exact: it calibrates the quantisation and is what the quantised one is compared with.
 //!
-//! Additions happen in one fixed order and no operation depends on the processor, so that quantising gives the same bytes
-//! everywhere.
+//! Additions happen in one fixed order and no operation depends on the processor, so that quantising gives the same
+//! bytes everywhere.
 
 use safetensors::{Dtype, SafeTensors};
 

@@ -1,8 +1,9 @@
 //! Distributes the sequences of one [`Encoder::embed`](super::Encoder::embed) call over threads.
 //!
-//! Sequences are packed into chunks of at most [`CHUNK_TOKENS`], largest first, each into the chunk with the fewest tokens, and
-//! threads take chunks from a queue. Where the sequences are too few or too uneven for that, so that one thread would work much
-//! longer than the others, all threads compute each pass together instead ([`super::tensor_parallel`]).
+//! Sequences are packed into chunks of at most [`CHUNK_TOKENS`], largest first, each into the chunk with the fewest
+//! tokens, and threads take chunks from a queue. Where the sequences are too few or too uneven for that, so that one
+//! thread would work much longer than the others, all threads compute each pass together instead
+//! ([`super::tensor_parallel`]).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,8 +13,8 @@ use super::format::Weights;
 use super::forward::Scratch;
 use super::kernels::Isa;
 
-/// Largest number of tokens in one forward pass of one thread; a longer sequence gets a pass of its own. It bounds scratch
-/// memory, and is large enough that each weight fetched from memory is used for many rows.
+/// Largest number of tokens in one forward pass of one thread; a longer sequence gets a pass of its own. It bounds
+/// scratch memory, and is large enough that each weight fetched from memory is used for many rows.
 pub const CHUNK_TOKENS: usize = 256;
 /// Starting a thread costs more than it saves for fewer tokens than this.
 const MIN_TOKENS_PER_THREAD: usize = 32;
@@ -96,9 +97,9 @@ impl Scheduler {
     }
 }
 
-/// Greedy bin packing (longest processing time first): puts each of `sizes`, largest first, into the bin with the smallest sum.
-/// There are at least `count` bins; more are opened so that no bin of several items exceeds `most`. Returns the bin of each
-/// item, and the sums of the bins.
+/// Greedy bin packing (longest processing time first): puts each of `sizes`, largest first, into the bin with the
+/// smallest sum. There are at least `count` bins; more are opened so that no bin of several items exceeds `most`.
+/// Returns the bin of each item, and the sums of the bins.
 fn evenly(sizes: &[usize], count: usize, most: usize) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|&i| Reverse(sizes[i]));
@@ -122,17 +123,18 @@ fn evenly(sizes: &[usize], count: usize, most: usize) -> (Vec<usize>, Vec<usize>
     (bin_of, sums)
 }
 
-/// Cuts `sizes` into consecutive runs whose sum is at most `most`, a larger item alone. Returns the run number of each item.
+/// Cuts `sizes` into consecutive runs whose sum is at most `most`, a larger item alone. Returns the run number of
+/// each item.
 fn in_order(sizes: &[usize], most: usize) -> Vec<usize> {
     let (mut run, mut sum) = (0, 0);
-    let place = |&size: &usize| {
+    let run_of = |&size: &usize| {
         if sum > 0 && sum + size > most {
             (run, sum) = (run + 1, 0);
         }
         sum += size;
         run
     };
-    sizes.iter().map(place).collect()
+    sizes.iter().map(run_of).collect()
 }
 
 #[cfg(test)]

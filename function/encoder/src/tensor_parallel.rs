@@ -1,16 +1,16 @@
 //! One forward pass on several threads, for calls with too few sequences to give each thread its own.
 //!
-//! Each thread owns some attention heads, for which it computes attention over all tokens, and some tokens, for which it
-//! computes everything else. Twice a layer all threads wait at a barrier: after quantising their tokens, which every thread
-//! then reads, and after attention, whose output each thread reads for its own tokens. Every number goes through the same
-//! operations in the same order as in [`Weights::forward`], so the result is bit-identical.
+//! Each thread owns some attention heads, for which it computes attention over all tokens, and some tokens, for which
+//! it computes everything else. Twice a layer all threads wait at a barrier: after quantising their tokens, which
+//! every thread then reads, and after attention, whose output each thread reads for its own tokens. Every number goes
+//! through the same operations in the same order as in [`Weights::forward`], so the result is bit-identical.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::format::Weights;
-use super::forward::{Scratch, Work, places, resize};
+use super::forward::{Scratch, Work, positioned_tokens, resize};
 use super::kernels::{Activation, Isa, Rows};
 
 /// What the threads of one pass share. No lock is ever contended: the [`SpinBarrier`] separates writing from reading.
@@ -27,8 +27,8 @@ struct TensorParallel<'a> {
 }
 
 impl Weights<'_> {
-    /// As [`forward`](Self::forward), on as many threads as there are `scratches`, the calling thread included: at least one, at
-    /// most one per head.
+    /// As [`forward`](Self::forward), on as many threads as there are `scratches`, the calling thread included: at
+    /// least one, at most one per head.
     pub(super) fn forward_parallel(
         &self,
         isa: Isa,
@@ -62,7 +62,7 @@ impl Weights<'_> {
                 let (x, later) = std::mem::take(&mut rest).split_at_mut(own.len() * h);
                 rest = later;
                 let pass = &pass;
-                let run = move || pass.run(thread, places(sequences).skip(own.start), x, work);
+                let run = move || pass.run(thread, positioned_tokens(sequences).skip(own.start), x, work);
                 if thread == 0 {
                     callers = Some(run);
                 } else {
@@ -88,15 +88,15 @@ impl TensorParallel<'_> {
         count * thread / threads..count * (thread + 1) / threads
     }
 
-    /// One thread's part of the pass. `places`: starting at its first token; `x`: its tokens, `[tokens][hidden]`.
-    fn run(&self, thread: usize, places: impl Iterator<Item = (usize, u32)>, x: &mut [f32], work: &mut Work) {
+    /// One thread's part of the pass. `tokens`: starting at its first token; `x`: its tokens, `[tokens][hidden]`.
+    fn run(&self, thread: usize, tokens: impl Iterator<Item = (usize, u32)>, x: &mut [f32], work: &mut Work) {
         let _guard = PanicGuard(&self.barrier);
         let Self { weights, isa, .. } = *self;
         let (h, heads) = (weights.metadata.config.hidden_size, weights.metadata.config.num_attention_heads);
         let width = h / heads;
         let own = self.share(heads, thread);
         let (first, wide) = (own.start * width, own.len() * width);
-        weights.look_up(isa, places, x, work);
+        weights.look_up(isa, tokens, x, work);
         for block in &weights.blocks {
             isa.quantise(x, h, block.qkv.input, &mut write(&self.rows[thread]));
             self.wait_for_all();
@@ -145,7 +145,8 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A barrier that spins before it yields: threads arrive within microseconds of each other, less than waking a thread takes.
+/// A barrier that spins before it yields: threads arrive within microseconds of each other, less than waking a thread
+/// takes.
 #[derive(Default)]
 struct SpinBarrier {
     arrived: AtomicUsize,
@@ -187,8 +188,6 @@ impl Drop for PanicGuard<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use crate::Encoder;
 

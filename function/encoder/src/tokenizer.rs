@@ -1,9 +1,9 @@
 //! Text to token ids: BERT's WordPiece tokenizer, equal to that of Hugging Face's `tokenizers` on every text.
 //!
 //! A text is cut at the special tokens written in it, its characters are cleaned, decomposed, stripped of accents and
-//! lowercased ([`Normalizer`]), it is split into words at white space and around punctuation and ideographs, and each word is
-//! split into the longest pieces that the vocabulary has. All of that happens in one pass over the text, which ends as soon
-//! as the wanted number of tokens is there.
+//! lowercased ([`Normalizer`]), it is split into words at white space and around punctuation and ideographs, and each
+//! word is split into the longest pieces that the vocabulary has. All of that happens in one pass over the text,
+//! which ends as soon as the wanted number of tokens is there.
 //!
 //! - `characters`: the normalisation of each character, in a table whose pages are filled on first use
 //! - `word`: the word being read, with its combining marks in canonical order
@@ -29,7 +29,8 @@ use word::Word;
 /// `tokenizer.json`; the default is an uncased model's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Normalizer {
-    /// Drop control, format and private-use characters, U+0000 and U+FFFD; tab, line feed and carriage return are spaces.
+    /// Drop control, format and private-use characters, U+0000 and U+FFFD; tab, line feed and carriage return are
+    /// spaces.
     pub clean_text: bool,
     /// Each ideograph is a word.
     pub handle_chinese_chars: bool,
@@ -76,10 +77,12 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// A tokenizer with these tokens, one a line in the order of their ids, in UTF-8. It needs `[UNK]`, `[CLS]` and
-    /// `[SEP]`; continuing pieces start with `##`. Together with `normalizer` the vocabulary is all that makes a tokenizer.
+    /// `[SEP]`; continuing pieces start with `##`. Together with `normalizer` the vocabulary is all that makes a
+    /// tokenizer.
     ///
     /// # Errors
-    /// When the vocabulary is not UTF-8, has an empty or doubled token, lacks one of the three, or is unreasonably large.
+    /// When the vocabulary is not UTF-8, has an empty or doubled token, lacks one of the three, or is unreasonably
+    /// large.
     pub fn from_vocabulary(
         vocabulary: impl Into<Cow<'static, [u8]>>,
         normalizer: Normalizer,
@@ -119,8 +122,8 @@ impl Tokenizer {
     }
 
     /// Appends `[CLS]`, the tokens of `text` and `[SEP]` to `out`, at most `max` tokens in all (2 if it is less), and
-    /// returns how many. What is left of a text after `max` tokens is not read; a text that makes few tokens is read once,
-    /// in linear time and constant memory.
+    /// returns how many. What is left of a text after `max` tokens is not read; a text that makes few tokens is read
+    /// once, in linear time and constant memory.
     pub fn encode_into(&self, text: &str, max: usize, out: &mut Vec<u32>) -> usize {
         let start = out.len();
         // Where `[SEP]` has to be at the latest.
@@ -238,8 +241,6 @@ impl Run<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     const TOKENS: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\n##bc\n!\n";

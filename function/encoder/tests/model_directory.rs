@@ -110,7 +110,7 @@ fn another_depth_and_width_agrees_with_its_float32_weights() {
             let exact = source.embed(text);
             let cosine: f32 = exact.iter().zip(vector).map(|(a, b)| a * b).sum();
             assert!(cosine > 0.99, "{name}, {text:?}: {cosine}");
-            assert_eq!(encoder.embed(&[tokens]), vector, "{text:?} alone and in company");
+            assert_eq!(encoder.embed(&[tokens]), vector, "{text:?} alone and with others");
         }
         let threads = Encoder::from_file(&source.quantise().unwrap()).unwrap().with_threads(3);
         let many: Vec<_> = tokens.iter().cycle().take(100).collect();

@@ -33,7 +33,8 @@ struct Pair {
 /// With the default model's vocabulary.
 static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::new(VOCABULARY.clone().into_bytes(), UNCASED));
 
-/// With a vocabulary of single characters: what becomes of each, and in which order, is seen where [`PAIR`] gives `[UNK]`.
+/// With a vocabulary of single characters: what becomes of each, and in which order, is seen where [`PAIR`] gives
+/// `[UNK]`.
 static LETTERS: LazyLock<Pair> = LazyLock::new(|| {
     let all = ('\0'..='\u{2ffff}').chain('\u{e0000}'..='\u{e0fff}');
     Pair::new(letters(all), UNCASED)

@@ -1,5 +1,4 @@
 //! Damaged push tokens. How it is run: the crate `fuzz`.
-#![allow(clippy::unwrap_used)]
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use fuzz::{Damaged, Hits};

@@ -6,8 +6,8 @@
 //! shortest first would make long ones wait as long as short ones keep coming. Here the messages of a task are sorted
 //! by cost into four [`SizeClass`]es, each in order of arrival, and the classes share the time: each runs as many
 //! tokens as every other class that has something waiting. So a short message waits for short ones and for about the
-//! same amount of longer work, however much of that is queued, and the same holds the other way round. While only one
-//! class is in use nothing is reordered. Tasks share the time in the same way.
+//! same amount of longer work, however much of that is queued, and the same holds in reverse. While only one
+//! class is in use nothing is reordered. Tasks share the time likewise.
 //!
 //! # The algorithm
 //!

@@ -220,8 +220,8 @@ impl<'a> Pieces<'a> {
 
     /// How many parts of [`ORIGINAL`](super::labels::ORIGINAL) pieces need that cost so much.
     fn parts_of(cost: usize) -> usize {
-        const FRAME: usize = r#"{"attributes":{}}"#.len();
-        if cost == 0 { 0 } else { (FRAME + cost).div_ceil(MIN_PART_BYTES) }
+        const FRAME_BYTES: usize = r#"{"attributes":{}}"#.len();
+        if cost == 0 { 0 } else { (FRAME_BYTES + cost).div_ceil(MIN_PART_BYTES) }
     }
 
     /// Moves attributes, the shortest first: many of them fit into one part. Stops at the fewest slots that this can

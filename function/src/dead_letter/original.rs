@@ -12,9 +12,9 @@ use crate::Message;
 use infra::limits::MAX_ATTRIBUTES;
 
 /// What every letter says anew.
-const LABELS: [&str; 7] = [REASON, DETAIL, SOURCE_MESSAGE_ID, SOURCE_TOPIC, SERVICE, TIME, LEFT_OUT];
+const LABEL_ATTRIBUTES: [&str; 7] = [REASON, DETAIL, SOURCE_MESSAGE_ID, SOURCE_TOPIC, SERVICE, TIME, LEFT_OUT];
 /// Where the data is that did not fit into an earlier letter.
-const DATA: [&str; 3] = [DATA_URI, DATA_GENERATION, DATA_SHA256];
+const DATA_ATTRIBUTES: [&str; 3] = [DATA_URI, DATA_GENERATION, DATA_SHA256];
 
 /// A message, but for its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,9 +47,9 @@ impl Original {
             let Some(part) = own.remove(&part_name(number)) else { break };
             parts.push(part);
         }
-        own.retain(|name, _| !LABELS.contains(&name.as_str()));
+        own.retain(|name, _| !LABEL_ATTRIBUTES.contains(&name.as_str()));
         let lost = own.remove(LOST);
-        let data = DATA.iter().filter_map(|name| own.remove_entry(*name)).collect();
+        let data = DATA_ATTRIBUTES.iter().filter_map(|name| own.remove_entry(*name)).collect();
         let mut original = Self { attributes: own, ordering_key: ordering_key.to_owned(), lost, data };
         match serde_json::from_str::<Document<'_>>(&parts.concat()) {
             Ok(document) => {

@@ -1,4 +1,4 @@
-//! Arbitrary messages, buried: the letter is within Pub/Sub's limits, and the message can be read back from it.
+//! Dead letters of arbitrary messages: the letter is within Pub/Sub's limits, and the message can be read back from it.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -224,7 +224,7 @@ proptest! {
             let back = Original::of(&found.attributes, &found.ordering_key);
             let lost = found.attributes.get(LOST);
             prop_assert!(data == message.data || lost.is_some());
-            // Nothing is there that was not, and what is not there is reserved or said to be lost.
+            // The letter holds nothing that the message did not have; what it lacks is reserved, or reported as lost.
             for (name, value) in &back.attributes {
                 prop_assert_eq!(Some(value), original.attributes.get(name));
             }
@@ -235,7 +235,7 @@ proptest! {
                 prop_assert_eq!(own(&back), own(&original));
                 prop_assert_eq!(&back.ordering_key, &original.ordering_key);
             }
-            // A letter of a letter is as good.
+            // A letter of a letter holds the same.
             let (attributes, ordering_key) = (found.attributes, found.ordering_key);
             let again = Message { attributes, ordering_key, data, ..message.clone() };
             let second = letter(&again, form);

@@ -11,7 +11,7 @@ use super::error::{EventError, excerpt};
 use super::message::{Context, Message, PUBSUB_TYPE};
 use super::pubsub;
 
-const WHAT: &str = "the headers of a CloudEvent in binary mode";
+const BINARY_EVENT: &str = "the headers of a CloudEvent in binary mode";
 
 /// Whether the headers are a CloudEvent's: one of its required attributes is there.
 pub(super) fn is_event(headers: &HeaderMap) -> bool {
@@ -46,16 +46,16 @@ pub(super) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Message, EventE
     match specversion.as_deref() {
         Some("1.0") => {}
         None | Some("") => {
-            return Err(EventError::Missing { name: "ce-specversion", what: WHAT });
+            return Err(EventError::Missing { name: "ce-specversion", what: BINARY_EVENT });
         }
         Some(found) => {
             return Err(EventError::UnsupportedSpecversion { found: excerpt(found) });
         }
     }
     let context = Context {
-        id: required("ce-id", WHAT, id)?,
-        source: required("ce-source", WHAT, source)?,
-        kind: required("ce-type", WHAT, kind)?,
+        id: required("ce-id", BINARY_EVENT, id)?,
+        source: required("ce-source", BINARY_EVENT, source)?,
+        kind: required("ce-type", BINARY_EVENT, kind)?,
         time: optional("ce-time", time)?,
     };
     if context.kind == PUBSUB_TYPE {

@@ -1,5 +1,4 @@
-//! The extractor against hand-written requests, against `cloudevents-sdk`, and against random ones.
-#![allow(clippy::unwrap_used)]
+//! The decoder against hand-written requests, against `cloudevents-sdk`, and against random ones.
 
 mod forms;
 mod fuzzed;
@@ -113,7 +112,7 @@ fn push_error(fields: &str) -> (&'static str, String) {
     error(&[], format!(r#"{{"message":{{"messageId":"1",{fields}}}}}"#))
 }
 
-/// The message of an error is short and has nothing in it that a terminal or a log would obey.
+/// The text of an error is short and has no character that controls a terminal or a log.
 #[track_caller]
 fn assert_presentable(error: &EventError) {
     let text = error.to_string();

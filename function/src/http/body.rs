@@ -119,8 +119,6 @@ pub(super) fn discard(mut body: Body) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use proptest::prelude::*;
 
     use axum::http::StatusCode;

@@ -148,8 +148,6 @@ fn with_write_timeout<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutSt
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use std::io::ErrorKind;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};

@@ -1,5 +1,4 @@
 //! The whole server on a free port, spoken to over HTTP.
-#![allow(clippy::unwrap_used)]
 
 mod connections;
 mod limits;

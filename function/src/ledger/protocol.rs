@@ -7,11 +7,11 @@
 //!
 //! # Invariants
 //!
-//! - A claim is written only over nothing or over the generation that was read as stale, so that of several processes
-//!   one wins.
-//! - Work is begun only after a look at `done/…` that came after the claim was written or, for a new claim, only if
-//!   there was no claim: where there is a completion there is a claim too, since completed work keeps its claim.
-//! - Therefore a claim that was taken over is never deleted: its first holder may still complete the work.
+//! - Of several processes that want a claim one gets it: it is written only where there is none, or over the generation
+//!   that was read as stale.
+//! - Completed work keeps its claim. So a process that could write a new claim knows that the work is not done, and one
+//!   that has taken over a stale claim reads `done/…` once more before it begins.
+//! - A claim that was taken over is therefore never deleted: its first holder may still complete the work.
 
 use std::time::Duration;
 

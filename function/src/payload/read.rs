@@ -3,7 +3,7 @@
 //! | the payload | is |
 //! |---|---|
 //! | begins with `{` and is a JSON object | its fields, whatever content type it has |
-//! | begins with `{`, is no JSON, and is declared as `text/…` | the text |
+//! | begins with `{`, is not JSON, and is declared as `text/…` | the text |
 //! | begins with a placeholder: `{name}`, `{{name}}`, `{% if … %}`, `{# … #}` | the text |
 //! | begins with `{` and is none of these | rejected: it was meant as JSON, and a text that is half JSON is of no use |
 //! | begins with anything else, `[`, `"` and digits too | the text, as it is |
@@ -108,8 +108,6 @@ fn is_placeholder(begin: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use serde::Deserialize;
 
     use super::*;

@@ -7,7 +7,7 @@ use crate::task::{AnyInput, AnyTask, Work};
 use crate::{Message, Outcome, Payloads};
 
 /// The largest payload, in bytes, that a task accepts on the async runtime; a larger one would hold up other requests.
-const MAX_INLINE_PAYLOAD: usize = 64 << 10;
+const MAX_INLINE_PAYLOAD_BYTES: usize = 64 << 10;
 
 /// Resolves the payload and lets the task at index `task` accept the message.
 pub(super) async fn accept(
@@ -17,7 +17,7 @@ pub(super) async fn accept(
     message: &Message,
 ) -> Result<Work<AnyInput>, Outcome> {
     let message = payloads.resolve(message).await?;
-    if message.data.len() <= MAX_INLINE_PAYLOAD {
+    if message.data.len() <= MAX_INLINE_PAYLOAD_BYTES {
         return unless_it_panics(&*tasks[task], &message);
     }
     let (tasks, message) = (Arc::clone(tasks), message.into_owned());

@@ -58,19 +58,19 @@ fn describes_data(name: &str) -> bool {
     name.starts_with("ce-") || name == "content-type" || payload::ATTRIBUTES.contains(&name.as_str())
 }
 
-/// Names as the value of an attribute: each on one line and not too long, and how many more there are where there is
-/// no room.
+/// Names as the value of an attribute: each on one line and not too long, and how many more there are where they
+/// do not fit.
 pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const LONGEST: usize = 64;
-    const MORE: usize = " and 18446744073709551615 more".len();
+    const MAX_NAME_CHARS: usize = 64;
+    const MORE_BYTES: usize = " and 18446744073709551615 more".len();
     let mut text = String::new();
     let mut names = names.into_iter();
     let mut count = 0;
     for name in names.by_ref() {
         let name = if name.is_empty() { "\"\"" } else { name };
-        let short: String = name.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let short: String = name.chars().take(MAX_NAME_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let cut = if short.len() < name.len() { "…" } else { "" };
-        if text.len() + short.len() + cut.len() + ", ".len() + MORE > MAX_VALUE {
+        if text.len() + short.len() + cut.len() + ", ".len() + MORE_BYTES > MAX_VALUE {
             count = 1;
             break;
         }

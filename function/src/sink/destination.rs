@@ -53,7 +53,7 @@ impl FromStr for Destination {
         }
         if let Some(rest) = text.strip_prefix("gs://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            check_bucket(bucket).map_err(refuse)?;
+            check_bucket(bucket).map_err(|error| refuse(error.to_string()))?;
             if prefix.chars().any(char::is_control) || prefix.len() > MAX_PREFIX_BYTES {
                 return Err(refuse(format!("a prefix has at most {MAX_PREFIX_BYTES} bytes and no control characters")));
             }
@@ -63,7 +63,7 @@ impl FromStr for Destination {
             return Ok(Self::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
         }
         if text.starts_with("projects/") {
-            check_topic(text).map_err(refuse)?;
+            check_topic(text).map_err(|error| refuse(error.to_string()))?;
             return Ok(Self::Topic(text.to_owned()));
         }
         Err(refuse("expected `response`, `stdout`, `projects/P/topics/T` or `gs://BUCKET/PREFIX/`".into()))
@@ -83,7 +83,6 @@ impl fmt::Display for Destination {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;

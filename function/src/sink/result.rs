@@ -1,4 +1,4 @@
-//! A result on its way to its destinations.
+//! A result, as it is delivered to its destinations.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use super::attributes::{self, LEFT_OUT};
 use crate::Message;
 use crate::event::HOP_COUNT_ATTRIBUTE;
 
-/// A result on its way to its destinations.
+/// A result, as it is delivered to its destinations.
 #[derive(Clone, Debug)]
 pub struct TaskResult<'a> {
     /// The task that made it.

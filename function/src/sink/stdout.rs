@@ -67,7 +67,6 @@ fn line(result: &TaskResult<'_>) -> Result<Vec<u8>, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::Message;
 

@@ -209,7 +209,6 @@ fn cost(data: &Bytes, attributes: &BTreeMap<String, String>, ordering_key: &str)
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::time::Duration;
 
     use tokio::net::TcpListener;

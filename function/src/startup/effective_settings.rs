@@ -3,11 +3,14 @@
 mod tasks;
 mod topology_file;
 
-use infra::topology::{self, Service, Topology};
+use std::str::FromStr;
+
+use infra::topology::{Service, Topology};
 
 use super::error::StartError;
 use crate::pull::PullSubscription;
 use crate::resource_names::check_name;
+use crate::sink::DestinationError;
 use crate::{Config, Destination, LedgerLocation};
 
 /// The service that this process is, and where its messages come from and go.
@@ -46,7 +49,8 @@ impl EffectiveSettings {
         let results = match &config.results {
             Some(results) => results.clone(),
             None if as_declared && !service.results.is_empty() => {
-                service.results.iter().map(|result| destination(result, project)).collect::<Result<_, _>>()?
+                let results = service.results.iter();
+                results.map(|result| declared(|name| result.setting(name), project)).collect::<Result<_, _>>()?
             }
             None if pull.is_some() => Vec::new(),
             None => vec![Destination::Response],
@@ -55,7 +59,7 @@ impl EffectiveSettings {
         let ledger = match (&config.ledger, &service.ledger) {
             (Some(ledger), _) => ledger.clone(),
             (None, Some(ledger)) if config.on_cloud_run() || (pull.is_some() && !emulated) => {
-                self::ledger(ledger, project)?
+                declared(|name| ledger.setting(name), project)?
             }
             _ => LedgerLocation::Off,
         };
@@ -120,17 +124,15 @@ fn find(config: &Config, topology: &Topology) -> Result<Service, StartError> {
     Ok(topology.first_service().map(Service::runtime).unwrap_or_default())
 }
 
-fn destination(declared: &topology::Destination, project: Option<&str>) -> Result<Destination, StartError> {
-    let belongs = declared.setting("a") != declared.setting("b");
-    let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
-    let setting = declared.setting(project);
-    setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
-}
-
-fn ledger(declared: &topology::Ledger, project: Option<&str>) -> Result<LedgerLocation, StartError> {
-    let belongs = declared.setting("a") != declared.setting("b");
-    let project = if belongs { needed(project, &declared.setting("PROJECT"))? } else { "" };
-    let setting = declared.setting(project);
+/// Parses a declared destination or ledger. `setting` is its text in a project; it belongs to one if two projects make
+/// two texts.
+fn declared<T: FromStr<Err = DestinationError>>(
+    setting: impl Fn(&str) -> String,
+    project: Option<&str>,
+) -> Result<T, StartError> {
+    let belongs = setting("a") != setting("b");
+    let project = if belongs { needed(project, &setting("PROJECT"))? } else { "" };
+    let setting = setting(project);
     setting.parse().map_err(|error| StartError::setting("TOPOLOGY", setting, error))
 }
 

@@ -11,15 +11,15 @@ use crate::task::AnyTask;
 /// The run time of a batch where neither a setting nor the service's timeout bounds it.
 const DEFAULT_TASK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest task name: with the words around it, it has to fit into CloudEvents types and object names.
-const MAX_TASK_NAME: usize = 63;
+const MAX_TASK_NAME_BYTES: usize = 63;
 
 /// Checks the tasks that a program adds: a name each, one that routes, attributes and CloudEvents types can hold.
 pub(super) fn check_task_names(tasks: &[Box<dyn AnyTask>]) -> Result<(), StartError> {
     for (n, task) in tasks.iter().enumerate() {
         let name = task.name();
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if name.is_empty() || name.len() > MAX_TASK_NAME || !name.chars().all(fits) {
-            let why = format!("a task's name has 1 to {MAX_TASK_NAME} lower-case letters, digits and `-`");
+        if name.is_empty() || name.len() > MAX_TASK_NAME_BYTES || !name.chars().all(fits) {
+            let why = format!("a task's name has 1 to {MAX_TASK_NAME_BYTES} lower-case letters, digits and `-`");
             return Err(StartError::Tasks(format!("the task name {name:?} cannot be used: {why}")));
         }
         if tasks.iter().take(n).any(|other| other.name() == name) {

@@ -133,8 +133,6 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use std::sync::{Arc, Mutex};
 
     use super::*;

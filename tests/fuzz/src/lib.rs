@@ -1,16 +1,17 @@
 //! Inputs for fuzz targets: real ones, damaged.
 //!
-//! A target is a unit test beside what it fuzzes, in a module `fuzzed`, that says what holds for every input. It is run in two ways:
+//! A target is a unit test beside what it fuzzes, in a module `fuzzed`, that says what holds for every input. It is
+//! run in two ways:
 //!
 //! - by `cargo test`, for [`BRIEFLY`], on random damage;
-//! - by `.ci/fuzz SECONDS [TARGET…]`, for as long as is said, each target of the workspace in turn: [`bolero`] hands it to
-//!   libFuzzer, which keeps the damage that reaches code not reached before and goes on from there. It needs no nightly compiler,
-//!   builds into `target/fuzz`, and prints the executions of each target.
+//! - by `.ci/fuzz SECONDS [TARGET…]`, for as long as is said, each target of the workspace in turn: [`bolero`] hands
+//!   it to libFuzzer, which keeps the damage that reaches code not reached before and goes on from there. It needs no
+//!   nightly compiler, builds into `target/fuzz`, and prints the executions of each target.
 //!
 //! An input that fails is printed, shrunk. It becomes an ordinary test of what was mended.
 //!
-//! What is damaged is the target's own list of seeds, so that most inputs are nearly right and get far. One in a few starts from
-//! nothing.
+//! What is damaged is the target's own list of seeds, so that most inputs are nearly right and get far. One in a few
+//! starts from nothing.
 
 use std::time::Duration;
 

@@ -53,12 +53,12 @@ pub(super) fn folder() -> Result<PathBuf, String> {
 
 fn fill(folder: &Path) -> Result<(), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let place = folder.display().to_string();
+    let target = folder.display().to_string();
     let package = format!("google-api-python-client=={VERSION}");
     let pip =
-        ["-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--dest", &place, &package];
+        ["-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--dest", &target, &package];
     python(&pip)?;
-    let mut unpack = vec!["-c", UNPACK, &place];
+    let mut unpack = vec!["-c", UNPACK, &target];
     unpack.extend(Api::ALL.into_iter().flat_map(|api| files(api).iter().copied()));
     python(&unpack)?;
     let wheels = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use deploy::cloud::Api;
 use http::Method;
 use serde_json::{Value, json};

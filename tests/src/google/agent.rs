@@ -1,6 +1,6 @@
-//! Service agents, the accounts as which Google's own services act, as they are in a new project: Pub/Sub's is created on request
-//! alone and then has no role, Eventarc's is there with the first trigger and gets its role after a while.
-//! <https://cloud.google.com/iam/docs/create-service-agents>
+//! Service agents, the accounts as which Google's own services act, as they are in a new project: Pub/Sub's is
+//! created on request alone and then has no role, Eventarc's is there with the first trigger and gets its role after
+//! a while. <https://cloud.google.com/iam/docs/create-service-agents>
 
 use deploy::cloud::Api;
 use deploy::plan::bindings;
@@ -74,7 +74,8 @@ impl State {
         }
     }
 
-    /// What is wrong with what was deployed: Pub/Sub cannot sign the tokens of these pushes, so no message of theirs arrives.
+    /// What is wrong with what was deployed: Pub/Sub cannot sign the tokens of these pushes, so no message of theirs
+    /// arrives.
     pub(super) async fn undeliverable(&self) -> Result<Vec<String>, Broken> {
         if self.behaviour.agents {
             return Ok(Vec::new());

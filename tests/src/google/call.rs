@@ -29,7 +29,7 @@ pub(super) struct Call {
     pub(super) fault: Option<FaultKind>,
 }
 
-/// A path taken apart: its segments, and the verb after the last colon.
+/// A parsed path: its segments, and the verb after the last colon.
 pub(super) struct Target<'a> {
     pub(super) segments: Vec<&'a str>,
     pub(super) verb: Option<&'a str>,

@@ -132,7 +132,7 @@ impl State {
     }
 
     async fn operate_trigger(&mut self, call: &Call, name: &str, effect: Effect) -> Answer {
-        let place: Vec<&str> = name.split('/').take(4).collect();
+        let location: Vec<&str> = name.split('/').take(4).collect();
         let verb = match effect {
             Effect::TriggerReady(_) | Effect::TriggerRefused(_) => "create",
             Effect::TriggerDeleted(_) => "delete",
@@ -142,7 +142,7 @@ impl State {
             "google.cloud.eventarc.v1.OperationMetadata",
             &json!({"createTime": now(), "target": name, "verb": verb, "apiVersion": "v1"}),
         );
-        self.operate(call, &format!("{}/operations/operation-", place.join("/")), name, metadata, effect).await
+        self.operate(call, &format!("{}/operations/operation-", location.join("/")), name, metadata, effect).await
     }
 
     /// Fills in defaults and refuses what refers to nothing.

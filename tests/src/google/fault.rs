@@ -39,8 +39,8 @@ pub enum FaultKind {
     DropBefore,
     /// The connection is dropped, and it happened.
     DropAfter,
-    /// The operation ends in an error (of a request that starts one; others are not troubled). A Cloud Run service is left with a
-    /// revision that does not start, and stays so until it gets another one; elsewhere nothing happened.
+    /// The operation ends in an error (of a request that starts one; others are not troubled). A Cloud Run service is
+    /// left with a revision that does not start, and stays so until it gets another one; elsewhere nothing happened.
     OperationFails,
     /// It is refused so, and nothing happened.
     Refused {
@@ -95,7 +95,7 @@ impl Fault {
 }
 
 impl FaultKind {
-    /// The answer that it gives in place of the effect.
+    /// The answer that it gives instead of the effect.
     pub(super) fn answer(self) -> Option<Failure> {
         let (code, status, message) = match self {
             Self::Unavailable => (503, "UNAVAILABLE", "The service is currently unavailable."),

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::call::{Answer, Call, Failure};
 use crate::discovery::camel_case;
 
-/// Sets in `target` what the mask names, as it is in `source`; a field that is not there is removed. Without a mask every field
-/// of `source` replaces its own: <https://google.aip.dev/134>.
+/// Sets in `target` what the mask names, as it is in `source`; a field that is not there is removed. Without a mask
+/// every field of `source` replaces its own: <https://google.aip.dev/134>.
 pub(super) fn apply(mask: Option<&str>, source: &Value, target: &mut Value) {
     match mask.filter(|mask| !mask.is_empty()) {
         Some("*") => *target = source.clone(),

@@ -17,7 +17,7 @@ pub(super) struct Operation {
     metadata: Value,
     effect: Effect,
     fails: bool,
-    /// The error in which it ends then, in place of its own.
+    /// The error in which it then ends instead of its own.
     failure: Option<Failure>,
     remaining: u32,
     result: Option<Answer>,
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// Whether an operation on this resource is under way.
+    /// Whether an operation on this resource is running.
     pub(super) fn is_busy(&self, resource: &str) -> bool {
         self.operations.iter().any(|operation| operation.resource == resource && operation.result.is_none())
     }
@@ -117,7 +117,7 @@ impl State {
         let target = call.target();
         let name = target.segments.join("/");
         let at = target.segments.iter().rposition(|segment| *segment == "operations")?;
-        // At an odd place it is the name of something.
+        // A segment with an odd index is the name of something.
         (at % 2 == 0).then_some(())?;
         if at + 1 == target.segments.len() {
             let listed = self.operations.iter().filter(|operation| operation.name.starts_with(&format!("{name}/")));

@@ -1,4 +1,5 @@
-//! IAM policies on resources: read, modify, write with an etag. <https://cloud.google.com/iam/docs/reference/rest/v1/Policy>
+//! IAM policies on resources: read, modify, write with an etag.
+//! <https://cloud.google.com/iam/docs/reference/rest/v1/Policy>
 
 use std::sync::PoisonError;
 

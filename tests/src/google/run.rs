@@ -1,4 +1,5 @@
-//! Cloud Run Admin v2: services and their revisions. <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services>
+//! Cloud Run Admin v2: services and their revisions.
+//! <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services>
 
 mod archive;
 mod defaults;
@@ -246,8 +247,8 @@ impl State {
 
 /// Where the operations on a service are.
 fn operations(name: &str) -> String {
-    let place: Vec<&str> = name.split('/').take(4).collect();
-    format!("{}/operations/", place.join("/"))
+    let location: Vec<&str> = name.split('/').take(4).collect();
+    format!("{}/operations/", location.join("/"))
 }
 
 /// The operation of a dry run, done at once.

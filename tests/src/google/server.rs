@@ -1,4 +1,4 @@
-//! The ports, and the way of a request: read, check, count, answer, record.
+//! The ports, and the steps of a request: read, check, count, answer, record.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -171,7 +171,7 @@ impl Shared {
         self.documents.of(call.api).check(request).map(drop)
     }
 
-    /// gRPC goes through as it is, streaming both ways.
+    /// gRPC is passed on unchanged, streaming in both directions.
     async fn grpc(&self, call: &Call, body: Incoming) -> Result<Reply, Broken> {
         if call.fault == Some(FaultKind::DropBefore) {
             return Err(Broken("dropped before the effect".into()));

@@ -32,18 +32,18 @@ pub struct Behaviour {
     pub zip_archives: bool,
     /// Whether Eventarc and Pub/Sub name resources with the project's number, and in full.
     pub numbers: bool,
-    /// Deployments of an archive that end in `RESOURCE_EXHAUSTED`, by turns at once and as a failed operation.
+    /// Deployments of an archive that end in `RESOURCE_EXHAUSTED`: alternately at once and as a failed operation.
     pub exhausted: u32,
     /// Whether a caller without `x-goog-user-project` has a quota project; credentials of `gcloud auth
     /// application-default login` may lack one.
     pub quota_project: bool,
-    /// Whether Google's service agents are there, with their roles, as in a project that has used the services for long. Else
-    /// Pub/Sub's agent is created on request alone, without a role.
+    /// Whether Google's service agents are there, with their roles, as in a project that has used the services for
+    /// long. Else Pub/Sub's agent is created on request alone, without a role.
     pub agents: bool,
     /// Grants to a service agent that fail after it was created, as if it did not exist.
     pub agent_lag: u32,
-    /// Triggers that Eventarc refuses at first, because its agent has no permissions yet: in turns with 403, with 400, and in an
-    /// operation that fails.
+    /// Triggers that Eventarc refuses at first, because its agent has no permissions yet: in turns with 403, with
+    /// 400, and in an operation that fails.
     pub eventarc_lag: u32,
 }
 

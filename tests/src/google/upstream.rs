@@ -51,7 +51,7 @@ impl Upstream {
         Ok(reply)
     }
 
-    /// gRPC, streaming both ways.
+    /// gRPC, streaming in both directions.
     pub(super) async fn grpc(&self, call: &Call, body: Incoming) -> Result<Reply, Broken> {
         let body = body.map_err(broken).boxed_unsync();
         let mut request = self.request(&self.pubsub, &call.method, call, body)?;

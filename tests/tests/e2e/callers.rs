@@ -1,4 +1,4 @@
-//! Nobody else is let in: tokens, limits and logs of the built binary.
+//! Access to the built binary: tokens, limits and logs.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -34,7 +34,7 @@ async fn guarded(keys: &str) -> Function {
     Function::start(&[("AUTH_AUDIENCE", AUDIENCE), ("AUTH_EMAILS", CALLER), ("AUTH_KEYS_URL", keys)]).await
 }
 
-/// Posts an event with this header; the status, and the problem's last word.
+/// Posts an event with this header; returns the status, and the last part of the problem's type.
 async fn post(function: &Function, authorization: &str) -> (u16, String) {
     let headers = [("authorization", authorization)];
     let headers = if authorization.is_empty() { &[][..] } else { &headers };
@@ -150,7 +150,7 @@ async fn what_is_too_much_is_refused_with_its_status() {
         let (status, body) = function.push(data, &[("task", task)]).await;
         assert_eq!((status, &body["type"]), (422, &json!("urn:ai-workloads:problem:bad-payload")), "{what}: {body}");
     }
-    // What nobody reads may be as deep as it likes.
+    // A field that is not read may be nested to any depth.
     let ignored = format!("{{\"input\": \"x\", \"more\": {}}}", deep(50_000));
     assert_eq!(function.push(ignored, &[]).await.0, 200);
 }
@@ -172,7 +172,7 @@ impl Logged {
         Self { child, url }
     }
 
-    /// Ends it; what it printed and what it logged.
+    /// Ends it; returns what it printed and what it logged.
     fn end(mut self) -> [String; 2] {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
         let [mut printed, mut logged] = [String::new(), String::new()];
@@ -183,7 +183,7 @@ impl Logged {
     }
 }
 
-/// Text that would make lines, colours and fields of its own if it could.
+/// Text that would add lines, colours and fields to the log if it were not escaped.
 const EVIL: &str = "x\n2026-11-24T00:00:00Z ERROR forged\r\u{1b}[31m\u{85}\u{202e}\"}\n{\"severity\":\"ERROR\"";
 const SECRET: &str = "a secret text of a message";
 
@@ -229,7 +229,7 @@ async fn nothing_from_outside_steers_the_log_and_nothing_secret_is_in_it() {
             assert!(!text.contains(['\r', '\u{1b}', '\u{85}', '\u{202e}']), "{text:?}");
         }
         for text in logs.into_iter().chain([&metrics]).chain(&answers) {
-            // The place of a source file, a folder of this machine, a panic.
+            // The path of a source file, a folder of this machine, a panic.
             let internals = [".rs:", env!("CARGO_MANIFEST_DIR"), "panicked"];
             for hidden in [SECRET, signature, "dXNlcjpodW50ZXIy", "hunter2"].into_iter().chain(internals) {
                 assert!(!text.contains(hidden), "{hidden} in {text}");

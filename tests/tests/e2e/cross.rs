@@ -1,5 +1,5 @@
-//! `cargo xtask build` where this machine's own compiler does not make what Cloud Run runs: with stand-ins for
-//! cargo-zigbuild, Python and zig, which note what they are told, and a compiler that says it is another machine's.
+//! `cargo xtask build` where this machine's own compiler cannot build for Cloud Run: with stand-ins for
+//! cargo-zigbuild, Python and zig, which record their arguments, and a compiler that claims to be another machine's.
 
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -13,7 +13,7 @@ use tests::{Ran, unique, xtask};
 const LINUX: &str = "x86_64-unknown-linux-gnu";
 const MAC: &str = "aarch64-apple-darwin";
 
-/// A machine: a folder with all programs that it has, and a target directory of its own.
+/// A machine: a folder with all its programs, and a target directory.
 struct Machine {
     folder: PathBuf,
 }
@@ -46,7 +46,7 @@ impl Machine {
         self
     }
 
-    /// A shell script that notes its arguments first; `$MACHINE` is the machine's folder.
+    /// Adds a shell script that first records its arguments; `$MACHINE` is the machine's folder.
     fn program(&self, name: &str, script: &str) {
         let path = self.folder.join("bin").join(name);
         let note = format!("echo \"{name} $*\" >>\"$MACHINE/log\"");
@@ -74,7 +74,7 @@ impl Machine {
         ]
     }
 
-    /// On a terminal, with this answer to its question; returns what the terminal showed.
+    /// Runs it on a terminal, with this answer to its question; returns what the terminal showed.
     #[cfg(target_os = "linux")]
     fn answer(&self, answer: &str) -> String {
         let xtask = tests::xtask_command(&[], &[]);
@@ -86,7 +86,7 @@ impl Machine {
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
 
-    /// What was started: lines of the program's name and its arguments.
+    /// What was started: lines with a program's name and its arguments.
     fn log(&self) -> String {
         let text = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         text.replace(&self.folder.display().to_string(), "$MACHINE")
@@ -96,7 +96,7 @@ impl Machine {
         self.log().lines().filter(|line| line.starts_with(&format!("{program} "))).map(str::to_owned).collect()
     }
 
-    /// What it says how it compiles.
+    /// What it prints about how it compiles.
     fn doctor(&self) -> String {
         let report = self.run(&["doctor", "--json"]).json();
         let checks = report["checks"].as_array().unwrap();
@@ -111,7 +111,7 @@ impl Drop for Machine {
     }
 }
 
-/// What a build prints, and the variables that reach it.
+/// What a build prints, and the environment variables that it gets.
 const BUILT: &str = r#"
 echo "LINKER=$CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER CC=$CC_x86_64_unknown_linux_gnu" >>"$MACHINE/log"
 echo "ZIG=$CARGO_ZIGBUILD_ZIG_PATH RUSTFLAGS=$RUSTFLAGS" >>"$MACHINE/log"
@@ -170,7 +170,7 @@ fn another_machine_compiles_with_zig_for_an_old_glibc() {
         let machine = Machine::new(host, glibc).with_tools();
         let line = format!("with cargo-zigbuild 0.23.0 and zig 0.14.1 for glibc 2.34: {why}");
         assert_eq!(machine.doctor(), format!("ok: {line}"));
-        // What people set for a cross build of their own would take zig's place.
+        // Settings that people make for a cross build of their own would replace zig.
         let linker = [
             ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "x86_64-linux-gnu-gcc".to_owned()),
             ("CC_x86_64_unknown_linux_gnu", "x86_64-linux-gnu-gcc".to_owned()),

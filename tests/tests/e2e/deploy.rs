@@ -1,5 +1,5 @@
-//! `cargo xtask` against Google's Pub/Sub emulator, fake-gcs-server, and stand-ins for the APIs that have none, which check every
-//! request against Google's own API descriptions.
+//! `cargo xtask` against Google's Pub/Sub emulator, fake-gcs-server, and stand-ins for the APIs that have none, which
+//! check every request against Google's own API descriptions.
 
 mod agents;
 mod archive;
@@ -15,7 +15,7 @@ use deploy::cloud::Api;
 use serde_json::{Value, json};
 use tests::{Behaviour, Emulator, Fault, FaultKind, Google, Ran, Storage, unique, xtask, xtask_command};
 
-/// A project to deploy to, and what is deployed.
+/// A project to deploy to, and what was deployed to it.
 struct Project {
     google: Google,
     folder: PathBuf,
@@ -23,7 +23,7 @@ struct Project {
 }
 
 impl Project {
-    /// A new one, as Google makes it.
+    /// A new project, as Google creates it.
     fn new() -> Option<Self> {
         Self::start(Behaviour::default())
     }
@@ -84,7 +84,7 @@ impl Project {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// No request was one that Google would not have understood, and every push that was deployed can have its token.
+    /// Checks that Google would have understood every request, and that a token can be made for every deployed push.
     fn check(&self) {
         let violations = self.google.violations();
         assert!(violations.is_empty(), "{violations:#?}");
@@ -249,8 +249,8 @@ async fn drift_is_seen_and_mended() {
     project.check();
 }
 
-/// Makes the nth mutating request of a deployment to an empty project fail in this way; returns the state that a plain `deploy`
-/// reaches after it, or `None` when there are fewer requests.
+/// Makes the nth mutating request of a deployment to an empty project fail in this way; returns the state that a
+/// plain `deploy` reaches after it, or `None` when there are fewer requests.
 fn troubled(nth: usize, kind: FaultKind) -> Option<Value> {
     let project = Project::new()?;
     project.google.fail(Fault::nth(nth, kind));
@@ -272,7 +272,7 @@ fn troubled(nth: usize, kind: FaultKind) -> Option<Value> {
     Some(reached)
 }
 
-/// Every mutating request of a deployment fails in turn, in one of the two ways by turns.
+/// Every mutating request of a deployment fails once, alternately in one of two forms.
 fn every_request_fails_once(kinds: [FaultKind; 2]) {
     let Some(project) = Project::new() else {
         return;
@@ -341,7 +341,7 @@ fn two_deployments_at_once_end_in_one_of_the_two_states() {
 }
 
 #[test]
-fn a_bucket_with_somebody_elses_objects_is_not_destroyed() {
+fn a_bucket_with_foreign_objects_is_not_destroyed() {
     let Some(project) = Project::new() else {
         return;
     };
@@ -434,7 +434,7 @@ fn doctor_says_what_it_can() {
     let Some(project) = Project::new() else {
         return;
     };
-    // Before its API is enabled nobody can be asked for permissions.
+    // Before its API is enabled it cannot be asked for permissions.
     let _ = project.run(&["doctor"]).ok();
     let _ = project.deploy("one").ok();
     let checks = project.run(&["doctor", "--json"]).ok().json();

@@ -30,12 +30,12 @@ ack-deadline = "10s"
 topic = "dead"
 "#;
 
-/// A run of it, and what it prints; killed when dropped.
+/// A running `dev` and its output; killed when dropped.
 struct Dev {
     child: Child,
     lines: Receiver<Value>,
     folder: PathBuf,
-    /// What it says when all is there.
+    /// What it prints once everything runs.
     ready: Value,
 }
 
@@ -66,7 +66,7 @@ impl Dev {
         dev
     }
 
-    /// The next line of this type that fits.
+    /// The next line of this type for which `fits` is true.
     fn wait(&self, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + Duration::from_secs(60);
         let mut seen = Vec::new();
@@ -90,7 +90,7 @@ impl Dev {
         [("PUBSUB_EMULATOR_HOST", text("bus")), ("GOOGLE_CLOUD_PROJECT", text("project"))]
     }
 
-    /// Publishes to the topic `work`; the message's id.
+    /// Publishes to the topic `work`; returns the message's id.
     fn publish(&self, data: &str, attribute: &str) -> Value {
         let arguments = ["publish", "--json", "--topic", "work", "--data", data, "--attribute", attribute];
         let output = xtask_command(&arguments, &self.variables()).stdin(Stdio::null()).output().unwrap();
@@ -107,7 +107,7 @@ impl Dev {
         assert!(sent.unwrap().success());
     }
 
-    /// SIGTERM; the exit code.
+    /// Sends SIGTERM; returns the exit code.
     fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM", self.child.id().into());
         self.child.wait().unwrap().code()
@@ -126,7 +126,7 @@ fn binary() -> PathBuf {
     PathBuf::from(tests::command(&[]).get_program())
 }
 
-/// Whether there is such a process that is not only waiting to be collected.
+/// Whether this process exists and is not a zombie.
 fn lives(pid: u64) -> bool {
     let output = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
     let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -161,7 +161,7 @@ fn messages_are_done_or_dead_whatever_happens_to_the_process_and_the_topology() 
     assert_eq!(dead["dead_letter"], json!({"topic": "dead", "reason": "unknown-task"}));
     assert!(dead["detail"].as_str().unwrap().contains("embed, classify, rerank"), "{dead}");
 
-    // The process is killed: another takes its place, and what comes meanwhile waits for it.
+    // The process is killed: another one replaces it, and messages that come meanwhile wait for that.
     let first = dev.pid();
     dev.signal("KILL", first);
     let crashed = dev.wait("service", |line| line["event"] == "crashed");

@@ -1,7 +1,8 @@
 //! Nothing is lost: each of these breaks something while a thousand messages or more flow, and then counts.
 //!
-//! Every message has its number as `idempotency-key`. At the end each is a result or a dead letter, and no other ones are there;
-//! results of one message have the same `ce-id`, and more than one is there only where the test says how many there may be.
+//! Every message has its number as `idempotency-key`. At the end each has a result or a dead letter, and there are no
+//! others; results of one message have the same `ce-id`, and there is more than one only where the test says how many
+//! there may be.
 
 mod bucket;
 mod clients;

@@ -165,7 +165,7 @@ async fn a_wrong_setting_ends_the_start_with_2_and_names_itself() {
     }
 }
 
-/// Results of results end: the function counts how often a message has passed.
+/// A loop of results that are work again ends: the function counts how often a message has passed a service.
 #[tokio::test]
 async fn a_hop_limit_is_kept() {
     let pubsub = tests::Bus::shared();
@@ -204,7 +204,8 @@ async fn the_stop_signal_ends_it_in_good_order() {
     assert!(printed.contains("embedding"), "{printed}");
 }
 
-/// A push subscription, 1,000 messages of all tasks, one in ten of them hopeless: every one is a result or a dead letter.
+/// A push subscription, 1,000 messages of all tasks, one in ten of them hopeless: every one is a result or a dead
+/// letter.
 async fn a_thousand_messages_of_mixed_tasks_are_results_or_dead_letters(pubsub: &PubSub) {
     let (results, results_subscription) = pubsub.create_topic_and_subscription(&unique("results")).await;
     let (dead, dead_subscription) = pubsub.create_topic_and_subscription(&unique("dead")).await;
@@ -248,4 +249,12 @@ async fn a_thousand_messages_of_mixed_tasks_are_results_or_dead_letters(pubsub: 
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_host_of_the_environment_that_is_no_address_is_ignored() {
+    let function = Function::start(&[("HOST", "x86_64-conda-linux-gnu")]).await;
+    assert!(function.url("/").starts_with("http://127.0.0.1:"), "{}", function.url("/"));
+    let refused = command(&[("HOST", "127.0.0.1")]).arg("--host=x86_64-conda-linux-gnu").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
 }

@@ -68,7 +68,7 @@ impl Rig {
         (status, format!("{} {}", error["status"].as_str().unwrap_or_default(), error["message"].as_str().unwrap()))
     }
 
-    /// Polls an operation until it is done; how often, and how it ended.
+    /// Polls an operation until it is done; returns the number of polls, and how it ended.
     async fn wait(&self, api: Api, version: &str, operation: &Value) -> (usize, Value) {
         let path = format!("/{version}/{}", operation["name"].as_str().unwrap());
         for polls in 1..10 {
@@ -80,13 +80,13 @@ impl Rig {
         panic!("never done: {operation}");
     }
 
-    /// Makes an account that can be used at once.
+    /// Creates an account that can be used at once.
     async fn account(&self, id: &str) -> String {
         let made = self.ok(Api::Iam, Method::POST, "/v1/projects/{P}/serviceAccounts", json!({"accountId": id})).await;
         made["email"].as_str().unwrap().to_owned()
     }
 
-    /// Makes a service and waits for it.
+    /// Creates a service and waits for it.
     async fn service(&self, id: &str, service: Value) -> Value {
         let path = format!("{SERVICES}?serviceId={id}");
         let operation = self.ok(Api::Run, Method::POST, &path, service).await;

@@ -1,4 +1,4 @@
-//! One effect a message: built binaries, the local Pub/Sub, and fake-gcs-server behind a gate.
+//! One effect a message: the built binary with the local Pub/Sub, and fake-gcs-server behind a gate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use serde_json::Value;
 use tests::{Bus, Function, Gate, Received, Storage, unique};
 use tokio::net::TcpListener;
 
-/// How long something may take that comes for sure.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long something may take that is certain to happen.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 struct Parts {
     bus: &'static Bus,
@@ -54,7 +54,7 @@ impl Parts {
         }
     }
 
-    /// The names of the ledger's objects, without what all begin with.
+    /// The names of the ledger's objects, without their common prefix.
     async fn entries(&self) -> Vec<String> {
         let names = self.storage.list(&self.bucket, "ledger/").await;
         names.iter().map(|name| name.trim_start_matches("ledger/ai-workloads-function/").to_owned()).collect()
@@ -63,7 +63,7 @@ impl Parts {
     async fn wait_for(&self, entry: &str) {
         let start = Instant::now();
         while !self.entries().await.iter().any(|name| name == entry) {
-            assert!(start.elapsed() < PATIENCE, "no {entry}");
+            assert!(start.elapsed() < TIMEOUT, "no {entry}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -73,7 +73,7 @@ async fn send(function: &Function, key: &str) -> (u16, Value) {
     function.push("a text", &[("idempotency-key", key)]).await
 }
 
-/// Sends until it is done, which is long before a claim is stale.
+/// Sends a message again until it is done, which is long before a claim is stale.
 async fn send_until_done(function: &Function, key: &str) {
     let start = Instant::now();
     loop {
@@ -82,7 +82,7 @@ async fn send_until_done(function: &Function, key: &str) {
             return;
         }
         assert_eq!((status, body["outcome"].as_str()), (503, Some("retry")), "{body}");
-        assert!(start.elapsed() < PATIENCE, "never done: {body}");
+        assert!(start.elapsed() < TIMEOUT, "never done: {body}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -155,7 +155,7 @@ async fn another_task_another_key_and_no_ledger_at_all_are_not_mixed_up() {
     assert_eq!(function.push(classify, &[("idempotency-key", "k"), ("task", "classify")]).await.0, 204);
     assert_eq!(parts.results().await.len(), 3);
     parts.gate.take_calls();
-    // Within a process repeats are known without a ledger, too.
+    // Within a process duplicates are found without a ledger, too.
     let alone = parts.start(&[("LEDGER", "off")]).await;
     for _ in 0..3 {
         assert_eq!(send(&alone, "k").await.0, 204);
@@ -249,7 +249,7 @@ async fn while_the_bucket_fails_nothing_is_lost_and_what_is_known_is_answered() 
         async move { send(&function, "during").await }
     });
     assert_eq!(send(&function, "before").await.0, 204);
-    let (status, body) = tokio::time::timeout(PATIENCE, refused).await.expect("it ends").unwrap();
+    let (status, body) = tokio::time::timeout(TIMEOUT, refused).await.expect("it ends").unwrap();
     assert_eq!((status, body["outcome"].as_str()), (503, Some("retry")), "{body}");
     assert!(!body.to_string().contains(&parts.bucket), "{body}");
     assert_eq!(function.metric("batch_messages_sum").await, Some(1.0));
@@ -283,9 +283,9 @@ async fn what_it_costs() {
             let Some(storage) = Storage::start() else { return };
             storage.create_bucket("measured").await;
             let gate = Gate::open(&storage).await;
-            let place = if ledger == "off" { "off" } else { "gs://measured/ledger/" };
+            let location = if ledger == "off" { "off" } else { "gs://measured/ledger/" };
             let host = if direct { storage.host() } else { gate.host() };
-            let function = parts.start(&[("LEDGER", place), ("STORAGE_EMULATOR_HOST", host)]).await;
+            let function = parts.start(&[("LEDGER", location), ("STORAGE_EMULATOR_HOST", host)]).await;
             let function = Arc::new(function);
             let start = Instant::now();
             let clients: Vec<_> = (0..clients)

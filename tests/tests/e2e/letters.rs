@@ -1,5 +1,5 @@
-//! Whatever a message holds, it can be dead-lettered, its result can be published, and the letter can be sent round
-//! again.
+//! Whatever a message holds, it can be dead-lettered, its result can be published, and its dead letter can be
+//! published to the work topic again.
 
 mod fussy;
 
@@ -25,7 +25,7 @@ on_every_pubsub!(
 const LABELS: [&str; 6] = ["reason", "detail", "service", "source-topic", "source-message-id", "time"];
 const ROUNDS: usize = 40;
 
-/// A message as a producer's and Pub/Sub's attributes make it.
+/// A message with attributes of a producer and of Pub/Sub.
 #[derive(Debug)]
 struct Sent {
     attributes: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// The push that brings it.
+    /// The push that delivers it.
     fn push(&self, id: usize) -> Value {
         json!({
             "message": {
@@ -96,7 +96,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 }
 
 async fn every_message_ends_as_exactly_one_dead_letter(pubsub: &PubSub) {
-    let (topic, subscription) = pubsub.create_topic_and_subscription(&unique("buried")).await;
+    let (topic, subscription) = pubsub.create_topic_and_subscription(&unique("dead-lettered")).await;
     let function = Function::start(&[("PUBSUB_EMULATOR_HOST", pubsub.host()), ("DEAD_LETTER_TOPIC", &topic)]).await;
     let mut random = TestRunner::deterministic();
     let mut all: Vec<(Sent, bool)> = Vec::new();
@@ -136,7 +136,8 @@ async fn every_message_ends_as_exactly_one_dead_letter(pubsub: &PubSub) {
     println!("{ROUNDS} messages, {in_place} of the letters have everything in its place");
 }
 
-/// Checks that everything of the message is in its letter, or said to be lost; whether it is all in its place.
+/// Checks that everything of the message is in its dead letter, or reported there as lost. Returns whether all of it
+/// is where it belongs.
 fn reads_as(letter: &Received, message: &Sent, event: bool) -> bool {
     assert_eq!(letter.data, message.data);
     let ours = |name: &str| name.starts_with("dead-letter-");
@@ -252,8 +253,8 @@ fn contains(body: &[u8], text: &str) -> bool {
 
 #[tokio::test]
 async fn a_rule_that_is_not_documented_keeps_no_message_from_its_letter() {
-    // An attribute of this name and an ordering key, as fields of the encoded message, and a size. Either may stand in another
-    // attribute's value.
+    // An attribute of this name and an ordering key, as fields of the encoded message, and a size. Either may stand
+    // in another attribute's value.
     let (name, key) = ("\n\x06poison\x12", "\x2a\x05*key*");
     let takes = move |body: &[u8]| !contains(body, name) && !contains(body, key) && body.len() <= 10_000_300;
     let (host, requests) = fussy::start(takes).await;

@@ -1,4 +1,4 @@
-//! More load than the function can carry: who is refused, who is answered, and in which order.
+//! More load than the function can carry: which messages are refused, which are answered, and in which order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,7 +81,7 @@ async fn long_texts_do_not_starve_short_ones() {
             let before = ended.load(Ordering::SeqCst);
             assert_eq!(function.push(text(8), &[]).await.0, 200);
             let overtaken = ended.load(Ordering::SeqCst) - before;
-            // Those that had come before, and one more whose answer was on its way.
+            // The messages received before, and one more whose answer was in flight.
             assert!(overtaken <= CLIENTS + 1, "{overtaken} long messages went first");
         }
     };

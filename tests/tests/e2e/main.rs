@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-/// Tests of what every Pub/Sub does: each of these functions on the local one, and on Google's emulator where it is installed.
+/// Tests of what every Pub/Sub does: each of these functions on the local one, and on Google's emulator where it is
+/// installed.
 macro_rules! on_every_pubsub {
     ($($name:ident),+ $(,)?) => {
         mod on_the_local_pubsub {

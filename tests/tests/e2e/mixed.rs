@@ -16,7 +16,8 @@ pub(crate) fn message(n: usize, words: usize) -> Value {
         4..=6 => ("rerank", json!({"query": "text", "documents": [text, "x"]}).to_string()),
         _ => ("embed", text),
     };
-    json!({"data": BASE64_STANDARD.encode(data), "attributes": {"task": task, "idempotency-key": format!("message-{n}")}})
+    let attributes = json!({"task": task, "idempotency-key": format!("message-{n}")});
+    json!({"data": BASE64_STANDARD.encode(data), "attributes": attributes})
 }
 
 /// Publishes messages 0 to `count`.
@@ -27,7 +28,7 @@ pub(crate) async fn publish(pubsub: &PubSub, topic: &str, count: usize, words: u
     }
 }
 
-/// Pulls until `count` different keys have come, or two minutes are over: how often each has.
+/// Pulls until `count` different keys have come, or two minutes are over; returns how often each has come.
 pub(crate) async fn keys(pubsub: &PubSub, subscription: &str, count: usize) -> BTreeMap<String, usize> {
     let start = Instant::now();
     let mut keys = BTreeMap::new();

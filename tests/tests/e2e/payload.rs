@@ -106,8 +106,8 @@ async fn wrong_missing_large_and_foreign_objects_are_rejected() {
 
 #[tokio::test]
 async fn storage_that_does_not_answer_is_a_retry() {
-    let nobody = format!("127.0.0.1:{}", free_port());
+    let unreachable = format!("127.0.0.1:{}", free_port());
     let message = claim("some-bucket", "o", 1, b"right");
-    let resolved = payloads(&nobody, "some-bucket").resolve(&message).await;
+    let resolved = payloads(&unreachable, "some-bucket").resolve(&message).await;
     assert!(matches!(resolved, Err(Outcome::Retry { .. })), "{resolved:?}");
 }

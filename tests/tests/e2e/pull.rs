@@ -143,7 +143,7 @@ async fn one_key_s_results_keep_its_order_and_name_the_topic() {
     let Some(parts) = Parts::make().await else { return };
     let messages: Vec<_> = (0..60)
         .map(|n| {
-            // Long and short in turn: run side by side, the short ones would overtake.
+            // Long and short ones alternate: if they ran at the same time, the short ones would overtake.
             let text = if n % 2 == 0 { "d29yZCB3b3JkIHdvcmQg".repeat(60) } else { "d29yZCB3b3JkIHdvcmQg".to_owned() };
             json!({"data": text, "orderingKey": if n < 40 { "a" } else { "b" }})
         })

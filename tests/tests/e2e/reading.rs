@@ -1,5 +1,5 @@
-//! What producers send by mistake, and what other systems put around it: read as meant, or refused with a reason, never read as
-//! something else.
+//! What producers send by mistake, and what other systems put around it: read as meant, or refused with a reason,
+//! never read as something else.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -92,8 +92,8 @@ async fn what_is_meant_as_json_and_is_none_is_rejected_with_its_place() {
     assert_rejected(&function.push(b"\x1f\x8b\x08\0\0\0\0\0", &[]).await, "bad-payload", &["gzip"]);
 }
 
-/// For every field of every task's payload that may be left out, `null` is as good as leaving it out; where it may not, and where
-/// the type is another, the error names the field.
+/// For every field of every task's payload that may be left out, `null` is as good as leaving it out; where it may
+/// not, and where the type is another, the error names the field.
 #[tokio::test]
 async fn null_is_not_set_and_errors_name_the_field() {
     let function = Function::start(&[]).await;
@@ -160,7 +160,7 @@ async fn a_body_that_is_encoded_is_415_with_what_is_taken() {
     assert_eq!(function.metric("refused_requests_total{status=\"415\"}").await, Some(12.0));
 }
 
-/// A body of which a length is announced and nothing ever comes.
+/// A body with a declared length that never sends a byte.
 struct Announced(u64);
 
 impl Body for Announced {
@@ -176,7 +176,7 @@ impl Body for Announced {
     }
 }
 
-/// Runs forever, and so fails, where a byte of the body is waited for.
+/// Never ends, and so fails, if the function waits for a byte of the body.
 #[tokio::test]
 async fn a_length_beyond_the_bound_is_refused_before_a_byte_of_the_body() {
     let function = Function::start(&[("MAX_BODY_BYTES", "1000")]).await;

@@ -120,8 +120,9 @@ async fn a_missing_topic_is_a_passing_fault_that_names_it(pubsub: &PubSub) {
 
 #[tokio::test]
 async fn no_service_at_all_is_a_passing_fault_within_the_deadline() {
-    let nobody = format!("127.0.0.1:{}", free_port());
-    let cloud = Cloud { project: None, pubsub_emulator: Some(nobody.clone()), storage_emulator: Some(nobody) };
+    let unreachable = format!("127.0.0.1:{}", free_port());
+    let emulator = Some(unreachable);
+    let cloud = Cloud { project: None, pubsub_emulator: emulator.clone(), storage_emulator: emulator };
     let clients = Arc::new(Clients::with_deadline(cloud, Duration::from_millis(300)));
     let input = input(&[]);
     let result = TaskResult::new("embed", "service", &input, "{}".into());
@@ -176,8 +177,8 @@ async fn a_result_in_a_bucket_is_written_once() {
     let input = input(&[("idempotency-key", "a/b 1")]);
     let first = TaskResult::new("embed", "service", &input, r#"{"n":1}"#.into());
     sinks.deliver(&first).await.unwrap();
-    let repeat = TaskResult::new("embed", "service", &input, r#"{"n":2}"#.into());
-    sinks.deliver(&repeat).await.unwrap();
+    let duplicate = TaskResult::new("embed", "service", &input, r#"{"n":2}"#.into());
+    sinks.deliver(&duplicate).await.unwrap();
     assert_eq!(storage.list(&bucket, "").await, ["out/embed/a%2Fb%201.json"]);
     let written = storage.read(&bucket, "out/embed/a%2Fb%201.json").await;
     assert_eq!(written.unwrap(), r#"{"n":1}"#);
@@ -264,7 +265,7 @@ fn flush(pubsub: &PubSub) {
         callers.iter().for_each(|caller| caller.abort());
         sinks.flush().await;
     });
-    // The runtime, and with it all that was still on its way, is gone.
+    // The runtime is gone, and with it all results in flight.
     let pull = pubsub.pull(&subscription, 51, Duration::from_secs(10));
     assert_eq!(runtime().block_on(pull).len(), 51);
 }

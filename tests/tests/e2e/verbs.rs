@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tests::{Function, PubSub, Storage, unique, xtask_command};
 
-/// A topology of its own, and the environment in which the verbs find it.
+/// A topology, and the environment in which the verbs find it.
 struct Project {
     pubsub: PubSub,
     folder: PathBuf,
@@ -17,7 +17,7 @@ struct Project {
     work: String,
     dead: String,
     holds: String,
-    /// Sees everything that is published to `work`.
+    /// The subscription that gets everything published to `work`.
     watch: String,
     storage: String,
 }
@@ -76,7 +76,7 @@ impl Project {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Lists until so many letters are there, or a minute is over.
+    /// Lists dead letters until there are this many, or a minute is over.
     fn letters(&self, count: usize) -> Vec<Value> {
         let mut letters = Vec::new();
         for _ in 0..30 {

@@ -30,9 +30,9 @@ const BATCH_TOKENS: usize = 4096;
 
 /// Prices in dollars of a vCPU-second, a GiB-second of memory and a million requests: request-based billing in a tier 1
 /// region, <https://cloud.google.com/run/pricing> as of 2025, without free tiers.
-const VCPU_SECOND: f64 = 0.000_024;
-const GIB_SECOND: f64 = 0.000_002_5;
-const MILLION_REQUESTS: f64 = 0.40;
+const VCPU_SECOND_DOLLARS: f64 = 0.000_024;
+const GIB_SECOND_DOLLARS: f64 = 0.000_002_5;
+const MILLION_REQUESTS_DOLLARS: f64 = 0.40;
 /// Memory of the shipped topology's service.
 const MEMORY_GIB: f64 = 0.5;
 
@@ -126,8 +126,8 @@ fn started(flags: &Http, common: &Bench) -> Result<BenchReport> {
     ]);
     let _ = writeln!(
         text,
-        "Cloud Run, request-based billing, tier 1, 2025, an instance that is never idle: ${VCPU_SECOND} a vCPU-second, ${GIB_SECOND} a GiB-second of {MEMORY_GIB} GiB, \
-         ${MILLION_REQUESTS} a million requests"
+        "Cloud Run, request-based billing, tier 1, 2025, an instance that is never idle: ${VCPU_SECOND_DOLLARS} a vCPU-second, ${GIB_SECOND_DOLLARS} a GiB-second of {MEMORY_GIB} GiB, \
+         ${MILLION_REQUESTS_DOLLARS} a million requests"
     );
     let json = json!({"load": settings(&load, flags), "answers": all.json(),
         "rounds": rounds.iter().map(Round::json).collect::<Vec<_>>(),
@@ -209,7 +209,11 @@ fn short_texts(server: &Server, flags: &Http, duration: Duration) -> Result<Cost
     let answers = load::run(&load)?;
     ensure!(answers.events > 0, "no short text was answered: {:?}", answers.outcomes);
     let cpu = (server.usage().cpu - before) / answers.events as f64 * 1e6;
-    Ok(Cost { cpu, dollars: cpu * (VCPU_SECOND + MEMORY_GIB * GIB_SECOND), requests: MILLION_REQUESTS })
+    Ok(Cost {
+        cpu,
+        dollars: cpu * (VCPU_SECOND_DOLLARS + MEMORY_GIB * GIB_SECOND_DOLLARS),
+        requests: MILLION_REQUESTS_DOLLARS,
+    })
 }
 
 /// Milliseconds from starting the process to the last byte of its first embedding.

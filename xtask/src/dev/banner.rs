@@ -7,7 +7,7 @@ use std::path::Path;
 use infra::topology::{Feed, Topology};
 use serde_json::{Value, json};
 
-use super::declared::{Declared, Feeds};
+use super::declared::{Consumer, Declared};
 use super::service::Service;
 
 /// Everything that the banner tells.
@@ -17,7 +17,7 @@ pub(super) struct Banner<'a> {
     pub(super) services: &'a [Service],
     pub(super) project: &'a str,
     /// `HOST:PORT` of Pub/Sub.
-    pub(super) bus: &'a str,
+    pub(super) pubsub_host: &'a str,
     /// Whether Pub/Sub runs in this process.
     pub(super) own: bool,
     /// The topology's file, if it is not the shipped one.
@@ -34,9 +34,9 @@ fn short(name: &str) -> &str {
 impl Banner<'_> {
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        let (bus, project) = (self.bus, self.project);
+        let (host, project) = (self.pubsub_host, self.project);
         let whose = if self.own { "" } else { ", which ran already" };
-        let _ = writeln!(text, "\n{}{bus}, project {project}{whose}. For other terminals:", head("Pub/Sub", 0));
+        let _ = writeln!(text, "\n{}{host}, project {project}{whose}. For other terminals:", head("Pub/Sub", 0));
         let _ = writeln!(text, "{}export {}", head("", 1), self.variables());
         for (n, topic) in self.declared.topics.iter().enumerate() {
             let _ = writeln!(text, "{}{}{}", head("topics", n), short(&topic.id.name), self.role(&topic.id.name));
@@ -44,13 +44,13 @@ impl Banner<'_> {
         for (n, subscription) in self.declared.subscriptions.iter().enumerate() {
             let name = short(subscription.name());
             let filter = subscription.filter.as_ref().map(|filter| format!(" ({filter})")).unwrap_or_default();
-            let to = match &subscription.feeds {
-                Feeds::Service(service) if subscription.eventarc && self.own => {
+            let to = match &subscription.consumer {
+                Consumer::Service(service) if subscription.eventarc && self.own => {
                     format!("{service}, as Eventarc pushes")
                 }
-                Feeds::Service(service) => service.clone(),
-                Feeds::Endpoint(endpoint) => endpoint.clone(),
-                Feeds::Pull => format!("pull subscribers: {}", self.reader(name, &subscription.topic)),
+                Consumer::Service(service) => service.clone(),
+                Consumer::Endpoint(endpoint) => endpoint.clone(),
+                Consumer::Pull => format!("pull subscribers: {}", self.reader(name, &subscription.topic)),
             };
             let _ = writeln!(text, "{}{name}: {}{filter} → {to}", head("subscriptions", n), short(&subscription.topic));
         }
@@ -82,9 +82,9 @@ impl Banner<'_> {
     pub(super) fn json(&self) -> Value {
         let topics: Vec<&str> = self.declared.topics.iter().map(|topic| short(&topic.id.name)).collect();
         let subscriptions = self.declared.subscriptions.iter().map(|subscription| {
-            let service = match &subscription.feeds {
-                Feeds::Service(service) => Some(service),
-                Feeds::Pull | Feeds::Endpoint(_) => None,
+            let service = match &subscription.consumer {
+                Consumer::Service(service) => Some(service),
+                Consumer::Pull | Consumer::Endpoint(_) => None,
             };
             json!({"name": short(subscription.name()), "topic": short(&subscription.topic), "filter": subscription.filter,
                 "service": service, "eventarc": subscription.eventarc && self.own})
@@ -94,14 +94,14 @@ impl Banner<'_> {
             json!({"name": service.name(), "url": service.endpoint(), "pid": pid})
         });
         json!({
-            "type": "ready", "bus": self.bus, "project": self.project, "topics": topics,
+            "type": "ready", "bus": self.pubsub_host, "project": self.project, "topics": topics,
             "subscriptions": subscriptions.collect::<Vec<_>>(), "services": services.collect::<Vec<_>>(),
             "notes": self.notes, "example": self.example(),
         })
     }
 
     fn variables(&self) -> String {
-        format!("PUBSUB_EMULATOR_HOST={} GOOGLE_CLOUD_PROJECT={}", self.bus, self.project)
+        format!("PUBSUB_EMULATOR_HOST={} GOOGLE_CLOUD_PROJECT={}", self.pubsub_host, self.project)
     }
 
     fn role(&self, topic: &str) -> &'static str {

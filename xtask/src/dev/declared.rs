@@ -18,11 +18,11 @@ pub(super) struct Declared {
     pub(super) dead_letters: Vec<String>,
     /// Whose tokens each service's pushes carry.
     pub(super) identities: BTreeMap<String, Identity>,
-    /// What is not as it would be deployed.
+    /// Differences from a deployment, for people.
     pub(super) notes: Vec<String>,
 }
 
-/// A subscription, and whom it feeds.
+/// A subscription, and what consumes its messages.
 #[derive(Clone, Debug)]
 pub(super) struct Subscription {
     /// Without its push settings.
@@ -31,17 +31,18 @@ pub(super) struct Subscription {
     pub(super) topic: String,
     pub(super) filter: Option<String>,
     pub(super) eventarc: bool,
-    pub(super) feeds: Feeds,
+    pub(super) consumer: Consumer,
     /// The push settings without the endpoint.
     pub(super) push: Map<String, Value>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Feeds {
-    /// Whoever pulls.
+pub(super) enum Consumer {
+    /// Pull subscribers.
     Pull,
+    /// A service of the topology, by name.
     Service(String),
-    /// An address outside of the topology.
+    /// A URL outside of the topology.
     Endpoint(String),
 }
 
@@ -72,8 +73,8 @@ impl Declared {
                 Kind::Topic => declared.topics.push(resource),
                 Kind::Subscription => {
                     let Some(subscription) = topology.subscription(name) else { continue };
-                    let Some(feeds) = declared.feeds(subscription, &takes) else { continue };
-                    declared.subscription(resource, None, feeds, context);
+                    let Some(consumer) = declared.consumer(subscription, &takes) else { continue };
+                    declared.subscription(resource, None, consumer, context);
                 }
                 Kind::TriggerSubscription => {
                     let service = topology.service(name).filter(|service| takes(&service.name));
@@ -81,7 +82,7 @@ impl Declared {
                     else {
                         continue;
                     };
-                    declared.subscription(resource, Some(trigger), Feeds::Service(service.name.clone()), context);
+                    declared.subscription(resource, Some(trigger), Consumer::Service(service.name.clone()), context);
                 }
                 _ => {}
             }
@@ -96,27 +97,27 @@ impl Declared {
     }
 
     /// What gets a subscription's messages; `None` if it is a service that is not part of this run.
-    fn feeds(&mut self, subscription: &topology::Subscription, takes: impl Fn(&str) -> bool) -> Option<Feeds> {
+    fn consumer(&mut self, subscription: &topology::Subscription, takes: impl Fn(&str) -> bool) -> Option<Consumer> {
         match subscription.push.as_ref().map(|push| &push.target) {
-            None => Some(Feeds::Pull),
-            Some(PushTarget::Service(service)) => takes(service).then(|| Feeds::Service(service.clone())),
+            None => Some(Consumer::Pull),
+            Some(PushTarget::Service(service)) => takes(service).then(|| Consumer::Service(service.clone())),
             Some(PushTarget::Endpoint(endpoint)) if endpoint.starts_with("http://") => {
-                Some(Feeds::Endpoint(endpoint.clone()))
+                Some(Consumer::Endpoint(endpoint.clone()))
             }
             Some(PushTarget::Endpoint(endpoint)) => {
                 let name = &subscription.name;
                 self.notes.push(format!("subscription `{name}` does not push to {endpoint} here; its messages wait"));
-                Some(Feeds::Pull)
+                Some(Consumer::Pull)
             }
         }
     }
 
     /// Adds a subscription, or the one of a trigger.
-    fn subscription(&mut self, resource: Resource, trigger: Option<&Trigger>, feeds: Feeds, context: &Context) {
+    fn subscription(&mut self, resource: Resource, trigger: Option<&Trigger>, consumer: Consumer, context: &Context) {
         let (resource, mut push) = localized(resource, trigger, context);
-        match &feeds {
-            Feeds::Service(service) => self.authenticate(&mut push, service),
-            Feeds::Pull | Feeds::Endpoint(_) => drop(push.remove("oidcToken")),
+        match &consumer {
+            Consumer::Service(service) => self.authenticate(&mut push, service),
+            Consumer::Pull | Consumer::Endpoint(_) => drop(push.remove("oidcToken")),
         }
         let text = |key: &str| resource.body[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let (topic, filter) = (text("topic").unwrap_or_default(), text("filter"));
@@ -124,7 +125,7 @@ impl Declared {
             self.dead_letters.push(topic.to_owned());
         }
         let eventarc = trigger.is_some();
-        self.subscriptions.push(Subscription { resource, topic, filter, eventarc, feeds, push });
+        self.subscriptions.push(Subscription { resource, topic, filter, eventarc, consumer, push });
     }
 
     /// The token that pushes to a service carry: the service checks one audience, so all have the same.
@@ -136,7 +137,7 @@ impl Declared {
         }
     }
 
-    /// Services all of whose feeds have an identity check it.
+    /// Finds the services that check tokens: those of which every push has an identity.
     fn identities(&mut self, topology: &Topology, context: &Context, takes: impl Fn(&str) -> bool) {
         for service in topology.services.iter().filter(|service| takes(&service.name)) {
             let mut audience = None;
@@ -237,7 +238,7 @@ mod tests {
             ]
         );
         let trigger = &declared.subscriptions[2];
-        assert!(trigger.eventarc && trigger.feeds == Feeds::Service("ai-workloads-function".to_owned()));
+        assert!(trigger.eventarc && trigger.consumer == Consumer::Service("ai-workloads-function".to_owned()));
         assert_eq!(trigger.resource.body["ackDeadlineSeconds"], 60);
         let token = &trigger.push["oidcToken"];
         assert_eq!(token["serviceAccountEmail"], "ai-workloads-trigger@local.iam.gserviceaccount.com");

@@ -1,4 +1,4 @@
-//! What a service's process is told by its environment: the declared settings, with names of this machine.
+//! The environment variables of a service's process: the declared settings, with the addresses of this machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,8 +9,8 @@ use infra::topology::{Destination, Service, Topology};
 
 use super::declared::Identity;
 
-/// Variables of the caller that would make the process something else than what the topology says.
-const FOREIGN: [&str; 12] = [
+/// Variables that a process does not inherit, since they would override the topology.
+const REMOVED_VARIABLES: [&str; 12] = [
     "AUTH_AUDIENCE",
     "AUTH_EMAILS",
     "AUTH_KEYS_URL",
@@ -32,23 +32,28 @@ pub(super) struct Environment {
     variables: BTreeMap<String, String>,
 }
 
-/// Where the processes find what they need.
+/// What all processes of a run share.
 pub(super) struct Surroundings<'a> {
     pub(super) topology: &'a Topology,
-    /// The file that they read.
+    /// The copy of the topology that processes read.
     pub(super) file: &'a Path,
     pub(super) context: &'a Context,
     /// `HOST:PORT` of Pub/Sub.
-    pub(super) bus: &'a str,
-    /// Whether there is a stand-in for Cloud Storage.
+    pub(super) pubsub_host: &'a str,
+    /// Whether there is an emulator of Cloud Storage.
     pub(super) storage: bool,
 }
 
 impl Environment {
-    /// `identity` is whose tokens the pushes carry, if they are checked. Also what cannot be as declared here.
-    pub(super) fn new(service: &Service, identity: Option<&Identity>, place: &Surroundings<'_>) -> (Self, Vec<String>) {
+    /// `identity`: whose tokens the service's pushes carry, if it checks them. Returns notes too, on what differs from
+    /// the declaration.
+    pub(super) fn new(
+        service: &Service,
+        identity: Option<&Identity>,
+        surroundings: &Surroundings<'_>,
+    ) -> (Self, Vec<String>) {
         let mut notes = Vec::new();
-        let project = &place.context.project;
+        let project = &surroundings.context.project;
         let mut variables = service.environment.clone();
         for (name, secret) in &service.secrets {
             if std::env::var_os(name).is_none() {
@@ -61,35 +66,35 @@ impl Environment {
         }
         let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
         set("SERVICE", service.name.clone());
-        set("TOPOLOGY", place.file.display().to_string());
-        if let Some(environment) = &place.topology.environment {
+        set("TOPOLOGY", surroundings.file.display().to_string());
+        if let Some(environment) = &surroundings.topology.environment {
             set("TOPOLOGY_ENVIRONMENT", environment.clone());
         }
         set("HOST", "127.0.0.1".to_owned());
         set("PORT", "0".to_owned());
-        set("PUBSUB_EMULATOR_HOST", place.bus.to_owned());
+        set("PUBSUB_EMULATOR_HOST", surroundings.pubsub_host.to_owned());
         set("GOOGLE_CLOUD_PROJECT", project.clone());
         set("LOG_FORMAT", "json".to_owned());
-        set("RESULTS", results(service, place, &mut notes));
+        set("RESULTS", results(service, surroundings, &mut notes));
         if let Some(topic) = &service.dead_letter_topic {
-            set("DEAD_LETTER_TOPIC", place.context.topic(topic));
+            set("DEAD_LETTER_TOPIC", surroundings.context.topic(topic));
         }
         if let Some(identity) = identity {
             set("AUTH_AUDIENCE", identity.audience.clone());
             set("AUTH_EMAILS", identity.emails.join(","));
-            set("AUTH_KEYS_URL", format!("http://{}/oauth2/v3/certs", place.bus));
+            set("AUTH_KEYS_URL", format!("http://{}/oauth2/v3/certs", surroundings.pubsub_host));
         }
         (Self { service: service.name.clone(), variables }, notes)
     }
 
     pub(super) fn apply(&self, command: &mut Command) {
-        for name in FOREIGN {
+        for name in REMOVED_VARIABLES {
             command.env_remove(name);
         }
         command.envs(&self.variables);
     }
 
-    /// What makes a process elsewhere this service, as a shell takes it.
+    /// The variables that an external process needs to be this service, for a shell.
     pub(super) fn line(&self, topology: &Path) -> String {
         let shown = ["SERVICE", "TOPOLOGY_ENVIRONMENT", "PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "RESULTS"];
         let shown = shown.into_iter().chain(["DEAD_LETTER_TOPIC"]);
@@ -99,22 +104,23 @@ impl Environment {
     }
 }
 
-/// The declared destinations. Buckets need a stand-in, and what only the answer would hold is seen by nobody.
-fn results(service: &Service, place: &Surroundings<'_>, notes: &mut Vec<String>) -> String {
+/// The declared destinations of results, with changes: buckets need an emulator, and a result that would only be in the
+/// response, which Pub/Sub ignores, goes to standard output as well, to be shown.
+fn results(service: &Service, surroundings: &Surroundings<'_>, notes: &mut Vec<String>) -> String {
     let mut all: Vec<String> = Vec::new();
     let mut seen = false;
     for result in &service.results {
         let setting = match result {
-            Destination::Bucket { .. } if !place.storage => {
+            Destination::Bucket { .. } if !surroundings.storage => {
                 notes.push(format!(
                     "service `{}`: results for {} are shown here only; set STORAGE_EMULATOR_HOST to a stand-in for \
                         Cloud Storage",
                     service.name,
-                    result.setting(&place.context.project)
+                    result.setting(&surroundings.context.project)
                 ));
                 "stdout".to_owned()
             }
-            result => result.setting(&place.context.project),
+            result => result.setting(&surroundings.context.project),
         };
         seen |= matches!(result, Destination::Topic(_)) || setting == "stdout";
         if !all.contains(&setting) {
@@ -137,9 +143,10 @@ mod tests {
         let (project, number, region) = ("local".to_owned(), "0".to_owned(), "local".to_owned());
         let context = Context { project, number, region, archive: None };
         let file = Path::new("/run/topology.toml");
-        let place = Surroundings { topology: &topology, file, context: &context, bus: "127.0.0.1:1", storage };
+        let surroundings =
+            Surroundings { topology: &topology, file, context: &context, pubsub_host: "127.0.0.1:1", storage };
         let identity = Identity { audience: "https://mine".to_owned(), emails: vec!["a@b".to_owned()] };
-        let (environment, notes) = Environment::new(&topology.services[0], Some(&identity), &place);
+        let (environment, notes) = Environment::new(&topology.services[0], Some(&identity), &surroundings);
         (environment.variables, notes)
     }
 

@@ -16,7 +16,7 @@ pub(super) struct RunDir {
     _lock: File,
 }
 
-const LOCK: &str = "lock";
+const LOCK_FILE: &str = "lock";
 
 impl RunDir {
     pub(super) fn make() -> Result<Self> {
@@ -25,7 +25,7 @@ impl RunDir {
         let path = all.join(std::process::id().to_string());
         let made = || -> std::io::Result<File> {
             fs::create_dir_all(&path)?;
-            let lock = File::create(path.join(LOCK))?;
+            let lock = File::create(path.join(LOCK_FILE))?;
             lock.lock()?;
             Ok(lock)
         };
@@ -64,7 +64,7 @@ impl Drop for RunDir {
 fn prune(all: &Path) {
     for entry in fs::read_dir(all).into_iter().flatten().flatten() {
         let path = entry.path();
-        let dead = File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        let dead = File::open(path.join(LOCK_FILE)).is_ok_and(|lock| lock.try_lock().is_ok());
         if dead {
             let _ = fs::remove_dir_all(path);
         }

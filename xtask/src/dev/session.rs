@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::admin::Admin;
 use super::banner::Banner;
 use super::builder::Build;
-use super::declared::{Declared, Feeds};
+use super::declared::{Consumer, Declared};
 use super::options::Options;
 use super::process::ProcessReport;
 use super::run_dir::RunDir;
@@ -167,7 +167,7 @@ impl Session {
         self.stopping = Some(Instant::now());
         self.screen.status("service", "stopping", json!({}), "stopping; press Ctrl-C again to end at once");
         for subscription in &self.topology.declared.subscriptions {
-            if let Feeds::Service(_) = subscription.feeds
+            if let Consumer::Service(_) = subscription.consumer
                 && let Err(error) = self.admin.point(subscription, None).await
             {
                 eprintln!("warning: {error:#}");
@@ -215,7 +215,7 @@ impl Session {
     fn check_backlogs(&mut self, now: Instant) {
         let Some(local) = &self.admin.local else { return };
         for subscription in
-            self.topology.declared.subscriptions.iter().filter(|subscription| subscription.feeds == Feeds::Pull)
+            self.topology.declared.subscriptions.iter().filter(|subscription| subscription.consumer == Consumer::Pull)
         {
             let name = subscription.name();
             let unread = || self.tracer.last_read(name).is_none_or(|time| time + UNREAD_TIME <= now);
@@ -253,7 +253,7 @@ impl Session {
             declared: &self.topology.declared,
             services: &self.services,
             project: &self.topology.context.project,
-            bus: &self.admin.address,
+            pubsub_host: &self.admin.address,
             own: self.own_pubsub.is_some(),
             file: self.options.file.as_deref(),
             watched: &watched,

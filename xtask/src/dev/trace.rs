@@ -138,11 +138,11 @@ impl MessageTrace {
 
 /// JSON with long lists and texts shortened.
 fn brief(value: &Value) -> String {
-    const ITEMS: usize = 3;
+    const MAX_ITEMS_SHOWN: usize = 3;
     match value {
         Value::Array(items) => {
-            let mut shown: Vec<String> = items.iter().take(ITEMS).map(brief).collect();
-            if items.len() > ITEMS {
+            let mut shown: Vec<String> = items.iter().take(MAX_ITEMS_SHOWN).map(brief).collect();
+            if items.len() > MAX_ITEMS_SHOWN {
                 shown.push(format!("… {} in all", items.len()));
             }
             format!("[{}]", shown.join(", "))

@@ -35,7 +35,7 @@ pub(crate) struct Archive {
 impl fmt::Display for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, size, sha256, glibc, .. } = self;
-        let (major, minor) = elf::BASE_IMAGE;
+        let (major, minor) = elf::BASE_IMAGE_GLIBC;
         writeln!(f, "path    {}", path.display())?;
         writeln!(f, "size    {:.1} MiB ({size} bytes)", *size as f64 / f64::from(1 << 20))?;
         writeln!(f, "sha256  {sha256}")?;

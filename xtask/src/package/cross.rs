@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::elf::{BASE_IMAGE, Version};
+use super::elf::{BASE_IMAGE_GLIBC, Version};
 use super::metadata::Metadata;
 use super::toolchain::{TARGET, Toolchain};
-use super::zig::{GLIBC, Tool, ToolFolder};
+use super::zig::{GLIBC_VERSION, Tool, ToolFolder};
 use crate::flags::CompilerChoice;
 use crate::terminal;
 
@@ -67,10 +67,10 @@ impl Host {
     /// Why a binary of this machine's own compiler would not run on the base image; `None` if it would. `None` too if
     /// that is unknown before the build: then the check of the finished binary tells.
     fn unfit(&self) -> Option<String> {
-        let (major, minor) = BASE_IMAGE;
+        let (major, minor) = BASE_IMAGE_GLIBC;
         match self.glibc {
             _ if self.triple != TARGET => Some(format!("this machine is {}", self.triple)),
-            Some(glibc) if glibc > BASE_IMAGE => {
+            Some(glibc) if glibc > BASE_IMAGE_GLIBC => {
                 Some(format!("this machine has glibc {}.{}, and the base image has {major}.{minor}", glibc.0, glibc.1))
             }
             _ => None,
@@ -203,10 +203,14 @@ impl fmt::Display for Decision {
         match &self.method {
             Method::Native => write!(f, "with cargo alone: {why}"),
             Method::Cross { zigbuild, zig } => {
-                write!(f, "with cargo-zigbuild {} and zig {} for glibc {GLIBC}: {why}", zigbuild.version, zig.version)
+                write!(
+                    f,
+                    "with cargo-zigbuild {} and zig {} for glibc {GLIBC_VERSION}: {why}",
+                    zigbuild.version, zig.version
+                )
             }
             Method::Incomplete(missing) => {
-                write!(f, "with cargo-zigbuild and zig for glibc {GLIBC}: {why}; missing: ")?;
+                write!(f, "with cargo-zigbuild and zig for glibc {GLIBC_VERSION}: {why}; missing: ")?;
                 for (n, (what, fix)) in missing.iter().map(|missing| missing.fix()).enumerate() {
                     write!(f, "{}{what} (`{fix}`)", if n == 0 { "" } else { ", " })?;
                 }

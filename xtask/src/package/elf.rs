@@ -7,7 +7,7 @@ use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
 /// The version of the GNU C library in Cloud Run's base image `osonly24`, which is Ubuntu 24.04.
-pub(crate) const BASE_IMAGE: Version = (2, 39);
+pub(crate) const BASE_IMAGE_GLIBC: Version = (2, 39);
 
 /// What to do about a binary of the wrong kind.
 pub(super) const CROSS_HELP: &str = "\n  help: the archive takes a binary for Linux on x86-64 with the GNU C library. \
@@ -71,9 +71,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<Option<Glibc>> {
     }
     let newest = newest(&file)?;
     if let Some(glibc) = &newest
-        && glibc.version > BASE_IMAGE
+        && glibc.version > BASE_IMAGE_GLIBC
     {
-        let (major, minor) = BASE_IMAGE;
+        let (major, minor) = BASE_IMAGE_GLIBC;
         bail!(
             "it needs glibc {glibc}, and the base image has {major}.{minor}\n  \
              help: `cargo xtask build --cross` compiles it for an older one; or build on a system with glibc \

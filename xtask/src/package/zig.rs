@@ -10,12 +10,12 @@ use super::toolchain::TARGET;
 use crate::cargo::{cargo, without_settings};
 
 /// The versions that are installed where none is found; a tool that is found may have another version.
-const ZIGBUILD: &str = "0.24.1";
-const ZIGLANG: &str = "0.15.2";
+const ZIGBUILD_VERSION: &str = "0.24.1";
+const ZIGLANG_VERSION: &str = "0.15.2";
 
 /// The version of glibc that zig links against: older than that of the base image, so that the binary runs there and on
 /// every distribution of the last years. The function uses nothing that a newer one has.
-pub(super) const GLIBC: &str = "2.34";
+pub(super) const GLIBC_VERSION: &str = "2.34";
 
 /// A tool that works: it was run to see its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,8 @@ impl ToolFolder {
     /// Installs cargo-zigbuild from crates.io.
     pub(super) fn install_zigbuild(&self, root: &Path) -> Result<()> {
         let mut command = cargo(root);
-        command.args(["install", "--locked", "cargo-zigbuild", "--version", ZIGBUILD, "--root"]).arg(&self.0);
-        install(command, "cargo-zigbuild", ZIGBUILD)
+        command.args(["install", "--locked", "cargo-zigbuild", "--version", ZIGBUILD_VERSION, "--root"]).arg(&self.0);
+        install(command, "cargo-zigbuild", ZIGBUILD_VERSION)
     }
 
     /// Installs zig from PyPI, whose wheel holds the program and its libraries. With a target folder, pip works even
@@ -77,8 +77,8 @@ impl ToolFolder {
         let python = std::env::var_os("CARGO_ZIGBUILD_PYTHON_PATH").unwrap_or_else(|| "python3".into());
         let mut command = Command::new(python);
         command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"]);
-        command.arg("--target").arg(self.0.join("ziglang")).arg(format!("ziglang=={ZIGLANG}"));
-        install(command, "ziglang", ZIGLANG)
+        command.arg("--target").arg(self.0.join("ziglang")).arg(format!("ziglang=={ZIGLANG_VERSION}"));
+        install(command, "ziglang", ZIGLANG_VERSION)
     }
 }
 
@@ -99,7 +99,7 @@ impl Tool {
     }
 }
 
-/// `cargo zigbuild` with its zig, for [`TARGET`] and [`GLIBC`].
+/// `cargo zigbuild` with its zig, for [`TARGET`] and [`GLIBC_VERSION`].
 pub(super) fn command(zigbuild: &Tool, zig: &Tool, root: &Path) -> Command {
     let mut command = without_settings(&zigbuild.program, root);
     // These variables would replace zig by another compiler.
@@ -111,7 +111,7 @@ pub(super) fn command(zigbuild: &Tool, zig: &Tool, root: &Path) -> Command {
     if let Some(variable) = zig.variable {
         command.env(variable, &zig.program);
     }
-    command.args(["zigbuild", "--target"]).arg(format!("{TARGET}.{GLIBC}"));
+    command.args(["zigbuild", "--target"]).arg(format!("{TARGET}.{GLIBC_VERSION}"));
     command
 }
 

@@ -1,9 +1,9 @@
 //! Self-attention in integers: for each head, queries times keys and probabilities times values are products of
 //! [`Simd::tile`], with keys and values packed like weights.
 //!
-//! Queries and keys have one scale a head and sequence, values one a channel, probabilities are in steps of 1/127 of the
-//! largest of their row. What rounding takes from a row, which in long sequences is the sum of many small probabilities, is given
-//! to the mean of all values.
+//! Queries and keys have one scale a head and sequence, values one a channel, probabilities are in steps of 1/127 of
+//! the largest of their row. What rounding takes from a row, which in long sequences is the sum of many small
+//! probabilities, is given to the mean of all values.
 
 use super::ops::{ZERO_BIAS, tiles};
 use super::simd::{MAX_TILE_ROWS, Simd, Tile};
@@ -99,8 +99,8 @@ impl Head {
         self.mean_value.resize(shape.width, 0.0);
         self.scores.resize(MAX_TILE_ROWS * shape.keys, 0);
         self.probabilities.resize(MAX_TILE_ROWS * shape.depth.max(shape.keys), 0);
-        // Bytes left over from other shapes are harmless where they are multiplied by zero or never read. The keys beyond the
-        // width must be zero, and so must the values beyond the last token, which each head clears.
+        // Bytes left over from other shapes are harmless where they are multiplied by zero or never read. The keys
+        // beyond the width must be zero, and so must the values beyond the last token, which each head clears.
         if shape.width_depth != shape.width {
             self.keys.fill(0);
         }
@@ -254,8 +254,8 @@ impl Head {
     }
 }
 
-/// 2ˣ for x < 7, relative error below 10⁻⁴, a hundredth of what rounding takes from the largest probability: 2ⁿ by exponent
-/// bits, the fraction by a minimax polynomial.
+/// 2ˣ for x < 7, relative error below 10⁻⁴, a hundredth of what rounding takes from the largest probability: 2ⁿ by
+/// exponent bits, the fraction by a minimax polynomial.
 #[inline(always)]
 unsafe fn exp2<S: Simd>(x: S::F) -> S::F {
     unsafe {

@@ -215,8 +215,8 @@ impl Simd for Amx {
     }
 }
 
-// The intrinsics are not stable, the instructions are. `tdpbusd` takes 16 rows of 64 unsigned bytes and 16 quads of 16 × 4 signed
-// ones, which is the layout of a weight panel.
+// The intrinsics are not stable, the instructions are. `tdpbusd` takes 16 rows of 64 unsigned bytes and 16 quads of
+// 16 × 4 signed ones, which is the layout of a weight panel.
 
 #[inline(always)]
 unsafe fn tile_amx_16(tile: Tile) {

@@ -82,7 +82,8 @@ pub(super) unsafe fn matmul<S: Simd>(x: &Rows, w: &Linear<'_>, activation: Activ
     unsafe { S::end() }
 }
 
-/// Start and height of tiles that cover `rows`, of nearly equal height, a multiple of `STEP`: 16 rows as 8 + 8, not 12 + 4.
+/// Start and height of tiles that cover `rows`, of nearly equal height, a multiple of `STEP`: 16 rows as 8 + 8, not
+/// 12 + 4.
 #[inline(always)]
 pub(super) fn tiles<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     let steps = rows.div_ceil(S::STEP);

@@ -1,11 +1,11 @@
 //! The vector operations that every kernel is written in, once for each instruction set.
 
-/// One instruction set. Implementations are zero-sized and their methods are inlined into a caller that was compiled for
-/// that set; see [`super::Isa`].
+/// One instruction set. Implementations are zero-sized and their methods are inlined into a caller that was compiled
+/// for that set; see [`super::Isa`].
 ///
 /// # Safety
-/// The caller runs on a processor that has the instruction set, and pointers are valid for what each method says it reads
-/// or writes. Alignment is not needed.
+/// The caller runs on a processor that has the instruction set, and pointers are valid for what each method says it
+/// reads or writes. Alignment is not needed.
 #[allow(clippy::missing_safety_doc)] // one contract for all methods, stated above
 pub(crate) trait Simd: Copy {
     /// A vector of [`LANES`](Self::LANES) single-precision numbers.
@@ -37,7 +37,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn store_u8(x: *mut u8, v: Self::I);
     /// Stores integers in −128..=127 as bytes.
     unsafe fn store_i8(x: *mut i8, v: Self::I);
-    /// Stores integers in −128..=127 as bytes, the first of each of the four vectors, then the second of each, and so on.
+    /// Stores integers in −128..=127 as bytes, the first of each of the four vectors, then the second of each, and so
+    /// on.
     unsafe fn store_quads(x: *mut i8, v: [Self::I; 4]);
     /// Sums of integers.
     unsafe fn add_i32(a: Self::I, b: Self::I) -> Self::I;
@@ -70,9 +71,9 @@ pub(crate) trait Simd: Copy {
     /// Largest lane.
     unsafe fn most(v: Self::F) -> f32;
 
-    /// Runs `rounds` times as many integer products, in the instructions of [`tile`](Self::tile) and in registers alone, as keep
-    /// the processor's multipliers busy. Returns the operations done, a product and an addition being two; 0 if there are no
-    /// such instructions.
+    /// Runs `rounds` times as many integer products, in the instructions of [`tile`](Self::tile) and in registers
+    /// alone, as keep the processor's multipliers busy. Returns the operations done, a product and an addition being
+    /// two; 0 if there are no such instructions.
     #[inline(always)]
     unsafe fn spin(_rounds: usize) -> u64 {
         0
@@ -94,13 +95,13 @@ pub(crate) trait Simd: Copy {
 /// The operands of [`Simd::tile`], and where its sums go.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
-    /// Rows of unsigned bytes in 0..=127, [`stride`](Self::stride) apart, `4·quads` read of each; memory up to the next multiple of
-    /// [`super::ROW_PADDING`] rows may be read.
+    /// Rows of unsigned bytes in 0..=127, [`stride`](Self::stride) apart, `4·quads` read of each; memory up to the
+    /// next multiple of [`super::ROW_PADDING`] rows may be read.
     pub(crate) a: *const u8,
     /// From row to row of `a`, in bytes.
     pub(crate) stride: usize,
-    /// Two panels of 16 channels, each `quads × 16 × 4` signed bytes in −63..=63, `64·quads` apart. The ranges let two products of
-    /// a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
+    /// Two panels of 16 channels, each `quads × 16 × 4` signed bytes in −63..=63, `64·quads` apart. The ranges let
+    /// two products of a pair be added in 16 bits: 4 · 127 · 63 < 2¹⁵.
     pub(crate) b: *const i8,
     /// Groups of four that a sum is over; a multiple of [`Simd::QUADS`].
     pub(crate) quads: usize,

@@ -1,7 +1,8 @@
 //! Normalisation and word splitting as one table from character to action.
 //!
-//! The Unicode data must be what Hugging Face's `tokenizers` has, or characters newer than it give other tokens: categories
-//! are from Unicode 8 and decompositions from Unicode 9, while white space and lowercase letters are the standard library's.
+//! The Unicode data must be what Hugging Face's `tokenizers` has, or characters newer than it give other tokens:
+//! categories are from Unicode 8 and decompositions from Unicode 9, while white space and lowercase letters are the
+//! standard library's.
 
 use std::sync::OnceLock;
 
@@ -37,8 +38,8 @@ pub(super) enum Action {
 const PAGE: usize = 128;
 const PAGES: usize = (char::MAX as usize + 1).div_ceil(PAGE);
 
-/// The action of every character, filled a page at a time when a character of the page is first met: the whole table would
-/// take a tenth of a second and megabytes, and a text needs a few pages.
+/// The action of every character, filled a page at a time when a character of the page is first met: the whole table
+/// would take a tenth of a second and megabytes, and a text needs a few pages.
 #[derive(Debug)]
 pub(super) struct Characters {
     normalizer: Normalizer,

@@ -21,7 +21,8 @@ pub(super) struct Vocabulary {
     text: Cow<'static, str>,
     /// Where each token starts in `text`, and where one more would.
     starts: Vec<u32>,
-    /// Open addressing, at most half full. 0 is free; else the low bits are an id plus one, the others those of the hash.
+    /// Open addressing, at most half full. 0 is free; else the low bits are an id plus one, the others those of the
+    /// hash.
     slots: Vec<u32>,
     id_mask: u32,
     index_shift: u32,
@@ -31,12 +32,12 @@ pub(super) struct Vocabulary {
 
 /// The two kinds of tokens have hashes of their own, which saves putting `##` in front of every candidate.
 #[derive(Clone, Copy)]
-enum Place {
+enum PiecePosition {
     Start = 0,
     Continuing = 1,
 }
 
-impl Place {
+impl PiecePosition {
     fn seed(self) -> u64 {
         match self {
             Self::Start => 0,
@@ -52,7 +53,7 @@ impl Place {
     }
 }
 
-/// One step of the hash that rustc uses: quick, and every prefix of a text has its hash on the way.
+/// One step of the hash that rustc uses: quick, and it yields the hash of every prefix of a text in passing.
 fn step(hash: u64, byte: u8) -> u64 {
     (hash.rotate_left(5) ^ u64::from(byte)).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
@@ -91,9 +92,9 @@ impl Vocabulary {
     fn insert(&mut self, id: u32) -> Result<(), TokenizerError> {
         let start = self.starts[id as usize] as usize;
         let rest = &self.text.as_bytes()[start..];
-        let (place, text) = Place::of(rest);
+        let (position, text) = PiecePosition::of(rest);
         // Finding the end and the hash in one loop: this is most of a start's time.
-        let mut hash = place.seed();
+        let mut hash = position.seed();
         let mut len = 0;
         for &byte in text.iter().take_while(|&&byte| byte != b'\n') {
             hash = step(hash, byte);
@@ -104,14 +105,14 @@ impl Vocabulary {
         if len == 0 {
             return Err(TokenizerError::EmptyToken { id });
         }
-        match self.find(place, &text[..len], hash) {
+        match self.find(position, &text[..len], hash) {
             Ok(first) => {
                 let token = String::from_utf8_lossy(self.bytes(id)).into_owned();
                 Err(TokenizerError::DuplicateToken { token, first, second: id })
             }
             Err(free) => {
                 self.slots[free] = (hash as u32 & !self.id_mask) | (id + 1);
-                let longest = &mut self.longest[place as usize];
+                let longest = &mut self.longest[position as usize];
                 *longest = len.max(*longest);
                 Ok(())
             }
@@ -119,7 +120,7 @@ impl Vocabulary {
     }
 
     /// The id of a token, or the free slot where it would be.
-    fn find(&self, place: Place, text: &[u8], hash: u64) -> Result<u32, usize> {
+    fn find(&self, position: PiecePosition, text: &[u8], hash: u64) -> Result<u32, usize> {
         let mut at = (hash >> self.index_shift) as usize;
         loop {
             let slot = self.slots[at];
@@ -129,9 +130,9 @@ impl Vocabulary {
             if (slot ^ hash as u32) & !self.id_mask == 0 {
                 let id = (slot & self.id_mask) - 1;
                 let token = self.bytes(id);
-                let same = match place {
-                    Place::Start => token == text,
-                    Place::Continuing => token.strip_prefix(CONTINUING) == Some(text),
+                let same = match position {
+                    PiecePosition::Start => token == text,
+                    PiecePosition::Continuing => token.strip_prefix(CONTINUING) == Some(text),
                 };
                 if same {
                     return Ok(id);
@@ -147,9 +148,9 @@ impl Vocabulary {
     }
 
     pub(super) fn id(&self, token: &str) -> Option<u32> {
-        let (place, text) = Place::of(token.as_bytes());
-        let hash = text.iter().fold(place.seed(), |hash, &byte| step(hash, byte));
-        self.find(place, text, hash).ok()
+        let (position, text) = PiecePosition::of(token.as_bytes());
+        let hash = text.iter().fold(position.seed(), |hash, &byte| step(hash, byte));
+        self.find(position, text, hash).ok()
     }
 
     pub(super) fn tokens(&self) -> impl ExactSizeIterator<Item = &str> {
@@ -159,25 +160,25 @@ impl Vocabulary {
         })
     }
 
-    /// Appends the ids of the longest tokens that make up `word`, from its start on. Returns false, with some ids appended,
-    /// if it cannot be made up.
+    /// Appends the ids of the longest tokens that make up `word`, from its start on. Returns false, with some ids
+    /// appended, if it cannot be made up.
     pub(super) fn split(&self, word: &[u8], hashes: &mut Hashes, out: &mut Vec<u32>) -> bool {
-        let mut place = Place::Start;
+        let mut position = PiecePosition::Start;
         let mut rest = word;
         while !rest.is_empty() {
-            let longest = rest.len().min(self.longest[place as usize]);
-            let mut hash = place.seed();
+            let longest = rest.len().min(self.longest[position as usize]);
+            let mut hash = position.seed();
             for (prefix, &byte) in hashes.iter_mut().zip(&rest[..longest]) {
                 hash = step(hash, byte);
                 *prefix = hash;
             }
             let found = (1..=longest.min(hashes.len()))
                 .rev()
-                .find_map(|len| Some((self.find(place, &rest[..len], hashes[len - 1]).ok()?, len)));
+                .find_map(|len| Some((self.find(position, &rest[..len], hashes[len - 1]).ok()?, len)));
             let Some((id, len)) = found else { return false };
             out.push(id);
             rest = &rest[len..];
-            place = Place::Continuing;
+            position = PiecePosition::Continuing;
         }
         true
     }

@@ -183,7 +183,7 @@ fn unwrapped_push_of_a_cloudevent() {
     assert_eq!(message.subscription, SUBSCRIPTION);
     assert_eq!(message.attributes, attributes(&[("task", "embed"), ("other", "x")]));
 
-    // The way in which Eventarc's request can be made with an emulator.
+    // As a request of Eventarc's can be made with an emulator.
     headers[2].1 = PUBSUB_TYPE;
     let message = one(&headers, PUSH);
     assert_eq!(message, Message { id: "e1".into(), source: "/s".into(), ..pushed() });

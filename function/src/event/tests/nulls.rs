@@ -1,4 +1,4 @@
-//! `null` where a field may be left out, and byte-order marks before bodies: as good as nothing, in every form.
+//! `null` where a field may be left out, and byte-order marks before bodies: they count as nothing, in every form.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

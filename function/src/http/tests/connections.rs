@@ -1,4 +1,4 @@
-//! Protocols, slow clients, and the end.
+//! Protocols, slow clients, and shutdown.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,7 +26,7 @@ async fn a_client_that_sends_no_request_is_cut_off() {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(start.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // Returns when the server has closed the connection; a reset is as good.
+        // Returns when the server has closed or reset the connection.
         let _ = stream.read_to_end(&mut answer).await;
         assert_eq!(answer.starts_with(b"HTTP/1.1 200"), start.starts_with("GET"), "{start}");
     }

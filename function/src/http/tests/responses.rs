@@ -172,7 +172,7 @@ async fn a_program_that_cannot_serve_says_why() {
         let error = start(function, &arguments).await.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
-    // A task of one's own takes the place of the model's.
+    // A program's own task replaces the model's task of the same name.
     let server =
         Server::with(Function::new().with_model_tasks().task(Named("embed")), Obey::default(), &["--model-threads=1"])
             .await;

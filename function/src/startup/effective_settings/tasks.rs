@@ -31,8 +31,6 @@ pub(super) fn check(service: &Service, tasks: &[&str], origin: &Origin) -> Resul
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use infra::topology::Topology;
 
     use super::*;

@@ -81,11 +81,13 @@ impl From<Error> for CloudError {
             _ => error.to_string(),
         };
         let mut source = error.source();
+        let mut innermost = String::new();
         while let Some(cause) = source {
             let text = cause.to_string();
             if !message.contains(&text) && error.status().is_none() {
                 message = format!("{message}: {text}");
             }
+            innermost = format!(" ({text})");
             source = cause.source();
         }
         let details = error.status().map(|status| format!("{:?}", status.details)).unwrap_or_default();
@@ -96,6 +98,13 @@ impl From<Error> for CloudError {
             (None, None) if error.is_authentication() => Obstacle::of(&message).map_or(Fault::Denied, Fault::Setup),
             _ => fault_of(status, code, &format!("{message} {details}")),
         };
+        if fault == Fault::Setup(Obstacle::NoCredentials) {
+            // The client's own text is a paragraph of guesses; the innermost cause says why there is no metadata server.
+            message = format!(
+                "there are no Application Default Credentials, and this machine has no service account of Google \
+                    Cloud{innermost}"
+            );
+        }
         let retry_after = error.http_headers().and_then(|headers| {
             let seconds = headers.get("retry-after")?.to_str().ok()?.parse().ok()?;
             Some(Duration::from_secs(seconds))

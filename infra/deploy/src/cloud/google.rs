@@ -45,7 +45,6 @@ impl Google {
     /// # Errors
     /// There is no project, region or credentials, or the project cannot be read.
     pub async fn connect(settings: &Settings) -> Result<Self, CloudError> {
-        install_tls();
         let wrong = |error: SettingsError| CloudError::new(Fault::Wrong, error.to_string());
         let (id, region) = (settings.project().map_err(wrong)?, settings.region().map_err(wrong)?);
         let project = Project::new(settings, id).await?;
@@ -292,9 +291,4 @@ impl Kind {
     pub(super) fn is_listed(self) -> bool {
         self.spec().mark != Mark::None && self != Self::Bucket
     }
-}
-
-/// Makes ring the TLS provider of this process, unless there is one: the clients bring none.
-fn install_tls() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }

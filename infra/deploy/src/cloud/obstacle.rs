@@ -4,6 +4,8 @@
 /// A cause of failure that neither another attempt nor a change of the topology's own resources removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
+    /// There are no credentials on this machine.
+    NoCredentials,
     /// The credentials of a user name no quota project.
     NoQuotaProject,
     /// The caller may not use the quota project that the credentials name.
@@ -32,7 +34,9 @@ use Obstacle::*;
 
 /// What Google says of each. The first row that has a text of the message counts; upper and lower case are the same.
 /// Reasons: <https://cloud.google.com/service-usage/docs/reference/rest/v1/ErrorReason> and `google.api.ErrorReason`.
-const SIGNS: [(Obstacle, &[&str]); 11] = [
+const SIGNS: [(Obstacle, &[&str]); 12] = [
+    // Of the client: it found no file of credentials, and no metadata server of Google Cloud answered.
+    (NoCredentials, &["have not configured local credentials"]),
     (
         NoQuotaProject,
         // The numbers are those of the projects of gcloud's own clients, for which calls without a quota project count.
@@ -105,9 +109,19 @@ impl Obstacle {
         row.map(|(obstacle, _)| *obstacle)
     }
 
+    /// Whether it is about who calls, whatever is called.
+    pub fn is_login(self) -> bool {
+        matches!(self, NoCredentials | LoginExpired)
+    }
+
     /// What to do, in a project and region.
     pub fn help(self, project: &str, region: &str) -> String {
         match self {
+            NoCredentials => {
+                "run `gcloud auth application-default login`, or set CLOUDSDK_AUTH_ACCESS_TOKEN_FILE to a \
+                    file with an access token"
+                    .to_owned()
+            }
             NoQuotaProject => format!(
                 "the credentials of `gcloud auth application-default login` name no quota project: run `gcloud auth \
                     application-default set-quota-project {project}`"
@@ -167,6 +181,12 @@ mod tests {
     #[test]
     fn each_is_known_by_what_google_says() {
         for (said, obstacle) in [
+            (
+                "Could not fetch an auth token to authenticate with Google Cloud. The most common reason for this problem \
+                    is that you are not running in a Google Cloud Environment and you have not configured local credentials \
+                    for development and testing.",
+                NoCredentials,
+            ),
             (
                 "Your application is authenticating by using local Application Default Credentials. The \
                     run.googleapis.com API requires a quota project, which is not set by default.",

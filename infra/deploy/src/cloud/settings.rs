@@ -184,6 +184,7 @@ impl Settings {
     /// # Errors
     /// There are none, or they cannot be read. Whether Google accepts them is not checked.
     pub fn credentials(&self, api: Api) -> Result<Credentials, SettingsError> {
+        install_tls();
         if self.endpoint(api).is_local() {
             return Ok(anonymous::Builder::new().build());
         }
@@ -213,6 +214,12 @@ impl Endpoint {
             })
         })
     }
+}
+
+/// Makes ring the TLS provider of this process, unless there is one: neither the clients nor
+/// what fetches their tokens bring one, and all of them ask for credentials first.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// gcloud's active configuration.

@@ -17,7 +17,7 @@ use crate::settings::patch::patch_snapshot;
 use crate::time::Time;
 
 /// How long a snapshot lasts, counted from the publishing of its oldest message.
-const LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const MAX_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A snapshot that would last for less is refused.
 const MIN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
@@ -48,7 +48,7 @@ impl State {
         }
         let held: Vec<Arc<Message>> = subscription.queue.unacked().cloned().collect();
         let age = held.first().map_or(Duration::ZERO, |oldest| now.since(oldest.publish_time));
-        let lifetime = LIFETIME.saturating_sub(age);
+        let lifetime = MAX_LIFETIME.saturating_sub(age);
         if lifetime < MIN_LIFETIME {
             return Err(Status::failed_precondition(format!(
                 "The backlog of the subscription is too old: its oldest unacknowledged message was published {} s ago, \

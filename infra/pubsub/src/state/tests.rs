@@ -1,4 +1,4 @@
-//! What time does to topics and subscriptions, which tests over the network would have to wait for.
+//! The effects of time on topics and subscriptions. Tests over the network would have to wait for them.
 
 mod snapshots;
 
@@ -18,7 +18,7 @@ fn at(seconds: u64) -> Time {
     Time::from_micros(1_700_000_000_000_000).after(Duration::from_secs(seconds))
 }
 
-/// With a topic and a subscription to it.
+/// A state with a topic and a subscription to it, and a dead-letter topic with one.
 fn state(fields: pb::Subscription) -> (State, broadcast::Receiver<Event>, Arc<Notify>) {
     let (events, receiver) = broadcast::channel(1000);
     let alarm = Arc::new(Notify::new());
@@ -47,7 +47,7 @@ fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
-/// Has the topic keep its messages.
+/// Sets the retention of the topic.
 fn keep(state: &mut State, time: i64) {
     let topic = pb::Topic { name: TOPIC.into(), message_retention_duration: seconds(time), ..pb::Topic::default() };
     let update_mask = Some(prost_types::FieldMask { paths: vec!["message_retention_duration".into()] });

@@ -76,8 +76,8 @@ fn exists(revision: &str) -> Failure {
     Failure::new(409, "ALREADY_EXISTS", message)
 }
 
-/// Adds a revision of the service's template. A name that was used before has to mean the same template; with `force` it may not
-/// be used again at all. With a `fault` it will not start.
+/// Adds a revision of the service's template. A name that was used before has to mean the same template; with `force`
+/// it may not be used again at all. With a `fault` it will not start.
 pub(super) fn add(name: &str, service: &mut Service, force: bool, fault: Option<String>) -> Result<(), Failure> {
     let id = name.rsplit('/').next().unwrap_or_default();
     let mut template = service.value["template"].clone();

@@ -1,4 +1,4 @@
-//! What may be asked for, and the words of refusals.
+//! Which requests are accepted, and the texts of errors.
 
 use std::ops::Deref;
 

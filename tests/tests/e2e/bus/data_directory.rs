@@ -23,7 +23,7 @@ fn arguments(folder: &Path) -> Vec<String> {
     ["dev", "--json", "--port", "0", "--topology", &topology, "--data-dir", &data].map(str::to_owned).into()
 }
 
-/// Until it says that all is there.
+/// Waits until it prints that everything runs.
 fn start(folder: &Path) -> (Dev, PubSub) {
     let arguments = arguments(folder);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -34,7 +34,7 @@ fn start(folder: &Path) -> (Dev, PubSub) {
     let ready = lines.find(|line| line["type"] == "ready").unwrap();
     let text = |name: &str| ready[name].as_str().unwrap();
     let pubsub = PubSub::at(text("bus")).in_project(text("project"));
-    // It ends when nobody reads what it prints.
+    // It ends when its output is not read any more.
     std::thread::spawn(move || lines.for_each(drop));
     (dev, pubsub)
 }

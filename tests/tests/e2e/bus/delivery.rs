@@ -19,7 +19,7 @@ async fn lease(pubsub: &PubSub, subscription: &str, most: usize) -> Vec<Value> {
     body["receivedMessages"].as_array().cloned().unwrap_or_default()
 }
 
-/// What is there at this moment.
+/// What can be pulled at this moment.
 async fn peek(pubsub: &PubSub, subscription: &str) -> Vec<Value> {
     let body = json!({"maxMessages": 100, "returnImmediately": true});
     let (_, body) = pubsub.call("POST", &format!("{subscription}:pull"), &body).await;
@@ -182,7 +182,7 @@ async fn a_seek_replays_what_was_kept() {
 }
 
 #[tokio::test]
-async fn whoever_watches_sees_each_step() {
+async fn a_watcher_sees_each_step() {
     let bus = Bus::start();
     let (topic, subscription) = bus.create_topic_and_subscription("watched").await;
     bus.create_subscription("filtered", &topic, json!({"filter": "attributes:x"})).await;

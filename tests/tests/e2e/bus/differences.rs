@@ -1,5 +1,5 @@
-//! Where Google's emulator is not the service that the local Pub/Sub is. Each line is seen to differ, so that one that differs
-//! no longer is noticed.
+//! Where Google's emulator behaves unlike the service, and the local Pub/Sub like it. Each difference is observed, so
+//! that a difference that has gone is noticed.
 
 use std::pin::Pin;
 

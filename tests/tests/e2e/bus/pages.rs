@@ -1,4 +1,4 @@
-//! Requests that a page of a browser could send, with the headers that a browser gives them.
+//! Requests that a web page could send, with the headers that a browser adds to them.
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::publisher_client::PublisherClient;

@@ -1,4 +1,4 @@
-//! IAM policies: kept with topics, subscriptions and snapshots.
+//! IAM policies, which are stored with topics, subscriptions and snapshots.
 
 use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 use iam::iam_policy_client::IamPolicyClient;
@@ -34,7 +34,7 @@ async fn policies_are_read_changed_and_written() {
         let get = format!("{get}?options.requestedPolicyVersion=3&alt=json");
         assert_eq!(bus.call("GET", &get, &Value::Null).await, (200, written.clone()));
 
-        // What was read before somebody else wrote is not written.
+        // A policy that was read before another writer changed it is not written.
         let stale = policy("roles/pubsub.viewer", "allUsers", &empty["etag"]);
         let (status, refused) = bus.call("POST", &set, &stale).await;
         assert_eq!((status, &refused["error"]["status"]), (409, &json!("ABORTED")));

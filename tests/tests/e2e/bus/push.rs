@@ -1,4 +1,4 @@
-//! Pushes: their forms, their tokens, what answers mean.
+//! Pushes: their forms, their tokens, and what answers mean.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -161,7 +161,7 @@ async fn processing_is_an_ack() {
 }
 
 #[tokio::test]
-async fn poison_becomes_a_dead_letter_and_keeps_nobody_waiting() {
+async fn poison_becomes_a_dead_letter_and_delays_no_other_message() {
     let bus = Bus::shared();
     let (dead, dead_subscription) = bus.create_topic_and_subscription(&unique("dead")).await;
     let attempts = Arc::new(AtomicUsize::new(0));
@@ -196,10 +196,10 @@ async fn poison_becomes_a_dead_letter_and_keeps_nobody_waiting() {
 async fn an_endpoint_that_is_not_there_yet_gets_everything_later() {
     let bus = Bus::shared();
     let mut endpoint = Endpoint::start(|_| 204).await;
-    let nobody = format!("http://127.0.0.1:{}/", tests::free_port());
+    let unreachable = format!("http://127.0.0.1:{}/", tests::free_port());
     let id = unique("later");
     let topic = bus.create_topic(&id).await;
-    let subscription = bus.create_push(&id, &topic, &nobody).await;
+    let subscription = bus.create_push(&id, &topic, &unreachable).await;
     let mut events = bus.handle().events();
     for _ in 0..10 {
         bus.publish(&topic, b"x", &[]).await;

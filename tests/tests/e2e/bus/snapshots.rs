@@ -16,7 +16,7 @@ fn snapshot_name(bus: &PubSub, id: &str) -> String {
     format!("projects/{}/snapshots/{id}", bus.project())
 }
 
-/// The data of all that is ready, sorted; acknowledged.
+/// Pulls and acknowledges everything that is ready; returns its data, sorted.
 async fn drain(bus: &PubSub, subscription: &str, count: usize) -> Vec<String> {
     let received = bus.pull(subscription, count, Duration::from_secs(10)).await;
     let mut data: Vec<String> = received.iter().map(|one| String::from_utf8(one.data.to_vec()).unwrap()).collect();
@@ -91,11 +91,11 @@ async fn snapshots_are_created_read_listed_changed_and_deleted() {
 
     let with = |name: &str| json!({ "snapshot": name });
     let missing = snapshot_name(&bus, "missing");
-    let nobody = bus.subscription_name("nobody");
+    let absent = bus.subscription_name("nobody");
     let seek = format!("{subscription}:seek");
     for (method, path, body, status, words) in [
         ("PUT", &names[0], json!({"subscription": subscription}), 409, "resource=alpha"),
-        ("PUT", &missing, json!({"subscription": nobody}), 404, "resource=nobody"),
+        ("PUT", &missing, json!({"subscription": absent}), 404, "resource=nobody"),
         ("PUT", &missing, json!({"subscription": "source"}), 400, "name=source"),
         ("PUT", &missing, json!({"subscription": subscription, "labels": {"A": "x"}}), 400, "A=x"),
         ("PUT", &snapshot_name(&bus, "goog-x"), json!({"subscription": subscription}), 400, "Invalid resource name"),

@@ -1,4 +1,4 @@
-//! Streaming pull over raw gRPC: what a client may send after its first request, and what it gets for it.
+//! Streaming pull over raw gRPC: what a client may send after its first request, and the response to it.
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pb;
 use pb::subscriber_client::SubscriberClient;
@@ -32,7 +32,7 @@ fn first(subscription: &str) -> pb::StreamingPullRequest {
     }
 }
 
-/// How the bus ends a stream for its second request.
+/// The status with which the local Pub/Sub ends a stream after its second request.
 async fn refusal(bus: &Bus, subscription: &str, later: pb::StreamingPullRequest) -> Status {
     let (requests, mut responses) = open(bus, first(subscription)).await;
     requests.send(later).unwrap();

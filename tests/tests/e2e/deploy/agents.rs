@@ -1,4 +1,5 @@
-//! The service agents of a new project: Pub/Sub's, which has to be created and granted, and Eventarc's, which has to be waited for.
+//! The service agents of a new project: Pub/Sub's, which has to be created and granted, and Eventarc's, which has to
+//! be waited for.
 
 use deploy::cloud::Api;
 use serde_json::json;
@@ -98,8 +99,8 @@ fn the_trigger_alone_waits_for_eventarcs_agent() {
     let _ = project.deploy("one").ok();
     // Only the trigger is missing, so nothing that it needs is part of the plan.
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let place = format!("/v1/projects/{}/locations/{}", project.google.project(), project.google.region());
-    let trigger = project.google.url(Api::Eventarc, &format!("{place}/triggers/ai-workloads-function"));
+    let location = format!("/v1/projects/{}/locations/{}", project.google.project(), project.google.region());
+    let trigger = project.google.url(Api::Eventarc, &format!("{location}/triggers/ai-workloads-function"));
     let client = reqwest::Client::new();
     runtime.block_on(async {
         assert_eq!(client.delete(&trigger).send().await.unwrap().status(), 200);

@@ -1,4 +1,4 @@
-//! Archives: what is taken, what is refused, and what leaves them as they are.
+//! Archives: which are accepted, which are refused, and which changes leave them as they are.
 
 use super::*;
 
@@ -9,7 +9,7 @@ struct Packed {
 }
 
 impl Project {
-    /// With a small binary in the place of the release build.
+    /// With a small binary instead of the release build.
     fn pack(&self, arguments: &[&str]) -> Packed {
         let binary = self.folder.join("binary");
         fs::write(&binary, tests::elf_program("")).unwrap();
@@ -25,7 +25,7 @@ impl Project {
         packed
     }
 
-    /// The mutating requests that ended well, as `METHOD path`.
+    /// The mutating requests that succeeded, as `METHOD path`.
     fn changes(&self) -> Vec<String> {
         let requests = self.google.mutations().into_iter().filter(|request| request.status == Some(200));
         requests.map(|request| format!("{} {}", request.method, request.path)).collect()

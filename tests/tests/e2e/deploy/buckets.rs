@@ -1,4 +1,4 @@
-//! Buckets of other projects, whose names anyone can guess, and names that Cloud Storage refuses.
+//! Buckets of other projects, whose names are easy to guess, and names that Cloud Storage refuses.
 
 use tests::xtask;
 
@@ -22,7 +22,7 @@ fn refused_everywhere(open: bool, said: &str) {
     assert!(doctor.code == Some(1) && doctor.stdout.contains(said), "{}", doctor.stdout);
     // Nothing was uploaded, and nothing else begun.
     assert_eq!(project.google.mutations(), []);
-    // Another name is the way out.
+    // Another name solves it.
     project.edit("bucket = \"{project}-ai-workloads\"", "bucket = \"{project}-other\"");
     project.edit("gs://{project}-ai-workloads/ledger/", "gs://{project}-other/ledger/");
     let _ = project.deploy("one").ok();

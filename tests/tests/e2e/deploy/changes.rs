@@ -1,4 +1,4 @@
-//! What a deployment sends for a change, what it takes for none, and what it does where Google refuses.
+//! What a deployment sends for a change, what it regards as no change, and what it does where Google refuses.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tests::{Behaviour, Fault, FaultKind, Request};
 use super::{Project, counts};
 
 impl Project {
-    /// One request of its own, by hand.
+    /// Sends one request by hand.
     fn by_hand(&self, api: Api, method: Method, path: &str, body: Value) -> Value {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let url =
@@ -201,7 +201,8 @@ fn the_conditions_of_others_survive() {
     ];
     for (api, get) in &get {
         let mut policy = project.get(*api, get);
-        // What this deployment granted has to be granted again; somebody's condition stands beside it.
+        // What this deployment granted has to be granted again; a conditional binding that someone else made stays
+        // beside it.
         policy["version"] = json!(3);
         policy["bindings"] = json!([theirs]);
         let path = get.split('?').next().unwrap();

@@ -1,4 +1,4 @@
-//! Declared secrets: the API, the grant on each alone, and what is said where one is missing.
+//! Declared secrets: the API, the grant on each secret alone, and the message where one is missing.
 
 use deploy::cloud::Api;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ impl Project {
         self.post(Api::SecretManager, &format!("{secrets}/{name}:addVersion"), &json!({"payload": {"data": "eA=="}}));
     }
 
-    /// Enables an API and waits until it is.
+    /// Enables an API and waits until it is enabled.
     fn enable(&self, api: &str) {
         let path = format!("/v1/projects/{}/services/{api}:enable", self.google.project());
         let operation = self.post(Api::ServiceUsage, &path, &json!({}));
@@ -108,7 +108,8 @@ fn a_missing_secret_is_said_with_the_command_that_creates_it() {
         return;
     };
     let create = format!("gcloud secrets create api-key --project={}", project.google.project());
-    // Before the API is enabled nobody can look; then the deployment ends where it would grant the secret, and goes on from there.
+    // Before the API is enabled secrets cannot be read; then the deployment ends where it would grant the secret, and
+    // the next one goes on from there.
     let first = project.deploy("one").failed(1, &create);
     let waits = |line: &&str| line.contains("waits for") && line.contains("there is no secret");
     assert_eq!(first.stderr.lines().find(waits), None, "{}", first.stderr);

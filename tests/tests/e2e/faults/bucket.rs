@@ -1,10 +1,10 @@
-//! The results bucket refuses, is full of requests, and loses answers.
+//! The results bucket refuses requests, limits their rate, and loses answers.
 
 use std::collections::BTreeSet;
 
 use tests::{Bus, Proxy, Storage, Trouble, unique};
 
-use super::scene::{Names, Way, until};
+use super::scene::{SceneSettings, Transport, until};
 
 const MESSAGES: usize = 1000;
 
@@ -14,10 +14,10 @@ async fn a_bucket_that_answers_503_and_429_and_loses_answers_for_a_while() {
     let bucket = unique("faults");
     storage.create_bucket(&bucket).await;
     let proxy = Proxy::start(storage.host(), "/upload/");
-    let names = Names::new(Way::Push, 100)
+    let settings = SceneSettings::new(Transport::Push, 100)
         .with("STORAGE_EMULATOR_HOST", proxy.host())
         .with("RESULTS", format!("gs://{bucket}/results/"));
-    let scene = names.create(Bus::shared()).await;
+    let scene = settings.create(Bus::shared()).await;
     let function = scene.start().await;
     scene.publish(0..MESSAGES, |_| "sleep 1".to_owned()).await;
     until("the first results", || scene.backlog() <= MESSAGES - 50).await;

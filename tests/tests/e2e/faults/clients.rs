@@ -4,14 +4,14 @@ use tests::{Bus, wrapped};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::scene::{Names, Way, until};
+use super::scene::{SceneSettings, Transport, until};
 
 const MESSAGES: usize = 1000;
 const CLIENTS: usize = 600;
 
 #[tokio::test]
-async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
-    let scene = Names::new(Way::Push, 100).create(Bus::shared()).await;
+async fn clients_that_go_away_leave_nothing_behind_and_delay_no_other_client() {
+    let scene = SceneSettings::new(Transport::Push, 100).create(Bus::shared()).await;
     let function = scene.start().await;
     let address = function.url("").replace("http://", "");
     scene.publish(0..MESSAGES, |_| "sleep 2".to_owned()).await;
@@ -23,7 +23,7 @@ async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
             body.len()
         );
         let request = format!("{head}{body}");
-        // In the middle of the headers, of the body, and before the answer.
+        // It goes away in the middle of the headers, in the middle of the body, or before the answer.
         let sent = [head.len() / 2, head.len() + body.len() / 2, request.len()][n % 3];
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(&request.as_bytes()[..sent]).await.unwrap();
@@ -39,7 +39,7 @@ async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
     let gone: Vec<String> = counts.results.keys().filter(|key| key.starts_with("gone-")).cloned().collect();
     for key in &gone {
         assert_eq!(counts.results.remove(key).map(|results| results.len()), Some(1), "{key}");
-        // Only those that were sent whole.
+        // Only those whose request was sent to its end.
         assert_eq!(key["gone-".len()..].parse::<usize>().unwrap() % 3, 2);
     }
     assert_eq!((counts.add_up(0..MESSAGES), counts.results.len()), (0, MESSAGES));
@@ -49,8 +49,8 @@ async fn clients_that_go_away_leave_nothing_behind_and_hold_nobody_up() {
     );
 }
 
-/// Connections at this port that the other side has closed and this one has not: CLOSE_WAIT in /proc/net/tcp. Where there is no
-/// such file they are not counted.
+/// Connections at this port that the other side has closed and this one has not: CLOSE_WAIT in /proc/net/tcp; 0 where
+/// there is no such file.
 fn half_closed(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let local = format!(":{port:04X}");

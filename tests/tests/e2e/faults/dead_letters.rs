@@ -1,10 +1,10 @@
-//! The dead-letter topic is not there when it is needed.
+//! The dead-letter topic does not exist when it is needed.
 
 use std::time::Duration;
 
 use tests::{Bus, unique};
 
-use super::scene::{Names, Way, create_late, until};
+use super::scene::{SceneSettings, Transport, create_late, until};
 
 const MESSAGES: usize = 1000;
 const HOPELESS: usize = 64;
@@ -13,12 +13,13 @@ const HOPELESS: usize = 64;
 async fn hopeless_messages_wait_for_the_dead_letter_topic() {
     let bus = Bus::shared();
     let id = unique("late-dead-letters");
-    let mut scene = Names::new(Way::Push, 100).with("DEAD_LETTER_TOPIC", bus.topic_name(&id)).create(bus).await;
+    let mut scene =
+        SceneSettings::new(Transport::Push, 100).with("DEAD_LETTER_TOPIC", bus.topic_name(&id)).create(bus).await;
     let function = scene.start().await;
     let hopeless = |n: usize| n.is_multiple_of(15) && n < 15 * HOPELESS;
     scene.publish(0..MESSAGES, |n| if hopeless(n) { "reject".to_owned() } else { "echo".to_owned() }).await;
     until("the results", || scene.backlog() == HOPELESS).await;
-    // Each of them is tried again, more than once on average.
+    // Each of them is redelivered, more than once on average.
     while function.metric("messages_total{task=\"obey\",outcome=\"retry\"}").await.unwrap_or_default()
         < 2.0 * HOPELESS as f64
     {

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use tests::{Bus, Function, command};
 
 use super::poison::limited;
-use super::scene::{Names, Way};
+use super::scene::{SceneSettings, Transport};
 use crate::mixed;
 
 #[tokio::test]
 async fn the_function_needs_no_disk() {
     // A full disk and more: the kernel ends a process that writes a byte to any file.
-    let names = Names::new(Way::Push, 100).with("TMPDIR", "/nonexistent");
-    let scene = names.create(Bus::shared()).await;
+    let settings = SceneSettings::new(Transport::Push, 100).with("TMPDIR", "/nonexistent");
+    let scene = settings.create(Bus::shared()).await;
     let variables = scene.variables();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let function = Function::spawn(limited("-f 0", command(&variables))).await.unwrap();

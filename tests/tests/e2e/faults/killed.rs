@@ -1,23 +1,23 @@
-//! SIGKILL at random moments, and another process at once.
+//! SIGKILL at random moments; another process starts at once.
 
 use std::hash::{BuildHasher, RandomState};
 
 use tests::Bus;
 
-use super::scene::{Names, Way, until};
+use super::scene::{SceneSettings, Transport, until};
 
 #[tokio::test]
 async fn killed_at_random_moments_while_it_is_pushed_to() {
-    killed(Way::Push, 4000, 8).await;
+    killed(Transport::Push, 4000, 8).await;
 }
 
 #[tokio::test]
 async fn killed_at_random_moments_while_it_pulls() {
-    killed(Way::Pull, 4000, 3).await;
+    killed(Transport::Pull, 4000, 3).await;
 }
 
-async fn killed(way: Way, messages: usize, kills: usize) {
-    let scene = Names::new(way, 100).create(Bus::shared()).await;
+async fn killed(transport: Transport, messages: usize, kills: usize) {
+    let scene = SceneSettings::new(transport, 100).create(Bus::shared()).await;
     let mut function = scene.start().await;
     scene.publish(0..messages, |_| "sleep 1".to_owned()).await;
     for _ in 0..kills {
@@ -32,5 +32,8 @@ async fn killed(way: Way, messages: usize, kills: usize) {
     let again = counts.add_up(0..messages);
     counts.one_for_each_delivery();
     assert_eq!((counts.results.len(), counts.dead.len()), (messages, 0));
-    println!("{messages} messages, {kills} kills, {way:?}: {} results, {again} of them again", counts.results.len());
+    println!(
+        "{messages} messages, {kills} kills, {transport:?}: {} results, {again} of them again",
+        counts.results.len()
+    );
 }

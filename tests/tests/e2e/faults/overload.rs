@@ -6,21 +6,22 @@ use reqwest::Client;
 use tests::{Bus, wrapped};
 use tokio::task::JoinSet;
 
-use super::scene::{Names, Way};
+use super::scene::{SceneSettings, Transport};
 
-/// Messages that come from Pub/Sub beside those that are posted.
+/// Messages that Pub/Sub pushes, besides those that are posted.
 const MESSAGES: usize = 1000;
-/// A message takes 5 ms, one after the other: 200 a second.
+/// Each message takes 5 ms, one after the other: 200 a second.
 const A_SECOND: usize = 1000;
 const TICKS: usize = 100;
-/// By how much the peak of memory may grow in the second half.
+/// By how much the peak memory use may grow in the second half.
 const GROWTH: u64 = 4 << 10;
 
 #[tokio::test]
 async fn five_times_its_capacity_is_refused_or_done_in_the_same_memory() {
     let seconds: usize = std::env::var("OVERLOAD_SECONDS").ok().map_or(6, |text| text.parse().unwrap());
-    let names = Names::new(Way::Push, 100).with("MAX_BATCH_TOKENS", "4").with("MAX_QUEUE_TOKENS", "16");
-    let scene = names.create(Bus::shared()).await;
+    let settings =
+        SceneSettings::new(Transport::Push, 100).with("MAX_BATCH_TOKENS", "4").with("MAX_QUEUE_TOKENS", "16");
+    let scene = settings.create(Bus::shared()).await;
     let function = scene.start().await;
     scene.publish(0..MESSAGES, |_| "sleep 5".to_owned()).await;
     let (client, url) = (Client::builder().no_proxy().build().unwrap(), function.url("/"));
@@ -78,7 +79,7 @@ async fn five_times_its_capacity_is_refused_or_done_in_the_same_memory() {
     assert!(worst < Duration::from_secs(10), "an accepted message took {worst:?}, and Pub/Sub waits 10 s at least");
 }
 
-/// The most memory that a process has had, in KiB. Linux counts it; elsewhere it is 0, so that its growth is not checked.
+/// The peak memory use of a process, in KiB. Linux counts it; elsewhere it is 0, so that its growth is not checked.
 #[cfg(not(target_os = "linux"))]
 fn peak(_id: u32) -> u64 {
     0

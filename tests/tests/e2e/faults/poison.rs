@@ -1,11 +1,11 @@
-//! Messages that kill whoever works on them.
+//! Messages that end the process that works on them.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tests::{Bus, Function};
 
-use super::scene::{Names, Scene, Way};
+use super::scene::{Scene, SceneSettings, Transport};
 
 const MESSAGES: usize = 1000;
 const POISON: usize = 500;
@@ -14,7 +14,7 @@ const ATTEMPTS: u32 = 5;
 #[tokio::test]
 async fn a_message_that_aborts_its_process_is_a_dead_letter_and_takes_hardly_anybody_along() {
     let others = poison("abort", |scene| scene.command()).await;
-    // Of about a hundred that are under way at each death.
+    // Of about a hundred that are in flight at each crash.
     assert!(others <= 15, "{others} others are dead letters");
 }
 
@@ -35,13 +35,14 @@ async fn a_message_that_hangs_is_a_dead_letter_and_nothing_is_lost() {
     .await;
 }
 
-/// The poison is a dead letter after its attempts and no result. Every other message is a result, but that few attempts can
-/// make a dead letter of one that was under way at each death, with its work done or not; returns how many there are of those.
+/// Publishes a poison message among others. It must be dead-lettered after its attempts and have no result. Every
+/// other message must have a result or, since few attempts are allowed, may be dead-lettered if it was in flight at
+/// each crash, whether its work was done or not. Returns the number of those.
 async fn poison(order: &str, command: impl Fn(&Scene<'_>) -> Command) -> usize {
-    let scene = Names::new(Way::Push, ATTEMPTS).create(Bus::shared()).await;
+    let scene = SceneSettings::new(Transport::Push, ATTEMPTS).create(Bus::shared()).await;
     scene.publish(0..MESSAGES, |n| if n == POISON { order.to_owned() } else { "echo".to_owned() }).await;
     let mut ends = 0;
-    // As Cloud Run does: a process that has ended, or is not live, is followed by another one.
+    // As Cloud Run does: a process that has ended, or is not live, is replaced.
     let function = loop {
         if let Ok(mut function) = Function::spawn(command(&scene)).await {
             while function.is_live().await && scene.backlog() > 0 {
@@ -64,8 +65,8 @@ async fn poison(order: &str, command: impl Fn(&Scene<'_>) -> Command) -> usize {
     assert!(!counts.results.contains_key(&poison) && counts.dead.remove(&poison).is_some());
     let both = counts.dead.keys().filter(|key| counts.results.contains_key(*key)).count();
     println!(
-        "{MESSAGES} messages, `{order}`: {ends} processes ended, {} results, {again} again, and beside the poison {} dead letters, \
-         {both} of them results too",
+        "{MESSAGES} messages, `{order}`: {ends} processes ended, {} results, {again} again, and beside the poison {} dead \
+         letters, {both} of them results too",
         counts.results.len(),
         counts.dead.len()
     );

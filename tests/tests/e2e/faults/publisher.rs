@@ -1,10 +1,10 @@
-//! The results topic refuses, is not there, is slow, loses answers, or cannot be reached.
+//! The results topic refuses, does not exist, is slow, loses answers, or cannot be reached.
 
 use std::time::Duration;
 
 use tests::{Bus, Proxy, Trouble, unique};
 
-use super::scene::{Names, Way, create_late, until};
+use super::scene::{SceneSettings, Transport, create_late, until};
 
 const MESSAGES: usize = 1000;
 
@@ -33,11 +33,11 @@ async fn a_connection_that_is_cut_for_a_while() {
     trouble(Trouble::Cut, 5).await;
 }
 
-/// Returns how many results too many there are: none but those of publishes that met with trouble.
+/// Returns the number of duplicate results: there may be some of publishes that met with trouble, and no others.
 async fn trouble(trouble: Trouble, strikes: usize) -> usize {
     let bus = Bus::shared();
     let proxy = Proxy::start(bus.host(), "/google.pubsub.v1.Publisher/Publish");
-    let scene = Names::new(Way::Push, 100).with("PUBSUB_EMULATOR_HOST", proxy.host()).create(bus).await;
+    let scene = SceneSettings::new(Transport::Push, 100).with("PUBSUB_EMULATOR_HOST", proxy.host()).create(bus).await;
     let function = scene.start().await;
     scene.publish(0..MESSAGES / 2, |_| "sleep 1".to_owned()).await;
     until("the first results", || scene.results() >= 100).await;
@@ -49,7 +49,7 @@ async fn trouble(trouble: Trouble, strikes: usize) -> usize {
     let counts = scene.finish(function).await;
     let again = counts.add_up(0..MESSAGES);
     assert_eq!(counts.results.len(), MESSAGES);
-    // A publish holds several results where they come quickly.
+    // A publish request holds several results where they come quickly.
     assert!(again <= 8 * proxy.struck(), "{again} results again, {} publishes met with trouble", proxy.struck());
     println!("{MESSAGES} messages, {trouble:?} × {}: {MESSAGES} results, {again} of them again", proxy.struck());
     again
@@ -59,7 +59,7 @@ async fn trouble(trouble: Trouble, strikes: usize) -> usize {
 async fn a_topic_that_is_made_late() {
     let bus = Bus::shared();
     let id = unique("late-results");
-    let mut scene = Names::new(Way::Push, 100).with("RESULTS", bus.topic_name(&id)).create(bus).await;
+    let mut scene = SceneSettings::new(Transport::Push, 100).with("RESULTS", bus.topic_name(&id)).create(bus).await;
     let function = scene.start().await;
     scene.publish(0..MESSAGES, |_| "echo".to_owned()).await;
     while function.metric("messages_total{task=\"obey\",outcome=\"retry\"}").await.unwrap_or_default() < 200.0 {

@@ -1,4 +1,4 @@
-//! Pub/Sub goes away with all it had, and comes again with nothing.
+//! Pub/Sub is lost with all it had, and is replaced by an empty one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use pubsub::{EventKind, Limits};
 use tests::{Bus, Storage, free_port, unique};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::scene::{Names, Way, until};
+use super::scene::{SceneSettings, Transport, until};
 
 const MESSAGES: usize = 2000;
 const AFTERWARDS: usize = 1000;
@@ -19,15 +19,15 @@ async fn what_was_acknowledged_is_a_result_and_work_goes_on_by_itself() {
     storage.create_bucket(&bucket).await;
     let host = format!("127.0.0.1:{}", free_port());
     let first = Bus::start_at(&host, Limits::default());
-    let names = Names::new(Way::Pull, 100).with("STORAGE_EMULATOR_HOST", storage.host());
-    let mut scene = names.create(&first).await;
+    let settings = SceneSettings::new(Transport::Pull, 100).with("STORAGE_EMULATOR_HOST", storage.host());
+    let mut scene = settings.create(&first).await;
     let results = format!("{},gs://{bucket}/", scene.variables()["RESULTS"]);
-    scene.names = scene.names.with("RESULTS", results);
+    scene.settings = scene.settings.with("RESULTS", results);
     let acknowledged = acknowledgements(&first, &scene.work);
     let function = scene.start().await;
     scene.publish(0..MESSAGES, |_| "sleep 1".to_owned()).await;
     until("acknowledgements", || acknowledged.lock().unwrap().len() >= 500).await;
-    let names = scene.names.clone();
+    let settings = scene.settings.clone();
     drop(first); // and with it every message
     let acknowledged = acknowledged.lock().unwrap().clone();
     assert!((500..MESSAGES).contains(&acknowledged.len()), "{} were acknowledged", acknowledged.len());
@@ -36,10 +36,10 @@ async fn what_was_acknowledged_is_a_result_and_work_goes_on_by_itself() {
     assert!(lost.is_empty(), "acknowledged and no result: {lost:?}");
 
     let second = Bus::start_at(&host, Limits::default());
-    let scene = names.create(&second).await;
+    let scene = settings.create(&second).await;
     scene.publish(MESSAGES..MESSAGES + AFTERWARDS, |_| "echo".to_owned()).await;
     let mut counts = scene.finish(function).await;
-    // Results of before, whose publisher had tried again until now.
+    // Results of messages from before, whose publisher retried until now.
     let before = |key: &String| key.parse::<usize>().unwrap() < MESSAGES;
     let late: Vec<String> = counts.results.keys().filter(|key| before(key)).cloned().collect();
     late.iter().for_each(|key| drop(counts.results.remove(key)));
@@ -52,7 +52,7 @@ async fn what_was_acknowledged_is_a_result_and_work_goes_on_by_itself() {
     );
 }
 
-/// The keys of messages that a subscription's subscribers have acknowledged, as they come.
+/// Collects the keys of messages as they are acknowledged in a subscription.
 fn acknowledgements(bus: &Bus, subscription: &str) -> Arc<Mutex<BTreeSet<String>>> {
     let keys = Arc::new(Mutex::new(BTreeSet::new()));
     let (seen, subscription) = (Arc::clone(&keys), subscription.to_owned());

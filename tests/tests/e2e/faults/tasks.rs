@@ -1,26 +1,26 @@
-//! A task that panics, or answers for the wrong number of messages.
+//! A task that panics, or returns the wrong number of outcomes.
 
 use std::collections::BTreeSet;
 
 use tests::Bus;
 
-use super::scene::{Names, Way};
+use super::scene::{SceneSettings, Transport};
 
 const MESSAGES: usize = 1000;
 
 #[tokio::test]
-async fn messages_that_make_the_task_panic_cost_nobody_else_anything() {
+async fn messages_that_make_the_task_panic_cost_no_other_message_anything() {
     bad("panic").await;
 }
 
 #[tokio::test]
-async fn messages_that_the_task_has_no_outcome_for_cost_nobody_else_anything() {
+async fn messages_that_the_task_has_no_outcome_for_cost_no_other_message_anything() {
     bad("forget").await;
 }
 
-/// One message in a hundred is `word`: dead letters after five attempts, and the same process does all others.
+/// One message in a hundred orders `word` and is dead-lettered after five attempts; the same process does all others.
 async fn bad(word: &str) {
-    let scene = Names::new(Way::Push, 5).create(Bus::shared()).await;
+    let scene = SceneSettings::new(Transport::Push, 5).create(Bus::shared()).await;
     let mut function = scene.start().await;
     let is_bad = |n: usize| n % 100 == 50;
     scene.publish(0..MESSAGES, |n| if is_bad(n) { word.to_owned() } else { "echo".to_owned() }).await;

@@ -32,7 +32,7 @@ async fn googles_clients_deploy() {
     let Some(rig) = rig_as(behaviour) else { return };
     let google = &rig.google;
     let project = format!("projects/{}", google.project());
-    let place = format!("{project}/locations/{}", google.region());
+    let location = format!("{project}/locations/{}", google.region());
     macro_rules! client {
         ($client:ident, $api:ident) => {
             $client::builder()
@@ -77,7 +77,7 @@ async fn googles_clients_deploy() {
         .set_service_account(&account)
         .set_containers([run::Container::new().set_image("scratch")]);
     let service = run::Service::new().set_ingress(IngressTraffic::InternalOnly).set_template(template);
-    let create = services.create_service().set_parent(&place).set_service_id("s").set_service(service);
+    let create = services.create_service().set_parent(&location).set_service_id("s").set_service(service);
     let made = create.poller().until_done().await.unwrap();
     assert_eq!(made.ingress, IngressTraffic::InternalOnly);
     let mask = FieldMask::default().set_paths(["template.max_instance_request_concurrency"]);
@@ -97,12 +97,12 @@ async fn googles_clients_deploy() {
         .set_event_filters([filter])
         .set_service_account(&account)
         .set_transport(eventarc::Transport::new().set_pubsub(eventarc::Pubsub::new().set_topic(&topic.name)));
-    let create = triggers.create_trigger().set_parent(&place).set_trigger_id("t").set_trigger(trigger);
+    let create = triggers.create_trigger().set_parent(&location).set_trigger_id("t").set_trigger(trigger);
     let made = create.poller().until_done().await.unwrap();
     assert!(made.transport.unwrap().pubsub().unwrap().subscription.contains("/eventarc-"));
 
     triggers.delete_trigger().set_name(&made.name).poller().until_done().await.unwrap();
-    services.delete_service().set_name(format!("{place}/services/s")).poller().until_done().await.unwrap();
+    services.delete_service().set_name(format!("{location}/services/s")).poller().until_done().await.unwrap();
     iam.delete_service_account().set_name(format!("{project}/serviceAccounts/{account}")).send().await.unwrap();
     topics.delete_topic().set_topic(&topic.name).send().await.unwrap();
     assert_eq!(google.violations(), Vec::<String>::new());

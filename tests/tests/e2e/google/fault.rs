@@ -1,4 +1,4 @@
-//! What is recorded, and what is made to go wrong.
+//! What is recorded, and which faults can be injected.
 
 use deploy::cloud::Api::{Eventarc, Iam, PubSub, Run, ServiceUsage, Storage};
 use http::Method;

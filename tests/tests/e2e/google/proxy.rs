@@ -1,4 +1,4 @@
-//! What is passed on, and what is added to it.
+//! What the proxies pass on, and what they add to it.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ async fn a_service_is_ready_when_its_operation_is_done_and_has_what_the_server_f
     assert_eq!(operation["metadata"]["@type"], "type.googleapis.com/google.cloud.run.v2.Service");
     assert_eq!(operation["metadata"]["reconciling"], true);
 
-    // The first look: still under way. The second: done.
+    // The first read: still running. The second: done.
     let early = rig.get(Run, &one).await;
     assert_eq!((&early["reconciling"], &early["latestReadyRevision"]), (&json!(true), &Value::Null));
     let (polls, done) = rig.wait(Run, "v2", &operation).await;
@@ -136,7 +136,7 @@ async fn what_a_service_refers_to_is_there() {
     assert_eq!(rig.google.violations(), Vec::<String>::new());
 }
 
-/// What Google's clients send is taken by its content, and nothing else.
+/// The content of an archive decides, and not its name: all of these are named `.tar.gz`.
 #[tokio::test]
 async fn a_revision_is_made_from_a_gzipped_tar_alone() {
     let Some(rig) = rig() else { return };

@@ -1,4 +1,4 @@
-//! A Pub/Sub that takes publish requests over gRPC and calls some of them invalid, by a rule that nobody documents.
+//! A Pub/Sub that takes publish requests over gRPC and calls some of them invalid, by an undocumented rule.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 
-/// What it was sent, as protocol buffers, and whether it took it.
+/// The requests that it got, as protocol buffers, and whether it accepted them.
 type Requests = Arc<Mutex<Vec<(Bytes, bool)>>>;
 
-/// Starts one; returns its address and what comes.
+/// Starts one; returns its address and the requests it gets.
 pub(super) async fn start(takes: impl Fn(&[u8]) -> bool + Clone + Send + Sync + 'static) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

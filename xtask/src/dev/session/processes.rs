@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Session;
-use crate::dev::declared::Feeds;
+use crate::dev::declared::Consumer;
 use crate::dev::process::{Process, ProcessEvent, ProcessReport};
 use crate::dev::service::{Role, Service};
 use crate::dev::tracer::LogLine;
@@ -167,7 +167,7 @@ impl Session {
         let Some(service) = self.services.iter().find(|service| service.name() == name) else { return Ok(()) };
         let endpoint = service.endpoint();
         for subscription in &self.topology.declared.subscriptions {
-            if subscription.feeds == Feeds::Service(name.to_owned()) {
+            if subscription.consumer == Consumer::Service(name.to_owned()) {
                 self.admin.point(subscription, endpoint.as_deref()).await?;
             }
         }
@@ -177,7 +177,7 @@ impl Session {
     /// Sets the endpoints of all subscriptions.
     pub(super) async fn point_all(&self) -> Result<()> {
         for subscription in &self.topology.declared.subscriptions {
-            if let Feeds::Endpoint(endpoint) = &subscription.feeds {
+            if let Consumer::Endpoint(endpoint) = &subscription.consumer {
                 self.admin.point(subscription, Some(endpoint)).await?;
             }
         }

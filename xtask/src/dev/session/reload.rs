@@ -154,7 +154,7 @@ impl Session {
             topology: &self.topology.parsed,
             file: &self.topology.copy,
             context: &self.topology.context,
-            bus: &self.admin.address,
+            pubsub_host: &self.admin.address,
             storage: self.options.storage,
         };
         let mut all = Vec::new();

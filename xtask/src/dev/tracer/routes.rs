@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::dev::declared::{Declared, Feeds};
+use crate::dev::declared::{Consumer, Declared};
 
 #[derive(Default)]
 pub(super) struct Routes {
@@ -32,9 +32,9 @@ impl Routes {
     pub(super) fn new(declared: &Declared, logged: impl Fn(&str) -> bool) -> Self {
         let mut routes = Self::default();
         for subscription in &declared.subscriptions {
-            let service = match &subscription.feeds {
-                Feeds::Service(service) => Some(service.clone()),
-                Feeds::Pull | Feeds::Endpoint(_) => None,
+            let service = match &subscription.consumer {
+                Consumer::Service(service) => Some(service.clone()),
+                Consumer::Pull | Consumer::Endpoint(_) => None,
             };
             let route = Route {
                 name: short(subscription.name()),
@@ -42,7 +42,7 @@ impl Routes {
                 filter: subscription.filter.clone(),
                 eventarc: subscription.eventarc,
                 logged: service.as_deref().is_some_and(&logged),
-                pulled: subscription.feeds == Feeds::Pull,
+                pulled: subscription.consumer == Consumer::Pull,
                 service,
             };
             routes.by_subscription.insert(subscription.name().to_owned(), route);

@@ -19,7 +19,7 @@ pub(super) const MAX_ARCHIVE_BYTES: u64 = 250 << 20;
 const MAIN: &str = "main";
 
 /// The mode that `main` has in a good archive. The base image runs it as a user that does not own it.
-const RUNNABLE: u32 = 0o755;
+const EXECUTABLE_MODE: u32 = 0o755;
 
 /// An archive that can be deployed.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Entries {
             if mode.is_none_or(|mode| mode & 0o555 != 0o555) {
                 let found = mode.map_or("none".to_owned(), |mode| format!("{mode:04o}"));
                 bail!(
-                    "`{MAIN}` in it cannot be run: expected the mode {RUNNABLE:04o}, found {found}\n  help: chmod 755 {MAIN}, and pack it again"
+                    "`{MAIN}` in it cannot be run: expected the mode {EXECUTABLE_MODE:04o}, found {found}\n  help: chmod 755 {MAIN}, and pack it again"
                 );
             }
         }
@@ -167,7 +167,7 @@ impl Entries {
     }
 
     fn main(self) -> Result<Vec<u8>> {
-        const SHOWN: usize = 5;
+        const MAX_NAMES_SHOWN: usize = 5;
         if let Some(main) = self.main {
             return Ok(main);
         }
@@ -176,7 +176,7 @@ impl Entries {
             Some(deeper) => write!(message, "`{deeper}`\n  help: pack what is in the folder, not the folder")?,
             None if self.names.is_empty() => message.push_str("nothing"),
             None => {
-                let (shown, more) = self.names.split_at(self.names.len().min(SHOWN));
+                let (shown, more) = self.names.split_at(self.names.len().min(MAX_NAMES_SHOWN));
                 write!(message, "`{}`", shown.join("`, `"))?;
                 if !more.is_empty() {
                     write!(message, " and {} more", more.len())?;

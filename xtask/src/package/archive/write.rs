@@ -10,7 +10,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
 /// The compression level of both formats.
-const LEVEL: u32 = 6;
+const COMPRESSION_LEVEL: u32 = 6;
 
 /// The operating system in the header of a gzip file that does not tell it: <https://www.rfc-editor.org/rfc/rfc1952>.
 const UNKNOWN_SYSTEM: u8 = 255;
@@ -29,7 +29,10 @@ pub(super) fn write(format: ArchiveFormat, entries: &[Entry<'_>]) -> Result<Vec<
 }
 
 fn tar_gz(entries: &[Entry<'_>]) -> Result<Vec<u8>> {
-    let gzip = GzBuilder::new().mtime(0).operating_system(UNKNOWN_SYSTEM).write(Vec::new(), Compression::new(LEVEL));
+    let gzip = GzBuilder::new()
+        .mtime(0)
+        .operating_system(UNKNOWN_SYSTEM)
+        .write(Vec::new(), Compression::new(COMPRESSION_LEVEL));
     let mut tar = tar::Builder::new(gzip);
     for (name, contents, mode) in entries {
         // Names of user and group stay empty.
@@ -54,7 +57,7 @@ fn zip(entries: &[Entry<'_>]) -> Result<Vec<u8>> {
             .system(System::Unix)
             .last_modified_time(DateTime::DEFAULT)
             .compression_method(CompressionMethod::Deflated)
-            .compression_level(Some(LEVEL.into()))
+            .compression_level(Some(COMPRESSION_LEVEL.into()))
             .unix_permissions(*mode);
         zip.start_file(*name, options)?;
         zip.write_all(contents)?;

@@ -1,4 +1,4 @@
-//! What time does to snapshots.
+//! The effects of time on snapshots.
 
 use super::*;
 

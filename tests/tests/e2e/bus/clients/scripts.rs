@@ -33,7 +33,7 @@ const DIFFERENCES_OF_THE_EMULATOR: [&str; 10] = [
     "stale_acknowledgements",
     "updates_of_labels",
 ];
-/// The emulator takes no part of a field in an update mask.
+/// The emulator accepts no path into a field in an update mask.
 const MASKS: &str = "updates_within_a_field";
 /// The emulator answers no keep-alive before 0.8.32, and the Node client replaces a stream on which none is answered.
 /// The Python client sends keep-alives too, and expects no answer.

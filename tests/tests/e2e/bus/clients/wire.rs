@@ -26,7 +26,7 @@ on_every_pubsub!(
 const BATCH: usize = 1000;
 /// The ids of an acknowledgement as Go's client sends it.
 const GO_BATCH: usize = 2500;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn channel(pubsub: &PubSub) -> Channel {
     endpoint(pubsub).connect().await.unwrap()
@@ -58,7 +58,7 @@ async fn publish(pubsub: &PubSub, topic: &str, count: usize) {
     assert_eq!(ids.len(), count);
 }
 
-/// One stream of a subscriber: what it sends, and what comes.
+/// One stream of a subscriber: its requests and the responses.
 struct Pull {
     subscriber: SubscriberClient<Channel>,
     subscription: String,
@@ -108,11 +108,11 @@ impl Pull {
     }
 
     async fn next(&mut self) -> Result<pb::StreamingPullResponse, Status> {
-        let next = tokio::time::timeout(PATIENCE, self.responses.recv()).await.expect("nothing came");
+        let next = tokio::time::timeout(TIMEOUT, self.responses.recv()).await.expect("nothing came");
         next.unwrap_or_else(|| Err(Status::unavailable("the stream has ended")))
     }
 
-    /// So many messages, whatever else comes between.
+    /// Waits for this number of messages, whatever other responses come between them.
     async fn take(&mut self, count: usize) -> Vec<pb::ReceivedMessage> {
         let mut taken = Vec::new();
         while taken.len() < count {
@@ -136,7 +136,7 @@ impl Pull {
         self.subscriber.modify_ack_deadline(request).await.map(drop)
     }
 
-    /// What is left for others.
+    /// The messages that other subscribers can still get.
     async fn left(&mut self) -> usize {
         #[allow(deprecated, reason = "clients still send it")]
         let request =
@@ -205,7 +205,7 @@ async fn a_closed_stream_is_opened_anew(pubsub: &PubSub) {
     // Go's client closes its side, and reads on until the stream ends.
     let Pull { requests, mut responses, .. } = pull;
     drop(requests);
-    let ended = tokio::time::timeout(PATIENCE, async { while let Some(Ok(_)) = responses.recv().await {} }).await;
+    let ended = tokio::time::timeout(TIMEOUT, async { while let Some(Ok(_)) = responses.recv().await {} }).await;
     ended.expect("the stream goes on after its client closed it");
     let mut pull = Pull::open(channel, &subscription, false);
     publish(pubsub, &topic, 2).await;
@@ -220,7 +220,7 @@ async fn a_compressed_publish_is_read(pubsub: &PubSub) {
     let (topic, subscription) = pubsub.create_topic_and_subscription(&unique("wire")).await;
     let mut publisher = PublisherClient::new(channel(pubsub).await).send_compressed(CompressionEncoding::Gzip);
     publisher.publish(pb::PublishRequest { topic, messages: messages(100) }).await.unwrap();
-    let received = pubsub.pull(&subscription, 100, PATIENCE).await;
+    let received = pubsub.pull(&subscription, 100, TIMEOUT).await;
     assert_eq!(received.len(), 100);
     assert_eq!(received[0].attribute("googclient_tracestate"), "vendor=1");
 }
@@ -235,7 +235,7 @@ async fn what_a_compressed_publish_becomes_is_bounded() {
     assert!([Code::OutOfRange, Code::ResourceExhausted].contains(&refused.code()), "{refused:?}");
 }
 
-/// Both clients end a stream on which a keep-alive is not answered.
+/// Both clients end a stream on which a keep-alive gets no response.
 #[tokio::test]
 async fn each_keep_alive_is_answered_with_what_the_subscription_is() {
     let bus = Bus::shared();
@@ -250,7 +250,7 @@ async fn each_keep_alive_is_answered_with_what_the_subscription_is() {
             let mut pull = Pull::open(endpoint.connect().await.unwrap(), &subscription, keep_alive_at_once);
             let mut expected = usize::from(keep_alive_at_once);
             for seconds in [0, 0, 60] {
-                // Go's client changes the deadline with a keep-alive when delivery turns out to be exactly once.
+                // Go's client changes the deadline with a keep-alive when it finds that delivery is exactly once.
                 let stream_ack_deadline_seconds = seconds;
                 let request =
                     pb::StreamingPullRequest { stream_ack_deadline_seconds, ..pb::StreamingPullRequest::default() };

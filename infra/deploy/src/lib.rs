@@ -1,5 +1,19 @@
 //! From the declaration to Google Cloud: what to create and change, and the calls that do it.
 //!
+//! ```
+//! use deploy::plan::{State, plan};
+//! use deploy::resources::{Context, declared};
+//! use infra::topology::Topology;
+//!
+//! let topology = Topology::shipped()?;
+//! let [project, number, region] = ["my-project", "123456789", "europe-west1"].map(str::to_owned);
+//! let context = Context { project, number, region, archive: None };
+//! // Nothing was found: everything is to be created.
+//! let plan = plan(&declared(&topology, &context), &State::new(&topology.name));
+//! assert!(plan.text(false).contains("+ topic"));
+//! # Ok::<(), infra::topology::Errors>(())
+//! ```
+//!
 //! # Layout
 //!
 //! - [`resources`]: a topology as resources of Google Cloud; one file a kind

@@ -21,9 +21,9 @@ use infra::topology::{Archive, ArchiveFormat, Service, Topology};
 use render::{AGENT, Names, literal, plain};
 
 /// The first providers that know all of this.
-const PROVIDER: &str = ">= 7.15";
+const PROVIDER_VERSION: &str = ">= 7.15";
 
-const ABOUT: &str = "Made by `cargo xtask export`. Build the archive with `cargo xtask build`, then: terraform init, \
+const FILE_COMMENT: &str = "Made by `cargo xtask export`. Build the archive with `cargo xtask build`, then: terraform init, \
     terraform apply -var project=ID -var region=NAME -var archive=FILE. Terraform cannot set up the subscription that \
     Eventarc makes for a trigger: run what the output after_apply says, or it gives events up after a day, with no dead \
     letter. \
@@ -211,11 +211,11 @@ impl<'t> Document<'t> {
         });
         let provider = json!({"project": "${var.project}", "region": "${var.region}"});
         let providers = json!({
-            "google": {"source": "hashicorp/google", "version": PROVIDER},
-            "google-beta": {"source": "hashicorp/google-beta", "version": PROVIDER},
+            "google": {"source": "hashicorp/google", "version": PROVIDER_VERSION},
+            "google-beta": {"source": "hashicorp/google-beta", "version": PROVIDER_VERSION},
         });
         json!({
-            "//": ABOUT,
+            "//": FILE_COMMENT,
             "terraform": {"required_version": ">= 1.5", "required_providers": providers},
             "provider": {"google": provider, "google-beta": provider},
             "variable": without_nulls(variables),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::Log;
 use super::read::{Table, ValueError};
 use super::types::{DeadLetter, Delivery, Expiry, Retry};
-use super::values::{DAY, MINUTE, duration, human, label};
+use super::values::{DAY_SECONDS, MINUTE_SECONDS, duration, human, label};
 use crate::filter::Filter;
 
 /// The filter of a subscription or route.
@@ -32,7 +32,7 @@ pub(super) fn filter(table: &mut Table<'_>, log: &mut Log) -> Option<Filter> {
 pub(super) fn delivery(table: &mut Table<'_>, retention: u64, log: &mut Log) -> Delivery {
     let delivery = Delivery {
         ack_deadline: table.parsed("ack-deadline", log, duration((10, 600), "Pub/Sub")),
-        retention: table.parsed("retention", log, duration((10 * MINUTE, 31 * DAY), "Pub/Sub")),
+        retention: table.parsed("retention", log, duration((10 * MINUTE_SECONDS, 31 * DAY_SECONDS), "Pub/Sub")),
         expiry: table.parsed("expiry", log, expiry),
         retry: retry(table, log),
         dead_letter: dead_letter(table, log),
@@ -53,7 +53,7 @@ fn expiry(text: &str) -> Result<Expiry, ValueError> {
     if text == "never" {
         return Ok(Expiry::Never);
     }
-    let after = duration((DAY, u64::MAX), "Pub/Sub")(text);
+    let after = duration((DAY_SECONDS, u64::MAX), "Pub/Sub")(text);
     after.map(Expiry::After).map_err(|wrong| match wrong.help {
         Some(_) => wrong.help("write `\"never\"` or a duration such as \"31d\""),
         None => wrong,

@@ -12,7 +12,7 @@ use super::read::{Table, ValueError};
 use super::types::{
     Archive, ArchiveFormat, DEFAULT_NAME, Push, PushTarget, ServiceAccount, Subscription, Topic, Topology,
 };
-use super::values::{DAY, MINUTE, dns_name, duration, pubsub_name};
+use super::values::{DAY_SECONDS, MINUTE_SECONDS, dns_name, duration, pubsub_name};
 use super::{service, validate};
 
 /// The key that marks a [runtime declaration](super::Topology::runtime_declaration), and its value.
@@ -93,8 +93,8 @@ fn archive(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Option<Archive
 
 /// <https://cloud.google.com/storage/docs/soft-delete#retention-duration>
 fn soft_delete(text: &str) -> Result<Duration, ValueError> {
-    let kept = duration((0, 90 * DAY), "Cloud Storage")(text)?;
-    if kept.is_zero() || kept.as_secs() >= 7 * DAY {
+    let kept = duration((0, 90 * DAY_SECONDS), "Cloud Storage")(text)?;
+    if kept.is_zero() || kept.as_secs() >= 7 * DAY_SECONDS {
         return Ok(kept);
     }
     Err(ValueError::new("Cloud Storage keeps deleted objects for 7d to 90d, or not at all")
@@ -108,7 +108,7 @@ fn topics(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Topic> {
         topics.push(Topic {
             name: name.to_owned(),
             labels: labels(&mut table, "labels", log),
-            retention: table.parsed("retention", log, duration((10 * MINUTE, 31 * DAY), "a topic")),
+            retention: table.parsed("retention", log, duration((10 * MINUTE_SECONDS, 31 * DAY_SECONDS), "a topic")),
         });
         table.finish(log);
     }
@@ -139,7 +139,7 @@ fn subscriptions(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Subs
             name: name.to_owned(),
             topic: table.required("topic", "declare the topic that it reads", log).to_owned(),
             filter: filter(&mut table, log),
-            delivery: delivery(&mut table, 7 * DAY, log),
+            delivery: delivery(&mut table, 7 * DAY_SECONDS, log),
             retain_acked: table.boolean("retain-acked", log),
             ordering: table.boolean("ordering", log),
             exactly_once: table.boolean("exactly-once", log),

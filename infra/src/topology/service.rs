@@ -8,13 +8,13 @@ use super::error::Log;
 use super::read::{Table, ValueError};
 use super::types::{Ledger, Route, Service, Trigger};
 use super::values::{self, Cpu, Memory, Secret};
-use super::values::{DAY, cpu, destination, dns_name, duration, memory, secret, task_name};
+use super::values::{DAY_SECONDS, cpu, destination, dns_name, duration, memory, secret, task_name};
 
 /// How long the subscription of an Eventarc trigger keeps messages by default, in seconds.
-pub(super) const EVENTARC_RETENTION: u64 = DAY;
+pub(super) const EVENTARC_RETENTION_SECONDS: u64 = DAY_SECONDS;
 
 /// How long entries of a ledger are kept by default.
-pub(super) const LEDGER_RETENTION: Duration = Duration::from_secs(14 * DAY);
+pub(super) const LEDGER_RETENTION: Duration = Duration::from_secs(14 * DAY_SECONDS);
 
 pub(super) fn services(root: &mut Table<'_>, names: &Names, log: &mut Log) -> Vec<Service> {
     let mut services = Vec::new();
@@ -77,7 +77,7 @@ fn trigger(service: &mut Table<'_>, log: &mut Log) -> Option<Trigger> {
     let trigger = Trigger {
         topic: table.required("topic", "declare the topic that triggers it", log).to_owned(),
         service_account: table.string("service-account", log).map(str::to_owned),
-        delivery: delivery(&mut table, EVENTARC_RETENTION, log),
+        delivery: delivery(&mut table, EVENTARC_RETENTION_SECONDS, log),
     };
     if table.has("filter") {
         table.get("filter");
@@ -93,8 +93,8 @@ fn trigger(service: &mut Table<'_>, log: &mut Log) -> Option<Trigger> {
 fn ledger(table: &mut Table<'_>, log: &mut Log) -> Option<Ledger> {
     let location = table.parsed("ledger", log, values::ledger);
     let retention = table.parsed("ledger-retention", log, |text| {
-        let retention = duration((DAY, 3650 * DAY), "a ledger")(text)?;
-        if retention.as_secs() % DAY == 0 {
+        let retention = duration((DAY_SECONDS, 3650 * DAY_SECONDS), "a ledger")(text)?;
+        if retention.as_secs() % DAY_SECONDS == 0 {
             return Ok(retention);
         }
         Err(ValueError::new("Cloud Storage deletes after whole days").help("write a number of days, such as \"14d\""))

@@ -287,7 +287,7 @@ impl Ledger {
 
     /// How long an entry is kept, in days.
     pub fn days(&self) -> u64 {
-        self.retention.as_secs() / values::DAY
+        self.retention.as_secs() / values::DAY_SECONDS
     }
 }
 

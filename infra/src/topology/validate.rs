@@ -9,10 +9,10 @@ use toml::de::DeTable;
 use super::error::{Log, suggest};
 use super::lookup::Feed;
 use super::read::locate;
-use super::service::EVENTARC_RETENTION;
+use super::service::EVENTARC_RETENTION_SECONDS;
 use super::types::{ARCHIVES, Delivery, PushTarget, Service, Topology};
 use super::values::Destination;
-use super::values::{DAY, human};
+use super::values::{DAY_SECONDS, human};
 
 /// What Pub/Sub sets for a subscription that declares none.
 const DEFAULT_ACK_DEADLINE: Duration = Duration::from_secs(10);
@@ -273,7 +273,7 @@ impl Check<'_> {
         let path = ["services", &*service.name, "ledger"];
         let kept = self.longest_kept();
         if ledger.retention <= kept {
-            let days = kept.as_secs() / DAY + 1;
+            let days = kept.as_secs() / DAY_SECONDS + 1;
             let label = format!(
                 "messages are kept for {}, its entries for {}",
                 human(kept.as_secs()),
@@ -316,9 +316,9 @@ impl Check<'_> {
         let Topology { topics, subscriptions, services, .. } = self.topology;
         let kept = |delivery: &Delivery, default| delivery.retention.unwrap_or(Duration::from_secs(default));
         let topics = topics.iter().filter_map(|topic| topic.retention);
-        let subscriptions = subscriptions.iter().map(|subscription| kept(&subscription.delivery, 7 * DAY));
+        let subscriptions = subscriptions.iter().map(|subscription| kept(&subscription.delivery, 7 * DAY_SECONDS));
         let triggers = services.iter().filter_map(|service| service.trigger.as_ref());
-        let triggers = triggers.map(|trigger| kept(&trigger.delivery, EVENTARC_RETENTION));
+        let triggers = triggers.map(|trigger| kept(&trigger.delivery, EVENTARC_RETENTION_SECONDS));
         topics.chain(subscriptions).chain(triggers).max().unwrap_or_default()
     }
 

@@ -85,8 +85,8 @@ impl fmt::Display for Memory {
 }
 
 /// A minute and a day in seconds.
-pub(super) const MINUTE: u64 = 60;
-pub(super) const DAY: u64 = 86_400;
+pub(super) const MINUTE_SECONDS: u64 = 60;
+pub(super) const DAY_SECONDS: u64 = 86_400;
 
 /// The tasks that the project comes with.
 pub const TASKS: [&str; 3] = ["embed", "classify", "rerank"];

@@ -7,7 +7,7 @@ mod heights;
 
 use super::model::{Edge, Graph};
 use columns::Cell;
-use heights::LANE;
+use heights::LANE_HEIGHT;
 
 /// Pixels between columns, and between a topic and what stands beneath it.
 const COLUMN_GAP: f64 = 46.0;
@@ -102,7 +102,7 @@ pub(super) fn layout(graph: &Graph, sizes: &[(f64, f64)]) -> Layout {
         let mut points = vec![from];
         for (column, row) in columns.lane(index) {
             let (x, width) = lefts[column];
-            let y = tops[column][row] + LANE / 2.0;
+            let y = tops[column][row] + LANE_HEIGHT / 2.0;
             bottom = bottom.max(y);
             points.extend([(x, y), (x + width, y)]);
         }
@@ -120,7 +120,7 @@ fn straighten(points: &mut [(f64, f64)], first_alone: bool, last_alone: bool) {
     const STEP: f64 = 12.0;
     let last = points.len() - 1;
     for index in 1..last.saturating_sub(1) {
-        if (points[index].1 - points[index + 1].1).abs() < LANE / 2.0 {
+        if (points[index].1 - points[index + 1].1).abs() < LANE_HEIGHT / 2.0 {
             points[index + 1].1 = points[index].1;
         }
     }
@@ -165,7 +165,7 @@ fn spread(
 ) -> Vec<(f64, f64)> {
     let middle = |node: usize| tops_of(columns, tops, home[node].0) + home[node].1;
     let lane = |position: Option<&(usize, usize)>, other: usize| {
-        position.map_or_else(|| middle(other), |(column, row)| tops[*column][*row] + LANE / 2.0)
+        position.map_or_else(|| middle(other), |(column, row)| tops[*column][*row] + LANE_HEIGHT / 2.0)
     };
     let mut ports = vec![(0.0, 0.0); graph.edges.len()];
     for (node, size) in sizes.iter().enumerate() {

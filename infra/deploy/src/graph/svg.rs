@@ -6,14 +6,15 @@ use super::layout::{EdgePath, Layout, Rect, STACK_GAP, layout};
 use super::model::{Graph, Kind, Line, Node};
 use super::text::{width, wrap};
 
+/// Pixels around the picture, below it, and within a node.
 const MARGIN: f64 = 24.0;
-const FOOTER: f64 = 40.0;
+const FOOTER_HEIGHT: f64 = 40.0;
 const PADDING: f64 = 14.0;
 
-/// Most characters of a line.
-const NAME: usize = 24;
-const CODE: usize = 34;
-const PLAIN: usize = 32;
+/// The longest lines of text, in characters.
+const MAX_NAME_CHARS: usize = 24;
+const MAX_CODE_CHARS: usize = 34;
+const MAX_PLAIN_CHARS: usize = 32;
 
 /// Sizes of text, in pixels.
 const LABEL_SIZE: f64 = 9.5;
@@ -21,11 +22,11 @@ const NAME_SIZE: f64 = 13.0;
 const PLAIN_SIZE: f64 = 11.0;
 const CODE_SIZE: f64 = 10.5;
 
-/// A character of a font of one width, in parts of its size.
-const MONOSPACE: f64 = 0.602;
+/// The width of a character of a monospaced font, as a part of its size.
+const MONOSPACE_ADVANCE: f64 = 0.602;
 
 /// How much wider bold text is.
-const BOLD: f64 = 1.1;
+const BOLD_FACTOR: f64 = 1.1;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -35,7 +36,7 @@ pub(super) fn draw(graph: &Graph) -> String {
     let layout = layout(graph, &sizes);
     let notes = graph.notes.join(" · ");
     let legend = 250.0 + width(&notes) * PLAIN_SIZE / 100.0;
-    let (right, bottom) = (layout.width.max(legend) + 2.0 * MARGIN, layout.height + 2.0 * MARGIN + FOOTER);
+    let (right, bottom) = (layout.width.max(legend) + 2.0 * MARGIN, layout.height + 2.0 * MARGIN + FOOTER_HEIGHT);
 
     let mut out = Svg(String::new());
     out.line(&format!(
@@ -59,7 +60,7 @@ pub(super) fn draw(graph: &Graph) -> String {
         out.node(drawn, *rect);
     }
     out.line("</g>");
-    out.footer(bottom - FOOTER / 2.0 - 6.0, right, &notes);
+    out.footer(bottom - FOOTER_HEIGHT / 2.0 - 6.0, right, &notes);
     out.line("</svg>");
     out.0
 }
@@ -83,10 +84,10 @@ struct Row {
 
 impl<'g> Drawn<'g> {
     fn new(node: &'g Node) -> Self {
-        let name = wrap(&node.name, NAME);
+        let name = wrap(&node.name, MAX_NAME_CHARS);
         let rows: Vec<_> = node.lines.iter().flat_map(rows).collect();
         let label = 18.0 + width(node.kind.label()) * 1.45 * LABEL_SIZE / 100.0;
-        let names = name.iter().map(|line| width(line) * BOLD * NAME_SIZE / 100.0);
+        let names = name.iter().map(|line| width(line) * BOLD_FACTOR * NAME_SIZE / 100.0);
         let widths = names.chain(rows.iter().map(Row::width)).fold(label, f64::max);
         let rows_height: f64 = rows.iter().map(|row| row.height).sum();
         let height = 28.0 + 17.0 * name.len() as f64 + rows_height + if rows.is_empty() { 8.0 } else { 14.0 };
@@ -97,7 +98,7 @@ impl<'g> Drawn<'g> {
 impl Row {
     fn width(&self) -> f64 {
         let text = match self.class {
-            "code" => self.text.chars().count() as f64 * MONOSPACE * CODE_SIZE,
+            "code" => self.text.chars().count() as f64 * MONOSPACE_ADVANCE * CODE_SIZE,
             _ => width(&self.text) * PLAIN_SIZE / 100.0,
         };
         text + self.task.as_ref().map_or(0.0, |task| 30.0 + chip(task))
@@ -111,10 +112,10 @@ fn chip(task: &str) -> f64 {
 
 fn rows(line: &Line) -> Vec<Row> {
     let (class, text, most, task) = match line {
-        Line::Plain(text) => ("plain", text.as_str(), PLAIN, None),
-        Line::Filter(text) => ("code", text.as_str(), CODE, None),
-        Line::Route(filter, task) => ("code", filter.as_str(), CODE, Some(task)),
-        Line::Otherwise(task) => ("plain", "every other message", PLAIN, Some(task)),
+        Line::Plain(text) => ("plain", text.as_str(), MAX_PLAIN_CHARS, None),
+        Line::Filter(text) => ("code", text.as_str(), MAX_CODE_CHARS, None),
+        Line::Route(filter, task) => ("code", filter.as_str(), MAX_CODE_CHARS, Some(task)),
+        Line::Otherwise(task) => ("plain", "every other message", MAX_PLAIN_CHARS, Some(task)),
     };
     let lines = wrap(text, most);
     let last = lines.len() - 1;

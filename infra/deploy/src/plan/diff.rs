@@ -22,7 +22,7 @@ impl Change {
 
 /// Fields that are compared and changed as a whole, since `{}` means something there ("never"), or since entries that
 /// are not declared are removed.
-const WHOLE: [&str; 2] = ["expirationPolicy", "env"];
+const COMPARED_WHOLE: [&str; 2] = ["expirationPolicy", "env"];
 
 /// Fields that are compared part by part and sent whole, as they are declared: a part that was found could contradict a
 /// declared one. A traffic target of the latest revision names no revision, and a pull subscription no account to push
@@ -31,10 +31,10 @@ const SENT_WHOLE: [&str; 2] = ["traffic", "pushConfig"];
 
 /// Fields that the server rewrites: what was sent and what is found differ without being a change. The declared value
 /// is sent again with every update. <https://cloud.google.com/run/docs/reference/rest/v2/Container>
-const REWRITTEN: [&str; 2] = ["image", "baseImageUri"];
+const REWRITTEN_BY_SERVER: [&str; 2] = ["image", "baseImageUri"];
 
 /// Fields of which an object has one at most: a declared one replaces another that was found.
-const ONE_OF: [&[&str]; 3] =
+const EXCLUSIVE: [&[&str]; 3] =
     [&["httpGet", "tcpSocket", "grpc"], &["cloudStorageSource", "inlinedSource"], &["value", "valueSource"]];
 
 /// Fields, within declared ones, that describe what was found and not what is to be: the generation belongs to the
@@ -51,7 +51,7 @@ pub(super) fn changes(declared: &Value, found: &Value) -> Vec<Change> {
 fn walk(declared: &Value, found: &Value, path: &str, changes: &mut Vec<Change>) {
     let field = path.rsplit('.').next().unwrap_or(path);
     match declared {
-        Value::Object(fields) if !WHOLE.contains(&field) => {
+        Value::Object(fields) if !COMPARED_WHOLE.contains(&field) => {
             for (key, value) in fields {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 walk(value, found.get(key).unwrap_or(&Value::Null), &path, changes);
@@ -156,14 +156,14 @@ pub fn merged(found: &Value, declared: &Value) -> Value {
 }
 
 fn merge(found: &Value, declared: &Value, field: &str) -> Value {
-    let whole = WHOLE.contains(&field) || SENT_WHOLE.contains(&field);
+    let whole = COMPARED_WHOLE.contains(&field) || SENT_WHOLE.contains(&field);
     match (found, declared) {
         (Value::Object(found), Value::Object(fields)) if !whole => {
             let mut all: Map<String, Value> = found.clone();
             if ["cloudStorageSource", "containers"].contains(&field) {
                 all.retain(|key, _| !FOUND_ONLY.contains(&key.as_str()));
             }
-            for group in ONE_OF.iter().filter(|group| group.iter().any(|one| fields.contains_key(*one))) {
+            for group in EXCLUSIVE.iter().filter(|group| group.iter().any(|one| fields.contains_key(*one))) {
                 all.retain(|key, _| !group.contains(&key.as_str()) || fields.contains_key(key));
             }
             for (key, value) in fields {
@@ -175,7 +175,9 @@ fn merge(found: &Value, declared: &Value, field: &str) -> Value {
         (Value::Array(found), Value::Array(items)) if !whole && found.len() == items.len() => {
             found.iter().zip(items).map(|(found, item)| merge(found, item, field)).collect()
         }
-        (found @ Value::String(_), Value::String(_)) if !REWRITTEN.contains(&field) && same(field, declared, found) => {
+        (found @ Value::String(_), Value::String(_))
+            if !REWRITTEN_BY_SERVER.contains(&field) && same(field, declared, found) =>
+        {
             found.clone()
         }
         _ => declared.clone(),

@@ -27,7 +27,7 @@ enum Form {
 }
 
 /// Maps with keys that users choose: a label may be called `topic`.
-const FREE: [&str; 3] = ["labels", "annotations", "attributes"];
+const USER_KEYED: [&str; 3] = ["labels", "annotations", "attributes"];
 
 fn form(field: &str) -> Option<Form> {
     Some(match field {
@@ -108,7 +108,7 @@ fn walk(value: &Value, home: Home<'_>) -> Value {
             let each = fields.iter().map(|(key, value)| {
                 let value = match (form(key), value) {
                     (Some(form), Value::String(name)) => home.written(form, name).into(),
-                    _ if FREE.contains(&key.as_str()) => value.clone(),
+                    _ if USER_KEYED.contains(&key.as_str()) => value.clone(),
                     _ => walk(value, home),
                 };
                 (key.clone(), value)

@@ -12,7 +12,7 @@ use crate::resources::{Bindings, CONDITION, IF, Kind, Resource, within};
 pub(crate) const POLICY_VERSION: i32 = 3;
 
 /// Everyone, with or without a Google account. Never granted here.
-const PUBLIC: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
+const PUBLIC_MEMBERS: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
 
 /// A binding without members.
 pub(crate) fn binding(role: &str) -> Value {
@@ -97,7 +97,7 @@ pub fn additions_and_removals(body: &Value, policy: &Value) -> (Vec<Grant>, Vec<
     for (role, members) in &found {
         let granted = grants.get(role).map(list).unwrap_or_default();
         let goes = |member: &&String| {
-            (PUBLIC.contains(&member.as_str()) && body["public"] != "stays")
+            (PUBLIC_MEMBERS.contains(&member.as_str()) && body["public"] != "stays")
                 || (roles.contains(role.split(IF).next().unwrap_or(role))
                     && means(&managed, member)
                     && !means(&granted, member))

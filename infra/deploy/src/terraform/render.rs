@@ -11,7 +11,7 @@ use crate::resources::{Context, Id, Kind, Resource};
 pub(super) const AGENT: &str = "${google_project_service_identity.pubsub.member}";
 
 /// Fields whose texts, and keys, are the user's own: a label may be called `topic`.
-const FREE: [&str; 2] = ["labels", "value"];
+const USER_TEXTS: [&str; 2] = ["labels", "value"];
 
 /// The names of the declared resources within the file, and how they refer to one another.
 pub(super) struct Names {
@@ -117,7 +117,7 @@ impl Names {
     }
 
     fn value(&self, resource: &Resource, block: &Block, value: &Value, path: &str) -> Value {
-        let free = FREE.contains(&path.rsplit('.').next().unwrap_or(path));
+        let free = USER_TEXTS.contains(&path.rsplit('.').next().unwrap_or(path));
         match value {
             Value::String(text) if free => plain(text).into(),
             Value::Object(fields) if free => {

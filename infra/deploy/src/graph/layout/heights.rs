@@ -7,7 +7,7 @@ use super::columns::{Cell, Columns};
 const ROW_GAP: f64 = 26.0;
 
 /// Pixels that a line takes where it passes a column.
-pub(super) const LANE: f64 = 10.0;
+pub(super) const LANE_HEIGHT: f64 = 10.0;
 
 /// Pixels between two lanes.
 const LANE_GAP: f64 = 4.0;
@@ -23,7 +23,7 @@ pub(super) fn assign(
     edges: &[(usize, usize, bool)],
     ports: &[(f64, f64)],
 ) -> Vec<Vec<f64>> {
-    let height = |cell: &Cell| cell.block().map_or(LANE, |block| blocks[block]);
+    let height = |cell: &Cell| cell.block().map_or(LANE_HEIGHT, |block| blocks[block]);
     let gap = |above: &Cell, below: &Cell| match (above.block(), below.block()) {
         (None, None) => LANE_GAP,
         _ => ROW_GAP,
@@ -33,8 +33,8 @@ pub(super) fn assign(
     let mut lines = Vec::new();
     for (edge, chain) in columns.chains.iter().enumerate() {
         for pair in chain.windows(2) {
-            let from = if pair[0].block().is_some() { ports[edge].0 } else { LANE / 2.0 };
-            let to = if pair[1].block().is_some() { ports[edge].1 } else { LANE / 2.0 };
+            let from = if pair[0].block().is_some() { ports[edge].0 } else { LANE_HEIGHT / 2.0 };
+            let to = if pair[1].block().is_some() { ports[edge].1 } else { LANE_HEIGHT / 2.0 };
             let lanes = pair.iter().filter(|cell| cell.block().is_none()).count();
             let weight = if edges[edge].2 { 1.0 } else { 4.0 } * [1.0, 2.0, 8.0][lanes];
             lines.push(((columns.position(pair[0]), from), (columns.position(pair[1]), to), weight));

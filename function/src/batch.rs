@@ -39,9 +39,11 @@
 //! - `overload`: when the queue is full, and how long a refused message should wait
 //! - `worker`: the threads that run batches
 //! - `watchdog`: the thread that gives up batches which hang
+//! - `limits`: how much may wait and run at once
 //! - `poison`: messages that may end the process
 //! - `simulation`: the threads under random interleavings (tests)
 
+mod limits;
 mod overload;
 mod poison;
 mod pool;
@@ -62,33 +64,17 @@ mod watchdog;
 mod worker;
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
 use crate::{Message, Outcome};
+pub(crate) use limits::Limits;
 use poison::Quarantine;
 pub(crate) use poison::Released;
 use pool::Pool;
 use queue::Ticket;
-
-/// How much may wait and run at once. Tokens are the cost that tasks give their messages.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Most tokens of a batch; a message larger than that runs alone.
-    pub(crate) batch_tokens: usize,
-    /// Most tokens waiting; a message that would exceed it is `Overloaded` at once.
-    pub(crate) queue_tokens: usize,
-    /// How long the first message of a batch may wait for others; zero unless a task gains more from large batches
-    /// than from speed.
-    pub(crate) wait: Duration,
-    /// Threads that run batches: one for tasks that compute, more for tasks that wait for something.
-    pub(crate) workers: usize,
-    /// How long a task may run on one batch before the watchdog gives its messages up.
-    pub(crate) run_time: Duration,
-}
 
 /// The queue and its workers.
 ///

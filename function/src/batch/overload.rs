@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Limits;
+use super::limits::Limits;
 use super::pool::{Pool, State};
 use crate::Outcome;
 

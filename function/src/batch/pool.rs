@@ -19,9 +19,10 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::limits::Limits;
 use super::queue::{Queue, Ticket};
 use super::sync::{Condvar, Mutex, MutexGuard, spawn};
-use super::{Arc, Limits, PoisonError};
+use super::{Arc, PoisonError};
 use crate::Outcome;
 use crate::task::{AnyInput, AnyTask, Work};
 use crate::telemetry::Metrics;
@@ -77,6 +78,15 @@ pub(super) struct Job {
 }
 
 pub(super) type Reply = oneshot::Sender<Outcome>;
+
+/// The inputs of a batch, which its worker owns while they run. The senders that wait for them are in the
+/// [`UnansweredBatch`] of the same id.
+pub(super) struct RunningBatch {
+    pub(super) id: u64,
+    pub(super) task: usize,
+    pub(super) tokens: usize,
+    pub(super) inputs: Vec<AnyInput>,
+}
 
 /// A batch that has begun and whose messages have no outcome yet. The thread that removes it from the state, its
 /// worker or the watchdog, answers them.

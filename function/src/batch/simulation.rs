@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use shuttle::thread;
 use tokio::sync::oneshot;
 
-use super::{Limits, queue};
+use super::limits::{self, Limits};
+use super::queue;
 use crate::task::{AnyTask, Work};
 use crate::{Message, Outcome, Task};
 

@@ -1,7 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use super::*;
 use crate::{Message, Task};

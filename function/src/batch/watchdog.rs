@@ -1,6 +1,6 @@
 //! The thread that gives up batches which run too long.
 //!
-//! A thread that hangs cannot be ended. After [`run_time`](super::Limits::run_time) the watchdog answers the messages
+//! A thread that hangs cannot be ended. After [`run_time`](super::limits::Limits::run_time) the watchdog answers the messages
 //! of its batch with `Retry` and starts another worker instead. It does so until [`MAX_HUNG_WORKERS`] threads hang;
 //! then the process says that it is not live, so that the platform replaces it, and a last worker that hangs has no
 //! successor.

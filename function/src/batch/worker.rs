@@ -7,21 +7,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::pool::{Job, Pool, State, UnansweredBatch};
+use super::pool::{Job, Pool, RunningBatch, State, UnansweredBatch};
 use super::queue::Batch;
 use super::sync::{MutexGuard, spawn};
 use super::{Arc, PoisonError};
 use crate::Outcome;
 use crate::task::AnyInput;
-
-/// The inputs of a batch, which its worker owns while they run. The senders that wait for them are in the
-/// [`UnansweredBatch`] of the same id.
-pub(super) struct RunningBatch {
-    id: u64,
-    task: usize,
-    tokens: usize,
-    inputs: Vec<AnyInput>,
-}
 
 impl Pool {
     /// Starts a thread for a worker that is already counted in `workers`.

@@ -8,7 +8,7 @@
 //! One mutex guards the whole [`State`], and no task runs and no input is dropped while it is held.
 //!
 //! - A job's reply is in exactly one of three lists: `queue`, `rerun_alone`, or the [`UnansweredBatch`] of the batch
-//!   it runs in. Whoever takes it out answers it. So every message is answered once, even if its batch returns after
+//!   it runs in. The thread that takes it out answers it. So every message is answered once, even if its batch returns after
 //!   it was given up.
 //! - `workers` counts threads that run or wait for work; a thread whose batch was given up is counted in `hung`
 //!   instead, until its task returns after all.

@@ -28,12 +28,11 @@ pub(crate) async fn publish(pubsub: &PubSub, topic: &str, count: usize, words: u
     }
 }
 
-/// Pulls until `count` different keys have come, or five minutes are over; returns how often each has come. The
-/// emulator delivers what a process has left behind in waves, each a lease of 15 s after the one before.
+/// Pulls until `count` different keys have come, or two minutes are over; returns how often each has come.
 pub(crate) async fn keys(pubsub: &PubSub, subscription: &str, count: usize) -> BTreeMap<String, usize> {
     let start = Instant::now();
     let mut keys = BTreeMap::new();
-    while keys.len() < count && start.elapsed() < Duration::from_secs(300) {
+    while keys.len() < count && start.elapsed() < Duration::from_secs(120) {
         for message in pubsub.pull(subscription, count - keys.len(), Duration::from_secs(1)).await {
             *keys.entry(message.attribute("idempotency-key").to_owned()).or_default() += 1;
         }
